@@ -1,0 +1,337 @@
+"""The values that travel between packages: frozen dataclasses of plain data, no I/O, nothing but the standard library.
+
+Each survives JSON unchanged: `to_plain` and `from_plain` in `slasearch.config.plain` convert both ways.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = [
+    "SITES",
+    "SPLITS",
+    "BackboneSpec",
+    "ConditionSpec",
+    "CostRow",
+    "Event",
+    "Example",
+    "GateRow",
+    "GateSpec",
+    "MetricRow",
+    "PoolSpec",
+    "Progress",
+    "SeedPair",
+    "SizeSpec",
+    "Slot",
+    "SlotCost",
+    "Split",
+    "SplitLimits",
+    "Structure",
+    "TaskData",
+    "TaskSpec",
+    "TrainingSpec",
+    "TrialReport",
+    "TrialSpec",
+]
+
+Split = Literal["train", "gate", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "gate", "validation", "test")
+
+SITES: tuple[str, ...] = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.in", "ffn.out", "block")
+"""Places in a backbone layer where a module can sit, in the order in which a forward pass meets them."""
+
+
+# ---------------------------------------------------------------- structure
+
+
+@dataclass(frozen=True, order=True)
+class Slot:
+    """One candidate of a pool: a module of `kind` and `rank` at `site` of `layer`; `index` tells copies apart."""
+
+    layer: int
+    site: str
+    kind: str
+    rank: int
+    index: int = 0
+
+    @property
+    def name(self) -> str:
+        """Unique, readable, parseable: `3:attn.q:lora:r2:0`."""
+        return f"{self.layer}:{self.site}:{self.kind}:r{self.rank}:{self.index}"
+
+    @classmethod
+    def parse(cls, name: str) -> Slot:
+        """The inverse of `name`. Raises ValueError on any other text."""
+        match = re.fullmatch(r"(\d+):([a-z.]+):([a-z0-9_]+):r(\d+):(\d+)", name)
+        if match is None:
+            raise ValueError(f"slot name: expected 'LAYER:SITE:KIND:rRANK:INDEX', got {name!r}")
+        layer, site, kind, rank, index = match.groups()
+        return cls(int(layer), site, kind, int(rank), int(index))
+
+
+@dataclass(frozen=True)
+class SlotCost:
+    """What a slot costs: exported `parameters` (a count) and multiply-adds for each token."""
+
+    parameters: int
+    macs_per_token: int
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The open slots of each task after finalisation, as (task, slots) pairs in the order of the study's tasks."""
+
+    paths: tuple[tuple[str, tuple[Slot, ...]], ...]
+
+    def slots_of(self, task: str) -> tuple[Slot, ...]:
+        """Open slots of one task. Raises KeyError for a task that the structure does not know."""
+        return dict(self.paths)[task]
+
+    @property
+    def union(self) -> tuple[Slot, ...]:
+        """Every slot that at least one task uses, sorted, once."""
+        return tuple(sorted({slot for _, slots in self.paths for slot in slots}))
+
+
+# ---------------------------------------------------------------- what a trial is asked to do
+
+
+@dataclass(frozen=True)
+class SeedPair:
+    """Two seeds, recorded apart and used as blocks: initial weights and gates (`init`), order of the data (`data`)."""
+
+    init: int
+    data: int
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """Which frozen transformer: `id` as `bundled:NAME` or `path:DIR`; `pooling` is `auto`, `mean` or `last`."""
+
+    id: str
+    precision: Literal["fp32", "bf16"] = "fp32"
+    pooling: Literal["auto", "mean", "last"] = "auto"
+
+
+@dataclass(frozen=True)
+class SplitLimits:
+    """Most examples of each split (None: all). `gate` counts examples taken out of train (0: no gate split)."""
+
+    train: int | None = None
+    gate: int = 0
+    validation: int | None = None
+    test: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One classification task: where its texts come from, how many are used, how it is scored."""
+
+    name: str
+    source: str
+    text: str = "text"
+    text_pair: str | None = None
+    label: str = "label"
+    limits: SplitLimits = SplitLimits()
+    max_tokens: int = 64
+    metric: str = "accuracy"
+    weight: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled text (or pair). `id` is stable over runs and unique in its task; `label` indexes the labels."""
+
+    id: str
+    text: str
+    label: int
+    text_pair: str | None = None
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's examples in memory: label names, and the four splits (an unused `gate` split is empty)."""
+
+    spec: TaskSpec
+    labels: tuple[str, ...]
+    splits: dict[str, tuple[Example, ...]]
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """Candidates: every (layer, site, kind, rank) whose kind may sit at the site; `layers` None means all."""
+
+    sites: tuple[str, ...]
+    kinds: tuple[str, ...]
+    ranks: tuple[int, ...]
+    layers: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class GateSpec:
+    """How gates learn: family, temperature τ (or β), own learning rate, share of steps with all gates open first."""
+
+    family: str
+    temperature: float
+    learning_rate: float
+    warm_up: float
+    initial_openness: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class SizeSpec:
+    """What decides the size. `penalty`: the sparsity weight λ does. `budget`: at most `budget` exported parameters.
+
+    `scope` says what a budget counts: the `union` of all tasks' slots, or each task's own (`per_task`).
+    `ramp` is the share of steps after warm-up over which λ grows linearly from 0.
+    """
+
+    mode: Literal["penalty", "budget"]
+    sparsity_weight: float = 0.0
+    budget: int | None = None
+    scope: Literal["union", "per_task"] = "union"
+    ramp: float = 0.2
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How a trial trains. Exactly one of `epochs` and `steps` is set. Shares are of all steps of the gated stage.
+
+    `finish` says what follows finalisation: `continue` with the same weights, or `retrain` from fresh modules;
+    `finish_share` is the share of all steps kept for it.
+    """
+
+    batch_size: int
+    learning_rate: float
+    head_learning_rate: float
+    weight_decay: float
+    schedule: Literal["linear", "cosine", "constant"]
+    epochs: float | None = None
+    steps: int | None = None
+    gradient_clip: float = 1.0
+    finish: Literal["continue", "retrain"] = "continue"
+    finish_share: float = 0.4
+    reports: int = 4
+
+
+@dataclass(frozen=True)
+class ConditionSpec:
+    """How inputs are disturbed. `level` is a ratio or a σ as the kind declares; level 0 disturbs nothing."""
+
+    kind: str
+    level: float
+    where: Literal["train", "eval"]
+    seed: int = 0
+    scale: float | None = None
+
+    @property
+    def name(self) -> str:
+        """`clean` at level 0, else `kind@level`, as it stands in tables and figures."""
+        return "clean" if self.level == 0 else f"{self.kind}@{self.level:g}"
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """Everything that one trial needs, with every choice made; the same spec on the same device gives the same report.
+
+    `control` is None for a searched trial, else the name of the baseline. `structure` fixes the open slots from the
+    start (controls, and winners in `confirm` that are trained again as they are). `splits` are those scored at the
+    end. `measured` are evaluated besides the clean score.
+    """
+
+    study: str
+    backbone: BackboneSpec
+    tasks: tuple[TaskSpec, ...]
+    pool: PoolSpec
+    gates: GateSpec
+    size: SizeSpec
+    training: TrainingSpec
+    train_conditions: tuple[ConditionSpec, ...]
+    measured: tuple[ConditionSpec, ...]
+    seeds: SeedPair
+    robustness: Literal["noisy_score", "relative", "worst"] = "noisy_score"
+    splits: tuple[Split, ...] = ("validation",)
+    control: str | None = None
+    control_size: int | None = None
+
+
+# ---------------------------------------------------------------- what a trial hands back
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One measured number. `step` None is the final value; `condition` is `clean` or the condition's kind."""
+
+    task: str
+    split: Split
+    condition: str
+    level: float
+    metric: str
+    value: float
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """One gate at the end: `openness` p in [0, 1], the value z folded into the module, and whether it is open."""
+
+    task: str
+    slot: Slot
+    openness: float
+    value: float
+    open: bool
+    parameters: int
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """What something cost: `name` (`train_seconds`, `evaluate_seconds`, `train_tokens`, …), number and unit."""
+
+    name: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something worth telling: `kind` such as `gate_health.all_closed`, `level` info, warning or error."""
+
+    kind: str
+    message: str
+    level: Literal["info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A trial's intermediate report: `budget` of `budget_max` steps done; `prunable` once the gates are warm."""
+
+    budget: int
+    budget_max: int
+    score: float
+    prunable: bool
+    metrics: tuple[MetricRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """A trial's last word. `state` is `complete` or `fail` (with `reason` and `traceback`).
+
+    `objectives` maps `score`, `exported_parameters` and `robustness` to numbers. `artifact` maps file names of the
+    trained adapter to their bytes (safetensors and JSON); empty when the trial failed.
+    """
+
+    state: Literal["complete", "fail"]
+    budget: int
+    budget_max: int
+    objectives: dict[str, float] = field(default_factory=dict)
+    metrics: tuple[MetricRow, ...] = ()
+    gates: tuple[GateRow, ...] = ()
+    costs: tuple[CostRow, ...] = ()
+    events: tuple[Event, ...] = ()
+    artifact: dict[str, bytes] = field(default_factory=dict)
+    reason: str | None = None
+    traceback: str | None = None

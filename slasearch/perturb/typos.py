@@ -11,6 +11,7 @@ import importlib.util
 import random
 import re
 import threading
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -76,7 +77,5 @@ class Typos(TextCondition):
         """Tries the kinds of error in a drawn order until one changes the word: `aa` cannot be swapped."""
         errer = self._errer(word, seed=seed)
         kinds = _ASCII_WORD if word.isascii() else _ANY_WORD
-        for kind in self._random.sample(kinds, len(kinds)):
-            mistyped: str = getattr(errer, kind)().result
-            if mistyped != word:
-                return mistyped
+        tries: Iterator[str] = (getattr(errer, kind)().result for kind in self._random.sample(kinds, len(kinds)))
+        return next(mistyped for mistyped in tries if mistyped != word)

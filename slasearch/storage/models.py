@@ -1,0 +1,213 @@
+"""The `sla_` tables as SQLAlchemy models. They stand beside Optuna's own tables in one database.
+
+Times are UTC epoch seconds. JSON stands in text columns, so that every database takes it. A number that a trial could
+not give (NaN, infinite) is NULL. The task `*` in `sla_metric` stands for the whole trial: its metric `score` with a
+`step` is the validation score that the trial reported at that step, on which trials are pruned.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+__all__ = [
+    "WHOLE_TRIAL",
+    "Base",
+    "SlaArtifact",
+    "SlaCost",
+    "SlaEvent",
+    "SlaGate",
+    "SlaLease",
+    "SlaMetric",
+    "SlaStudy",
+    "SlaTrial",
+]
+
+WHOLE_TRIAL = "*"
+"""In place of a task's name in `sla_metric`: the number belongs to the trial over all its tasks."""
+
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Parent of all our tables; constraint names are fixed, so that migrations can refer to them."""
+
+    metadata = MetaData(naming_convention=_NAMES)
+
+
+class SlaStudy(Base):
+    """One study: its file's content, and where it stands."""
+
+    __tablename__ = "sla_study"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    config: Mapped[str] = mapped_column(Text)
+    """The StudyConfig as JSON."""
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    """SHA-256 over the fields that affect results."""
+    seed: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(String(16))
+    """`running`, `finished`, `stopped` (by a limit or a person) or `failed`."""
+    version: Mapped[str] = mapped_column(String(32))
+    """Version of slasearch that made the study."""
+    created_at: Mapped[float] = mapped_column(Float)
+    updated_at: Mapped[float] = mapped_column(Float)
+
+
+class SlaTrial(Base):
+    """One attempt at one trial. A new attempt after a lost worker is a row of its own, with `retry_of`."""
+
+    __tablename__ = "sla_trial"
+    __table_args__ = (UniqueConstraint("study_id", "optuna_study", "number"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("sla_study.id"), index=True)
+    optuna_study: Mapped[str] = mapped_column(String(16))
+    """`search` (Optuna's study NAME) or `confirm` (NAME.confirm)."""
+    number: Mapped[int | None] = mapped_column(Integer)
+    """Optuna's number in that study; NULL as long as the trial only waits."""
+    phase: Mapped[str] = mapped_column(String(16))
+    """`design`, `optimise` or `confirm`."""
+    role: Mapped[str] = mapped_column(String(64))
+    """`search`, `winner` or `control:NAME`."""
+    sampler: Mapped[str] = mapped_column(String(32))
+    """Who proposed it: the phase's sampler, or `fixed` in `confirm`."""
+    factor: Mapped[str | None] = mapped_column(String(255))
+    """In a one-at-a-time design: the parameter that differs from the base point."""
+    point: Mapped[int | None] = mapped_column(Integer)
+    """In a design: number of the design point."""
+    repeat: Mapped[int] = mapped_column(Integer)
+    """Which seed pair of the point, from 0."""
+    attempt: Mapped[int] = mapped_column(Integer)
+    """From 1."""
+    retry_of: Mapped[int | None] = mapped_column(ForeignKey("sla_trial.id"))
+    """The attempt before this one."""
+    state: Mapped[str] = mapped_column(String(16))
+    """`waiting`, `running`, `complete`, `pruned` or `fail`."""
+    reason: Mapped[str | None] = mapped_column(Text)
+    """Why it failed or was pruned."""
+    params: Mapped[str] = mapped_column(Text)
+    """Searched fields as JSON, dotted path -> the value as Optuna stores it."""
+    spec: Mapped[str] = mapped_column(Text)
+    """The TrialSpec as JSON."""
+    config_hash: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the spec without its seeds: repeats of one configuration share it."""
+    init_seed: Mapped[int] = mapped_column(BigInteger)
+    data_seed: Mapped[int] = mapped_column(BigInteger)
+    pair_of: Mapped[int | None] = mapped_column(ForeignKey("sla_trial.id"))
+    """In `confirm`: the search trial that a winner or control belongs to; NULL for a control that belongs to all."""
+    control_size: Mapped[int | None] = mapped_column(BigInteger)
+    """For a control of equal size: its size in exported parameters."""
+    ray_trial_id: Mapped[str | None] = mapped_column(String(64))
+    worker: Mapped[str | None] = mapped_column(String(255))
+    score: Mapped[float | None] = mapped_column(Float)
+    """Mean validation score; of a pruned trial its last one."""
+    exported_parameters: Mapped[float | None] = mapped_column(Float)
+    robustness: Mapped[float | None] = mapped_column(Float)
+    budget: Mapped[int | None] = mapped_column(Integer)
+    """Training steps done."""
+    budget_max: Mapped[int | None] = mapped_column(Integer)
+    """Training steps planned."""
+    created_at: Mapped[float] = mapped_column(Float)
+    started_at: Mapped[float | None] = mapped_column(Float)
+    ended_at: Mapped[float | None] = mapped_column(Float)
+    log: Mapped[str | None] = mapped_column(String(512))
+    """Log file, relative to the home folder."""
+
+
+class SlaMetric(Base):
+    """One measured number; `step` NULL is the final value, `condition` is `clean` or the condition's kind."""
+
+    __tablename__ = "sla_metric"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("sla_trial.id"), index=True)
+    task: Mapped[str] = mapped_column(String(64))
+    split: Mapped[str] = mapped_column(String(16))
+    condition: Mapped[str] = mapped_column(String(64))
+    level: Mapped[float] = mapped_column(Float)
+    metric: Mapped[str] = mapped_column(String(64))
+    step: Mapped[int | None] = mapped_column(Integer)
+    value: Mapped[float | None] = mapped_column(Float)
+
+
+class SlaGate(Base):
+    """One gate at a trial's end."""
+
+    __tablename__ = "sla_gate"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("sla_trial.id"), index=True)
+    task: Mapped[str] = mapped_column(String(64))
+    slot: Mapped[str] = mapped_column(String(128))
+    """`LAYER:SITE:KIND:rRANK:INDEX`."""
+    layer: Mapped[int] = mapped_column(Integer)
+    site: Mapped[str] = mapped_column(String(32))
+    kind: Mapped[str] = mapped_column(String(64))
+    rank: Mapped[int] = mapped_column(Integer)
+    idx: Mapped[int] = mapped_column(Integer)
+    openness: Mapped[float | None] = mapped_column(Float)
+    value: Mapped[float | None] = mapped_column(Float)
+    open: Mapped[bool] = mapped_column()
+    parameters: Mapped[int] = mapped_column(BigInteger)
+
+
+class SlaCost(Base):
+    """What a trial cost, such as `train_seconds` in s."""
+
+    __tablename__ = "sla_cost"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("sla_trial.id"), index=True)
+    name: Mapped[str] = mapped_column(String(64))
+    value: Mapped[float | None] = mapped_column(Float)
+    unit: Mapped[str] = mapped_column(String(32))
+
+
+class SlaArtifact(Base):
+    """One file that a trial handed back."""
+
+    __tablename__ = "sla_artifact"
+    __table_args__ = (UniqueConstraint("trial_id", "name"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("sla_trial.id"))
+    name: Mapped[str] = mapped_column(String(128))
+    path: Mapped[str] = mapped_column(String(512))
+    """Relative to the home folder."""
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class SlaEvent(Base):
+    """Something worth telling about a study or one of its trials."""
+
+    __tablename__ = "sla_event"
+    __table_args__ = (Index(None, "study_id", "trial_id"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("sla_study.id"))
+    trial_id: Mapped[int | None] = mapped_column(ForeignKey("sla_trial.id"))
+    at: Mapped[float] = mapped_column(Float)
+    level: Mapped[str] = mapped_column(String(16))
+    """`info`, `warning` or `error`."""
+    kind: Mapped[str] = mapped_column(String(64))
+    message: Mapped[str] = mapped_column(Text)
+
+
+class SlaLease(Base):
+    """Who may write to a study. The token grows with every holder, so that a late write of an old one is refused."""
+
+    __tablename__ = "sla_lease"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("sla_study.id"), primary_key=True, autoincrement=False)
+    token: Mapped[int] = mapped_column(BigInteger)
+    holder: Mapped[str | None] = mapped_column(Text)
+    """JSON: host, boot id, pid, start of the process; NULL when nobody holds it."""
+    renewed_at: Mapped[float] = mapped_column(Float)

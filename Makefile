@@ -1,0 +1,62 @@
+# The targets of this project; `make help` lists them. Everything is installed into .venv, once, and again when
+# pyproject.toml changes. PYTHON names the interpreter to make it with (3.11 or newer).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+OUT := quickstart
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint bench clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Expected Python 3.11 or newer, got $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) \
+		|| { echo "Python's venv module is missing. On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed-bundled: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[bundled]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[bundled,dev]'
+	@touch $@ $(VENV)/.installed-bundled
+
+quickstart: $(VENV)/.installed-bundled ## Run a small real study, report on it, export and try its best adapter
+	@$(BIN)/slasearch run studies/quickstart.yaml || [ $$? -eq 3 ]
+	$(BIN)/slasearch report quickstart --out $(OUT)/report
+	$(BIN)/slasearch export quickstart --best score --out $(OUT)/adapter
+	$(BIN)/slasearch predict $(OUT)/adapter --task sentiment \
+		--text "what a lovely morning, thank you all" --text "stuck in traffic again, worst day ever"
+	$(BIN)/slasearch predict $(OUT)/adapter --task spam \
+		--text "WINNER! Call now to claim your free prize" --text "running late, see you at seven"
+	$(BIN)/slasearch predict $(OUT)/adapter --task topic \
+		--text "The striker scored twice in the second half of the cup final" \
+		--text "Shares fell after the bank reported lower profits"
+	@echo
+	@echo "Look at the report:    $(OUT)/report/index.html"
+	@echo "Try next:"
+	@echo "  $(BIN)/slasearch status quickstart      what was run"
+	@echo "  $(BIN)/slasearch dashboard              Optuna's dashboard on the study, read-only"
+	@echo "  $(BIN)/slasearch run studies/sensitivity.yaml"
+	@echo "  cp studies/quickstart.yaml mine.yaml    then change its name and its tasks to your own"
+
+test: $(VENV)/.installed-dev ## Run the tests with coverage (at least 85 % of the lines)
+	$(BIN)/python -m pytest --cov=slasearch --cov-report=term --cov-fail-under=85
+
+lint: $(VENV)/.installed-dev ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-dev ## Measure the fixed cost of a trial, beside bare Ray Tune
+	$(BIN)/python benchmarks/overhead.py
+
+clean: ## Remove the environment, caches and the quickstart's output; studies in .slasearch stay
+	rm -rf $(VENV) $(OUT) build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

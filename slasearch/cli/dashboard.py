@@ -1,0 +1,36 @@
+"""`slasearch dashboard`."""
+
+from __future__ import annotations
+
+import click
+
+from slasearch.cli._output import say, storage_option
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@click.command()
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@storage_option
+def dashboard(port: int, host: str, storage: str | None) -> None:
+    """Show the studies in Optuna's dashboard, for reading only.
+
+    Runs until Ctrl-C.
+    """
+    from slasearch.config.locations import locate, redacted
+    from slasearch.service.dashboard import make_dashboard_server
+
+    url = locate(storage).storage_url
+    server = make_dashboard_server(url, host, port)
+    if host not in LOOPBACK:
+        say(f"Anyone who reaches {host} can read the studies: the dashboard asks for no password.")
+    say(f"Read-only dashboard of {redacted(url)}: http://{host}:{server.server_port}/ (Ctrl-C ends it)")
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        say("Dashboard ended.")
+    finally:
+        server.server_close()

@@ -1,0 +1,43 @@
+"""`slasearch validate FILE…`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from slasearch.cli._output import emit_json, json_option, say
+from slasearch.errors import ConfigError
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a field before checking; repeatable.")
+@json_option
+def validate(files: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool) -> int:
+    """Check study files; print every problem at once.
+
+    Each problem is a line `file:line: field: expected …, got …`.
+    """
+    from slasearch.space import load_checked
+
+    problems: dict[str, list[str]] = {}
+    for file in files:
+        try:
+            load_checked(file, overrides)
+            problems[str(file)] = []
+        except ConfigError as error:
+            problems[str(file)] = error.problems
+    if as_json:
+        emit_json([{"file": file, "valid": not found, "problems": found} for file, found in problems.items()])
+    else:
+        _show(problems)
+    return 2 if any(problems.values()) else 0
+
+
+def _show(problems: dict[str, list[str]]) -> None:
+    for file, found in problems.items():
+        if not found:
+            click.echo(f"{file}: ok")
+        for line in found:
+            say(line)

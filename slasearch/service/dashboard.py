@@ -1,0 +1,133 @@
+"""Optuna's dashboard on a study's database, for reading only.
+
+Optuna's dashboard has no read-only mode: its routes rename, delete and tell. Two barriers stand before the data. The
+middleware lets only GET and HEAD through, and the database itself is opened so that it refuses to write: SQLite by
+`mode=ro`, PostgreSQL by read-only transactions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from slasearch.config.locations import redacted
+from slasearch.errors import StorageError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from optuna.storages import RDBStorage
+
+__all__ = ["dashboard_app", "make_dashboard_server", "read_only", "read_only_storage"]
+
+READING = ("GET", "HEAD")
+
+
+def read_only(app: WSGIApplication) -> WSGIApplication:
+    """Middleware: GET and HEAD reach `app`, everything else is answered 405 with a reason in JSON."""
+
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in READING:
+            return app(environ, start_response)
+        reason = (
+            f"This dashboard is for reading only: expected GET or HEAD, got {environ['REQUEST_METHOD']}. "
+            "Change a study with the slasearch command."
+        )
+        body = json.dumps({"reason": reason}).encode()
+        headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            ("Allow", ", ".join(READING)),
+        ]
+        start_response("405 Method Not Allowed", headers)
+        return [body]
+
+    return guarded
+
+
+def _read_only_engine(url: str) -> tuple[str, dict[str, Any]]:
+    """URL and engine arguments with which the database itself refuses to write."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        return url, {"connect_args": {"options": "-c default_transaction_read_only=on"}, "pool_pre_ping": True}
+    if parsed.get_backend_name() != "sqlite":
+        return url, {}
+    if not parsed.database or not Path(parsed.database).is_file():
+        raise StorageError(
+            f"{redacted(url)}: expected an existing SQLite file, got none. "
+            "Run a study first, or name another database with --storage."
+        )
+    return f"sqlite:///file:{quote(str(Path(parsed.database).resolve()))}?mode=ro&uri=true", {}
+
+
+def read_only_storage(url: str) -> RDBStorage:
+    """Optuna's storage on `url`, opened so that the database refuses every write.
+
+    Args:
+        url: SQLAlchemy URL of a database that holds at least one study.
+
+    Raises:
+        StorageError: The database does not exist, cannot be reached or holds no Optuna tables.
+    """
+    from optuna.exceptions import StorageInternalError
+    from optuna.storages import RDBStorage
+
+    opened, arguments = _read_only_engine(url)
+    try:
+        return RDBStorage(opened, engine_kwargs=arguments, skip_compatibility_check=True, skip_table_creation=True)
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise StorageError(
+            f"{redacted(url)}: expected a database with a study in it, got: {error.__cause__ or error}. "
+            "Run a study first, or name another database with --storage."
+        ) from error
+
+
+def dashboard_app(url: str) -> WSGIApplication:
+    """The read-only dashboard as a WSGI application, for any WSGI server.
+
+    Args:
+        url: SQLAlchemy URL of the studies' database.
+
+    Raises:
+        StorageError: As `read_only_storage`.
+    """
+    from optuna_dashboard import wsgi
+
+    return read_only(wsgi(read_only_storage(url)))
+
+
+class _ThreadingServer(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """A line for each request would bury the messages that matter."""
+
+
+def make_dashboard_server(url: str, host: str = "127.0.0.1", port: int = 8080) -> WSGIServer:
+    """A small server for one person's use; `serve_forever()` starts it, `shutdown()` ends it.
+
+    Args:
+        url: SQLAlchemy URL of the studies' database.
+        host: Address to listen on; the default is reachable from this machine only.
+        port: Port to listen on; 0 takes a free one, which stands in `server_port`.
+
+    Raises:
+        StorageError: As `read_only_storage`, or the address cannot be listened on.
+    """
+    app = dashboard_app(url)
+    try:
+        return make_server(host, port, app, server_class=_ThreadingServer, handler_class=_QuietHandler)
+    except OSError as error:
+        raise StorageError(
+            f"{host}:{port}: expected an address to listen on, got: {error.strerror or error}. "
+            "Choose another with --host and --port."
+        ) from error

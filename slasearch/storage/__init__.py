@@ -1,0 +1,1 @@
+"""One SQL database for everything: our `sla_` tables beside Optuna's own, and the files that trials hand back."""

@@ -1,0 +1,86 @@
+"""Files that trials hand back: written so that a crash leaves the whole file or none, read only if unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from slasearch.errors import ArtifactError
+from slasearch.storage.rows import ArtifactRow
+
+__all__ = ["discard_artifacts", "read_artifact", "write_artifacts"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def write_artifacts(home: Path, study: str, trial_id: int, files: Mapping[str, bytes]) -> list[ArtifactRow]:
+    """Writes a trial's files into `artifacts/STUDY/TRIAL/` under `home`; writing the same again changes nothing.
+
+    Raises:
+        ArtifactError: A name is not a plain file name.
+        OSError: The disk refuses.
+    """
+    if not files:
+        return []
+    for name in files:
+        if not _NAME.fullmatch(name):
+            raise ArtifactError(f"artifact of trial {trial_id}: expected a plain file name, got {name!r}.")
+    folder = _folder(home, study, trial_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [_write(home, folder / name, data) for name, data in files.items()]
+    _sync_folder(folder)
+    return rows
+
+
+def read_artifact(home: Path, row: ArtifactRow) -> bytes:
+    """The bytes of a stored file.
+
+    Raises:
+        ArtifactError: The file is missing, changed, or outside `home`.
+    """
+    path = (home / row.path).resolve()
+    if not path.is_relative_to(home.resolve()):
+        raise ArtifactError(f"artifact {row.name}: expected a path under {home}, got {row.path!r}.")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"artifact {path}: expected {row.bytes} bytes, got {error.strerror}.") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != row.sha256:
+        raise ArtifactError(
+            f"artifact {path}: expected SHA-256 {row.sha256}, got {found}. The file was changed after it was stored; "
+            "restore it, or run the trial again."
+        )
+    return data
+
+
+def discard_artifacts(home: Path, study: str, trial_id: int) -> None:
+    """Removes what a trial left that ended before its rows were written."""
+    shutil.rmtree(_folder(home, study, trial_id), ignore_errors=True)
+
+
+def _folder(home: Path, study: str, trial_id: int) -> Path:
+    return home / "artifacts" / study / str(trial_id)
+
+
+def _write(home: Path, path: Path, data: bytes) -> ArtifactRow:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    relative = path.relative_to(home).as_posix()
+    return ArtifactRow(path.name, relative, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,154 @@
+"""Connections to the database: SQLite safe for one writer and many readers, any other database as SQLAlchemy has it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+
+from slasearch.errors import StorageError
+
+__all__ = ["database_file", "make_engine", "optuna_storage", "storage_errors"]
+
+BUSY_SECONDS = 30.0
+"""How long a SQLite connection waits for another one's write."""
+
+_NEXT_STEPS = (
+    ("readonly", "Make the file and its folder writable, or choose another with --storage."),
+    ("unable to open", "Check that the folder exists and is writable, or choose another with --storage."),
+    ("locked", "Another process is writing for too long; end it, or try again."),
+    ("disk is full", "Free some space and run the same command again."),
+    ("not a database", "The file is something else or damaged; choose another with --storage."),
+    ("malformed", "The file is damaged; restore a copy, or choose another with --storage."),
+    ("no such table", "The database was made by something else or is half made; run `slasearch run` on it first."),
+)
+
+
+def database_file(url: str) -> Path | None:
+    """The file of a SQLite URL; None for a database in memory or on a server.
+
+    Raises:
+        StorageError: The URL cannot be read.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+        return None
+    return Path(str(parsed.database))
+
+
+def make_engine(url: str, *, create: bool = True) -> sa.Engine:
+    """An engine for `url`.
+
+    SQLite gets write-ahead logging, `synchronous=NORMAL`, a busy timeout and foreign keys on every connection.
+
+    Args:
+        url: SQLAlchemy URL, such as `sqlite:///study.db` or `postgresql+psycopg://user@host/name`.
+        create: Whether the folder of a SQLite file is made; without it a missing file is an error.
+
+    Raises:
+        StorageError: The URL cannot be read, its driver is missing, or the file is.
+    """
+    file = database_file(url)
+    with storage_errors(url):
+        if file is not None and create:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        elif file is not None and not file.is_file():
+            raise StorageError(
+                f"database: expected the file {file}, got none. Run a study first (`slasearch run FILE`), "
+                "or name another database with --storage."
+            )
+        engine = sa.create_engine(url, **_options(url))
+    _set_up_connections(engine)
+    return engine
+
+
+def optuna_storage(url: str) -> RDBStorage:
+    """Optuna's storage in the same database, on connections set up like ours. Makes Optuna's tables if need be.
+
+    Raises:
+        StorageError: The database cannot be used.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with storage_errors(url):
+        storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=_options(url))
+    _set_up_connections(storage.engine)
+    storage.engine.dispose()
+    return storage
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Turns errors of the database into StorageError with a next step, and never with a password.
+
+    Raises:
+        StorageError: Anything that the database or its driver refused.
+    """
+    try:
+        yield
+    except StorageInternalError as error:
+        raise _explained(url, error.__cause__ or error) from error
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        raise _explained(url, error) from error
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(
+            f"database {_shown(url)}: {error.strerror or error}. Choose another with --storage."
+        ) from None
+
+
+def _parse(url: str) -> sa.URL:
+    try:
+        return sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise StorageError(
+            "database: expected a URL such as sqlite:///study.db or postgresql+psycopg://user@host/name, "
+            "got something else. Check --storage and $SLASEARCH_STORAGE."
+        ) from None
+
+
+def _options(url: str) -> dict[str, Any]:
+    if _parse(url).get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_SECONDS}}
+    return {"pool_pre_ping": True}
+
+
+def _set_up_connections(engine: sa.Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _pragmas)
+
+
+def _pragmas(connection: Any, _record: Any) -> None:
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout={int(BUSY_SECONDS * 1000)}",
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _shown(url: str) -> str:
+    return _parse(url).render_as_string(hide_password=True)
+
+
+def _explained(url: str, error: BaseException) -> StorageError:
+    parsed = _parse(url)
+    cause = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+    if parsed.password:
+        cause = cause.replace(str(parsed.password), "***")
+    step = next((step for word, step in _NEXT_STEPS if word in cause), None)
+    if step is None and isinstance(error, ImportError | sa.exc.NoSuchModuleError):
+        step = "Install the database's driver, such as `pip install 'psycopg[binary]'`."
+    return StorageError(f"database {_shown(url)}: {cause}. {step or 'Check that the server is up and lets you in.'}")

@@ -1,0 +1,1 @@
+"""Alembic migrations of the `sla_` tables, one file a release, run by `slasearch.storage.upgrade`."""

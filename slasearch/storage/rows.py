@@ -1,0 +1,108 @@
+"""Rows of the `sla_` tables as plain values, for those who read them without SQLAlchemy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+__all__ = ["OPEN_STATES", "ArtifactRow", "EventRow", "OptunaStudy", "StudyRow", "TrialRow", "TrialState"]
+
+TrialState = Literal["waiting", "running", "complete", "pruned", "fail"]
+OptunaStudy = Literal["search", "confirm"]
+OPEN_STATES = ("waiting", "running")
+"""States of a trial that has not ended."""
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """One row of `sla_study`; `config` is the StudyConfig as JSON."""
+
+    id: int
+    name: str
+    config: str
+    fingerprint: str
+    seed: int
+    state: str
+    version: str
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One row of `sla_trial`, as described in `slasearch.storage.models`. `id` is 0 before it is stored."""
+
+    id: int
+    study_id: int
+    optuna_study: OptunaStudy
+    number: int | None
+    phase: str
+    role: str
+    sampler: str
+    factor: str | None
+    point: int | None
+    repeat: int
+    attempt: int
+    retry_of: int | None
+    state: TrialState
+    reason: str | None
+    params: str
+    spec: str
+    config_hash: str
+    init_seed: int
+    data_seed: int
+    pair_of: int | None
+    control_size: int | None
+    created_at: float
+    ray_trial_id: str | None = None
+    worker: str | None = None
+    score: float | None = None
+    exported_parameters: float | None = None
+    robustness: float | None = None
+    budget: int | None = None
+    budget_max: int | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    log: str | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether the trial has not ended."""
+        return self.state in OPEN_STATES
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The searched fields: dotted path -> the value as Optuna stores it."""
+        values: dict[str, Any] = json.loads(self.params)
+        return values
+
+    def objective(self, name: str) -> float | None:
+        """The trial's `score`, `exported_parameters` or `robustness`; None if it has none."""
+        value: float | None = getattr(self, name)
+        return value
+
+    def columns(self) -> dict[str, Any]:
+        """Column -> value for an insert: everything but the id."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "id"}
+
+
+@dataclass(frozen=True)
+class ArtifactRow:
+    """One row of `sla_artifact`; `path` is relative to the home folder, `bytes` the size."""
+
+    name: str
+    path: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """One row of `sla_event`; `at` in epoch seconds."""
+
+    trial_id: int | None
+    at: float
+    level: str
+    kind: str
+    message: str

@@ -1,0 +1,145 @@
+"""The `sla_` tables: readers read whole tables at once, the one writer writes whole transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from slasearch.errors import StorageError, StudyNotFoundError
+from slasearch.storage.engine import make_engine, storage_errors
+from slasearch.storage.models import WHOLE_TRIAL, SlaArtifact, SlaEvent, SlaMetric, SlaStudy, SlaTrial
+from slasearch.storage.rows import ArtifactRow, EventRow, StudyRow, TrialRow
+from slasearch.storage.upgrade import newest_revision, stored_revision, upgrade
+from slasearch.storage.writer import Writer
+
+__all__ = ["Store"]
+
+
+class Store:
+    """One database. Nothing is opened before it is needed.
+
+    Args:
+        url: SQLAlchemy URL.
+
+    Every method raises StorageError if the database cannot be reached, read or written.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._engine: sa.Engine | None = None
+        self._guard: Callable[[sa.Connection], None] | None = None
+
+    # ------------------------------------------------------------ open and close
+
+    def upgrade(self) -> None:
+        """Makes the database, or brings it to this release. A writer calls this first."""
+        self.close()
+        engine = make_engine(self.url)
+        with storage_errors(self.url):
+            upgrade(engine)
+        self._engine = engine
+
+    def guard(self, check: Callable[[sa.Connection], None] | None) -> None:
+        """From now on `check` is called at the end of every write, before the commit; it raises to refuse it."""
+        self._guard = check
+
+    def close(self) -> None:
+        """Closes all connections; the store may be used again."""
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    # ------------------------------------------------------------ read
+
+    def studies(self) -> list[StudyRow]:
+        """All studies, the oldest first."""
+        rows = self._rows(sa.select(SlaStudy.__table__).order_by(SlaStudy.id))
+        return [StudyRow(**row) for row in rows]
+
+    def study(self, name: str) -> StudyRow:
+        """One study.
+
+        Raises:
+            StudyNotFoundError: There is none of that name; the text lists those there are.
+        """
+        found = self.find_study(name)
+        if found is None:
+            names = ", ".join(study.name for study in self.studies()) or "none"
+            raise StudyNotFoundError(f"study: expected one that is in the database ({names}), got {name!r}.")
+        return found
+
+    def find_study(self, name: str) -> StudyRow | None:
+        """One study, or None."""
+        rows = self._rows(sa.select(SlaStudy.__table__).where(SlaStudy.name == name))
+        return StudyRow(**rows[0]) if rows else None
+
+    def trials(self, study_id: int) -> list[TrialRow]:
+        """All attempts at all trials of a study, in the order in which they were made."""
+        query = sa.select(SlaTrial.__table__).where(SlaTrial.study_id == study_id).order_by(SlaTrial.id)
+        return [TrialRow(**row) for row in self._rows(query)]
+
+    def reports(self, study_id: int) -> dict[int, list[tuple[int, float]]]:
+        """For each trial that reported on the way: (step, validation score) pairs in the order of the steps."""
+        query = (
+            sa.select(SlaMetric.trial_id, SlaMetric.step, SlaMetric.value)
+            .join(SlaTrial, SlaTrial.id == SlaMetric.trial_id)
+            .where(SlaTrial.study_id == study_id, SlaMetric.task == WHOLE_TRIAL, SlaMetric.step.is_not(None))
+            .order_by(SlaMetric.trial_id, SlaMetric.step)
+        )
+        curves: dict[int, list[tuple[int, float]]] = {}
+        for row in self._rows(query):
+            if row["value"] is not None:
+                curves.setdefault(row["trial_id"], []).append((row["step"], row["value"]))
+        return curves
+
+    def artifacts(self, trial_id: int) -> list[ArtifactRow]:
+        """The files of a trial."""
+        columns = (SlaArtifact.name, SlaArtifact.path, SlaArtifact.sha256, SlaArtifact.bytes)
+        query = sa.select(*columns).where(SlaArtifact.trial_id == trial_id).order_by(SlaArtifact.id)
+        return [ArtifactRow(**row) for row in self._rows(query)]
+
+    def events(self, study_id: int) -> list[EventRow]:
+        """The events of a study and its trials, the oldest first."""
+        columns = (SlaEvent.trial_id, SlaEvent.at, SlaEvent.level, SlaEvent.kind, SlaEvent.message)
+        query = sa.select(*columns).where(SlaEvent.study_id == study_id).order_by(SlaEvent.id)
+        return [EventRow(**row) for row in self._rows(query)]
+
+    # ------------------------------------------------------------ write
+
+    @contextmanager
+    def write(self) -> Iterator[Writer]:
+        """One transaction: everything written inside is committed at the end, or nothing is."""
+        with storage_errors(self.url), self.engine.begin() as connection:
+            yield Writer(connection)
+            if self._guard is not None:
+                self._guard(connection)
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The connections; opened, and the tables checked, at the first use."""
+        if self._engine is None:
+            engine = make_engine(self.url, create=False)
+            with storage_errors(self.url):
+                _check_revision(stored_revision(engine))
+            self._engine = engine
+        return self._engine
+
+    def _rows(self, query: sa.Executable) -> list[dict[str, Any]]:
+        with storage_errors(self.url), self.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _check_revision(stored: str | None) -> None:
+    if stored is None:
+        raise StorageError(
+            "database: expected slasearch's tables, got none. Run a study first (`slasearch run FILE`), "
+            "or name another database with --storage."
+        )
+    if stored != newest_revision():
+        raise StorageError(
+            f"database: expected revision {newest_revision()}, got {stored}. "
+            "`slasearch run FILE` upgrades an older database; a newer one needs a newer slasearch."
+        )

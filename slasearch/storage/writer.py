@@ -1,0 +1,126 @@
+"""What may be written to the `sla_` tables, inside one transaction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from slasearch.records import CostRow, Event, GateRow, MetricRow
+from slasearch.storage.models import SlaArtifact, SlaCost, SlaEvent, SlaGate, SlaMetric, SlaStudy, SlaTrial
+from slasearch.storage.rows import ArtifactRow, StudyRow, TrialRow
+
+__all__ = ["Writer", "finite_or_none"]
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """The number as it is stored: NaN and infinities are NULL."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+class Writer:
+    """Writes on one open transaction; `Store.write` opens and commits it."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+
+    def add_study(self, study: StudyRow) -> StudyRow:
+        """Inserts a study; returns it with its id. Raises sqlalchemy.exc.IntegrityError if the name is taken."""
+        values = {name: value for name, value in vars(study).items() if name != "id"}
+        return replace(study, id=self._insert(SlaStudy, values))
+
+    def update_study(self, study_id: int, **values: Any) -> None:
+        """Changes columns of a study."""
+        self.connection.execute(sa.update(SlaStudy).where(SlaStudy.id == study_id).values(**values))
+
+    def add_trial(self, trial: TrialRow) -> TrialRow:
+        """Inserts a trial; returns it with its id."""
+        return replace(trial, id=self._insert(SlaTrial, trial.columns()))
+
+    def update_trial(self, trial_id: int, **values: Any) -> None:
+        """Changes columns of a trial."""
+        self.connection.execute(sa.update(SlaTrial).where(SlaTrial.id == trial_id).values(**values))
+
+    def add_metrics(self, trial_id: int, rows: Iterable[MetricRow]) -> None:
+        """Adds measured numbers to a trial."""
+        self._bulk(
+            SlaMetric,
+            (
+                {
+                    "trial_id": trial_id,
+                    "task": row.task,
+                    "split": row.split,
+                    "condition": row.condition,
+                    "level": row.level,
+                    "metric": row.metric,
+                    "step": row.step,
+                    "value": finite_or_none(row.value),
+                }
+                for row in rows
+            ),
+        )
+
+    def add_gates(self, trial_id: int, rows: Iterable[GateRow]) -> None:
+        """Adds a trial's gates."""
+        self._bulk(
+            SlaGate,
+            (
+                {
+                    "trial_id": trial_id,
+                    "task": row.task,
+                    "slot": row.slot.name,
+                    "layer": row.slot.layer,
+                    "site": row.slot.site,
+                    "kind": row.slot.kind,
+                    "rank": row.slot.rank,
+                    "idx": row.slot.index,
+                    "openness": finite_or_none(row.openness),
+                    "value": finite_or_none(row.value),
+                    "open": row.open,
+                    "parameters": row.parameters,
+                }
+                for row in rows
+            ),
+        )
+
+    def add_costs(self, trial_id: int, rows: Iterable[CostRow]) -> None:
+        """Adds what a trial cost."""
+        costs = ((row.name, finite_or_none(row.value), row.unit) for row in rows)
+        self._bulk(
+            SlaCost, ({"trial_id": trial_id, "name": name, "value": value, "unit": unit} for name, value, unit in costs)
+        )
+
+    def add_artifacts(self, trial_id: int, rows: Iterable[ArtifactRow]) -> None:
+        """Adds a trial's files, which `write_artifacts` has written."""
+        self._bulk(SlaArtifact, ({"trial_id": trial_id, **vars(row)} for row in rows))
+
+    def add_events(self, study_id: int, trial_id: int | None, at: float, events: Iterable[Event]) -> None:
+        """Adds events of a study or of one of its trials; `at` in epoch seconds."""
+        self._bulk(
+            SlaEvent,
+            (
+                {
+                    "study_id": study_id,
+                    "trial_id": trial_id,
+                    "at": at,
+                    "level": event.level,
+                    "kind": event.kind,
+                    "message": event.message,
+                }
+                for event in events
+            ),
+        )
+
+    def _insert(self, model: Any, values: dict[str, Any]) -> int:
+        result = self.connection.execute(sa.insert(model.__table__).values(**values))
+        key = result.inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def _bulk(self, model: Any, rows: Iterable[dict[str, Any]]) -> None:
+        values = list(rows)
+        if values:
+            self.connection.execute(sa.insert(model.__table__), values)

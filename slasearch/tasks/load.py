@@ -1,0 +1,54 @@
+"""From a task's description to its examples: read, name the labels, drop duplicates, split, limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slasearch.errors import TaskError
+from slasearch.records import TaskData, TaskSpec
+from slasearch.registry import SOURCES
+from slasearch.tasks.sources._base import Row
+from slasearch.tasks.splits import assign_splits, label_names, unique_examples
+
+__all__ = ["describe_sources", "load_task"]
+
+_MANY_LABELS = 20
+
+
+def load_task(spec: TaskSpec) -> TaskData:
+    """The examples of a task in its four splits. The same spec on the same data always gives the same result.
+
+    An example's id comes from its text alone, so limits and seeds do not change it.
+
+    Raises:
+        TaskError: The data cannot be read, or do not fit the description.
+        MissingExtraError: A package that carries the data is not installed.
+        RegistryError: No such source.
+    """
+    scheme, _, place = spec.source.partition(":")
+    parts = SOURCES.get(scheme).read(place, spec)
+    try:
+        labels = _checked_labels(parts)
+        splits = assign_splits(unique_examples(parts, labels), spec.limits, spec.seed)
+    except TaskError as error:
+        raise TaskError(f"{spec.source}: {error}") from error
+    return TaskData(spec=spec, labels=labels, splits={**splits})
+
+
+def _checked_labels(parts: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:
+    labels = label_names(parts)
+    rows = sum(len(part) for part in parts.values())
+    if len(labels) < 2:
+        raise TaskError(f"expected at least two classes, got one: {labels[0]!r}. Is the label column the right one?")
+    if len(labels) > _MANY_LABELS and 2 * len(labels) > rows:
+        raise TaskError(
+            f"expected classes with several examples each, got {len(labels)} different labels in {rows} rows. "
+            "Is the label column the right one?"
+        )
+    return labels
+
+
+def describe_sources() -> list[dict[str, Any]]:
+    """What tasks can be had from all known sources: see `Source.describe` for the keys."""
+    return [entry for name in SOURCES.names() for entry in SOURCES.get(name).describe()]

@@ -1,0 +1,105 @@
+"""Reads JSON lines, CSV and TSV files, gzipped or not, as records with the line that each starts on."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from slasearch.errors import TaskError
+
+__all__ = ["SUFFIXES", "read_records", "table_suffix"]
+
+SUFFIXES: tuple[str, ...] = (".jsonl", ".ndjson", ".csv", ".tsv")
+_GZIP_MAGIC = b"\x1f\x8b"
+
+Records = Iterator[tuple[int, dict[str, Any]]]
+
+
+def table_suffix(path: Path) -> str | None:
+    """The suffix that tells the format, without `.gz` and in lower case; None if it is not a known one."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-1:] == [".gz"]:
+        suffixes.pop()
+    return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else None
+
+
+def read_records(path: Path) -> Records:
+    """Yields (line number from 1, record by column name). Blank lines are skipped. TSV knows no quoting.
+
+    Raises:
+        TaskError: The file cannot be read, is not UTF-8, or a line is malformed; the text names the line.
+    """
+    suffix = table_suffix(path)
+    if suffix is None:
+        raise TaskError(f"{path}: expected a file named {', '.join(SUFFIXES)} (also with .gz), got {path.name!r}.")
+    text = _read_text(path)
+    return _csv(path, text, suffix) if suffix in (".csv", ".tsv") else _json_lines(path, text)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        if data.startswith(_GZIP_MAGIC):
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise TaskError(f"{path}: expected a readable file, got {type(error).__name__}: {error}.") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise TaskError(
+            f"{path}:{line}: expected UTF-8 text, got the byte 0x{data[error.start]:02x}. Convert the file, "
+            "for example with iconv -t utf-8."
+        ) from error
+
+
+def _json_lines(path: Path, text: str) -> Records:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise TaskError(f"{path}:{number}: expected a JSON object, got {_short(line)} ({error}).") from error
+        if not isinstance(record, dict):
+            raise TaskError(f"{path}:{number}: expected a JSON object, got {_short(line)}.")
+        yield number, record
+
+
+def _csv(path: Path, text: str, suffix: str) -> Records:
+    lines = io.StringIO(text, newline="")
+    if suffix == ".tsv":
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines, strict=True)
+    header: list[str] | None = None
+    start = 1
+    try:
+        for fields in reader:
+            if fields and header is None:
+                header = _header(path, start, fields)
+            elif fields and header is not None:
+                if len(fields) != len(header):
+                    raise TaskError(f"{path}:{start}: expected {len(header)} fields, got {len(fields)}.")
+                yield start, dict(zip(header, fields, strict=True))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise TaskError(f"{path}:{start}: expected a row of comma- or tab-separated fields, got: {error}.") from error
+
+
+def _header(path: Path, line: int, fields: list[str]) -> list[str]:
+    header = [field.strip() for field in fields]
+    if len(set(header)) != len(header):
+        raise TaskError(f"{path}:{line}: expected different column names, got {', '.join(header)}.")
+    return header
+
+
+def _short(line: str) -> str:
+    line = line.strip()
+    return repr(line if len(line) <= 60 else f"{line[:57]}…")

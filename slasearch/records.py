@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 __all__ = [
     "SITES",
@@ -238,9 +238,8 @@ class ConditionSpec:
 class TrialSpec:
     """Everything that one trial needs, with every choice made; the same spec on the same device gives the same report.
 
-    `control` is None for a searched trial, else the name of the baseline. `structure` fixes the open slots from the
-    start (controls, and winners in `confirm` that are trained again as they are). `splits` are those scored at the
-    end. `measured` are evaluated besides the clean score.
+    `control` is None for a searched trial, else the name of a baseline of about `control_size` exported parameters.
+    `splits` are those scored at the end. `measured` are evaluated besides the clean score.
     """
 
     study: str
@@ -323,6 +322,8 @@ class TrialReport:
     `objectives` maps `score`, `exported_parameters` and `robustness` to numbers. `artifact` maps file names of the
     trained adapter to their bytes (safetensors and JSON); empty when the trial failed.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
     state: Literal["complete", "fail"]
     budget: int

@@ -1,0 +1,71 @@
+"""Whether two studies are one: equality of the fields that affect results.
+
+The text for people, resources, limits and the counts that may grow are left out, so that a finished study can be
+given more trials, points or seeds, and can go on elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from slasearch.config.problems import shown
+from slasearch.config.schema import StudyConfig
+
+__all__ = ["difference", "fingerprint"]
+
+_FREE = frozenset(
+    {
+        "description",
+        "resources",
+        "limits",
+        "phases.design.points",
+        "phases.design.seeds",
+        "phases.optimise.trials",
+        "phases.confirm.top",
+        "phases.confirm.seeds",
+    }
+)
+
+
+def fingerprint(config: StudyConfig) -> str:
+    """SHA-256 (64 hexadecimal digits) over the fields that affect results, defaults included.
+
+    A later version may add a field with a default, which changes the fingerprint of an old study: compare with the
+    fingerprint of the stored study read anew, or by `difference`, not with a stored text.
+    """
+    text = json.dumps(sorted(_fields(config).items()), separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def difference(old: StudyConfig, new: StudyConfig) -> list[str]:
+    """One line `field: was …, is …` for each field that differs and affects results; empty for one study."""
+    before, after = _fields(old), _fields(new)
+    return [
+        f"{name}: was {_word(before, name)}, is {_word(after, name)}"
+        for name in dict.fromkeys((*before, *after))
+        if before.get(name, ...) != after.get(name, ...)
+    ]
+
+
+def _word(fields: dict[str, Any], name: str) -> str:
+    return shown(fields[name]) if name in fields else "absent"
+
+
+def _fields(config: StudyConfig) -> dict[str, Any]:
+    return dict(_leaves(config.model_dump(mode="json"), ""))
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if name in _FREE:
+        return
+    if isinstance(value, dict) and value:
+        for key, entry in value.items():
+            yield from _leaves(entry, f"{name}.{key}" if name else key)
+    elif isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        for position, entry in enumerate(value):
+            yield from _leaves(entry, f"{name}.{position}")
+    else:
+        yield name, value

@@ -1,0 +1,81 @@
+"""Where a study's results lie: the database, and the folder for artifacts, logs, caches and Ray's own files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from slasearch.errors import ConfigError
+
+__all__ = ["Locations", "locate", "redacted"]
+
+
+@dataclass(frozen=True)
+class Locations:
+    """Where results lie.
+
+    Args:
+        storage_url: The database, as SQLAlchemy names it.
+        home: Folder of everything that is no table.
+    """
+
+    storage_url: str
+    home: Path
+
+    @property
+    def artifacts(self) -> Path:
+        """Trained adapters, one folder for each trial."""
+        return self.home / "artifacts"
+
+    @property
+    def logs(self) -> Path:
+        """One log for each attempt of a trial."""
+        return self.home / "logs"
+
+    @property
+    def cache(self) -> Path:
+        """Tokenised texts; safe to delete."""
+        return self.home / "cache"
+
+    @property
+    def ray(self) -> Path:
+        """Ray Tune's own files; safe to delete when nothing runs."""
+        return self.home / "ray"
+
+
+def locate(storage: str | None = None) -> Locations:
+    """Finds the database and the folder beside it; makes neither.
+
+    Args:
+        storage: Database URL. Without one `$SLASEARCH_STORAGE`, else SQLite in `.slasearch` of the working folder.
+            The folder is `$SLASEARCH_HOME`, else that of an SQLite file, else `.slasearch` of the working folder.
+
+    Raises:
+        ConfigError: The URL is none.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    here = Path.cwd() / ".slasearch"
+    text = storage or os.environ.get("SLASEARCH_STORAGE") or f"sqlite:///{here / 'slasearch.db'}"
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        example = "sqlite:///results.db or postgresql+psycopg://user@host/database"
+        raise ConfigError([f"--storage: storage: expected a database URL such as {example}, got {text!r}"]) from None
+    home = here
+    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+        file = Path.cwd() / str(url.database)
+        home = file.parent
+        text = url.set(database=str(file)).render_as_string(hide_password=False)
+    if os.environ.get("SLASEARCH_HOME"):
+        home = Path(os.environ["SLASEARCH_HOME"]).absolute()
+    return Locations(text, home)
+
+
+def redacted(url: str) -> str:
+    """The URL for messages and logs, its password masked."""
+    from sqlalchemy.engine import make_url
+
+    return make_url(url).render_as_string(hide_password=True)

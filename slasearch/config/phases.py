@@ -1,0 +1,126 @@
+"""The `phases` section of the study file: what is run, by which sampler, how often."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from slasearch.config.fields import Choice, PositiveInt, Repeats, Scalar, StrictModel, known
+from slasearch.registry import CONTROLS, DESIGN_SAMPLERS, PRUNERS, SAMPLERS
+
+__all__ = ["ConfirmPhase", "DesignPhase", "OptimisePhase", "PhasesConfig", "PrunerConfig", "SamplerConfig"]
+
+
+class SamplerConfig(StrictModel):
+    """Who proposes trials."""
+
+    name: str = Field(description="one_at_a_time, grid or qmc for design; tpe, random or qmc for optimise")
+    options: dict[str, Scalar] = Field(default_factory=dict, description="options of the sampler")
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return known(SAMPLERS, "sampler", value)
+
+
+class PrunerConfig(StrictModel):
+    """Who stops trials early."""
+
+    name: str = Field("none", description="none, median or successive_halving")
+    options: dict[str, Scalar] = Field(default_factory=dict, description="options of the pruner")
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return known(PRUNERS, "pruner", value)
+
+
+class DesignPhase(StrictModel):
+    """Space-filling trials, never pruned: for sensitivity."""
+
+    sampler: SamplerConfig = Field(description="one_at_a_time, grid or qmc")
+    levels: dict[str, Annotated[tuple[Choice, ...], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="for one_at_a_time and grid: the values of each field that is varied (dotted path)",
+    )
+    base: dict[str, Choice] = Field(
+        default_factory=dict,
+        description="values of the searched fields that a point does not vary (dotted path); "
+        "without one: the middle of a range, the first of some choices",
+    )
+    points: Annotated[int, Field(ge=1, le=65536)] | None = Field(
+        None, validate_default=True, description="number of points, for qmc only; may grow later"
+    )
+    seeds: Repeats = Field(1, description="repetitions of every point with other seed pairs; may grow later")
+
+    @field_validator("sampler")
+    @classmethod
+    def _space_filling(cls, value: SamplerConfig) -> SamplerConfig:
+        known(DESIGN_SAMPLERS, "space-filling sampler", value.name)
+        return value
+
+    @field_validator("levels")
+    @classmethod
+    def _levels(cls, value: dict[str, tuple[Choice, ...]], info: ValidationInfo) -> dict[str, tuple[Choice, ...]]:
+        sampler = info.data.get("sampler")
+        if sampler is not None and (sampler.name == "qmc") == bool(value):
+            wanted = "no levels with qmc" if value else f"levels with {sampler.name}"
+            raise ValueError(f"expected {wanted}, got {', '.join(value) or 'none'}")
+        return value
+
+    @field_validator("points")
+    @classmethod
+    def _points(cls, value: int | None, info: ValidationInfo) -> int | None:
+        sampler = info.data.get("sampler")
+        if sampler is not None and (sampler.name == "qmc") != (value is not None):
+            wanted = "a number of points with qmc" if value is None else f"no points with {sampler.name}"
+            raise ValueError(f"expected {wanted}, got {value or 'none'}")
+        return value
+
+
+class OptimisePhase(StrictModel):
+    """Adaptive trials, pruned."""
+
+    sampler: SamplerConfig = Field(default_factory=lambda: SamplerConfig(name="tpe"), description="tpe, random or qmc")
+    trials: PositiveInt = Field(description="number of trials; may grow later")
+    pruner: PrunerConfig = Field(default_factory=lambda: PrunerConfig(), description="who stops trials early")
+
+    @field_validator("sampler")
+    @classmethod
+    def _adaptive(cls, value: SamplerConfig) -> SamplerConfig:
+        if value.name in ("one_at_a_time", "grid"):
+            raise ValueError(f"expected tpe, random or qmc, got {value.name!r}, which belongs to the design phase")
+        return value
+
+
+class ConfirmPhase(StrictModel):
+    """The best trials again over seeds, on the test split, beside controls of equal size."""
+
+    top: Repeats = Field(1, description="how many of the best by each objective; may grow later")
+    seeds: Repeats = Field(3, description="seed pairs for each of them and for each control; may grow later")
+    controls: tuple[str, ...] = Field(("lora", "random", "linear_probe"), description="baselines on the same data")
+
+    @field_validator("controls")
+    @classmethod
+    def _controls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            known(CONTROLS.names(), "control", name)
+        if len(set(value)) != len(value):
+            raise ValueError(f"expected each control once, got {', '.join(value)}")
+        return value
+
+
+class PhasesConfig(StrictModel):
+    """What is run, in this order. At least one of design and optimise."""
+
+    design: DesignPhase | None = Field(None, description="space-filling trials for sensitivity")
+    optimise: OptimisePhase | None = Field(None, description="adaptive trials for the best")
+    confirm: ConfirmPhase | None = Field(None, description="the best again, on test, beside controls")
+
+    @model_validator(mode="after")
+    def _some(self) -> PhasesConfig:
+        if self.design is None and self.optimise is None:
+            raise ValueError("expected at least one of design and optimise, got neither")
+        return self

@@ -1,0 +1,35 @@
+"""Records to plain data and back: what `json.dumps` takes, and what `json.loads` gives."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+__all__ = ["from_plain", "to_plain"]
+
+R = TypeVar("R")
+
+
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+    return _ADAPTERS.get(cls) or _ADAPTERS.setdefault(cls, TypeAdapter(cls))
+
+
+def to_plain(record: Any) -> dict[str, Any]:
+    """A record of `slasearch.records` as nested dicts, lists and scalars; bytes become base64 text."""
+    plain: dict[str, Any] = _adapter(type(record)).dump_python(record, mode="json")
+    return plain
+
+
+def from_plain(cls: type[R], data: dict[str, Any]) -> R:
+    """The record that `to_plain` made `data` of; fields that `data` lacks have their defaults.
+
+    Raises:
+        pydantic.ValidationError (a ValueError): `data` does not fit the record.
+    """
+    record: R = _adapter(cls).validate_json(json.dumps(data))
+    return record

@@ -50,9 +50,7 @@ def _relabelled(entry: LabelCondition, example: Example, condition: ConditionSpe
     return example if label == example.label else replace(example, label=label)
 
 
-def _retyped(
-    entry: TextCondition, example: Example, condition: ConditionSpec, task: str, epoch: int | None
-) -> Example:
+def _retyped(entry: TextCondition, example: Example, condition: ConditionSpec, task: str, epoch: int | None) -> Example:
     rng = sample_rng(condition.kind, task, example.id, condition.seed, _epoch(condition, epoch))
     text = entry.disturb(example.text, condition.level, rng)
     pair = None if example.text_pair is None else entry.disturb(example.text_pair, condition.level, rng)

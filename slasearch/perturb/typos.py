@@ -65,7 +65,8 @@ class Typos(TextCondition):
         words = list(_WORD.finditer(text))
         disturbed = (rng.random(len(words)) < level).tolist()
         seeds = rng.integers(2**32, size=len(words)).tolist()
-        pieces, end = [], 0
+        pieces: list[str] = []
+        end = 0
         with self._lock:
             for word, hit, seed in zip(words, disturbed, seeds, strict=True):
                 if hit:

@@ -1,8 +1,8 @@
-"""Batches of several tasks: length-bucketed, padded to their longest example, in an order that seed and epoch decide."""
+"""Batches of several tasks: bucketed by length, padded to the longest example, ordered by seed and epoch alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +84,7 @@ def train_batches(
     order = np.concatenate([_by_length(order[start : start + chunk], lengths) for start in range(0, len(order), chunk)])
     for number in rng.permutation(batch_count(splits, batch_size)):
         chosen = order[number * batch_size : (number + 1) * batch_size]
-        yield _batch(splits, tasks[chosen], rows[chosen], pad_token_id)
+        yield _batch(dict(enumerate(splits)), tasks[chosen], rows[chosen], pad_token_id)
 
 
 def eval_batches(split: EncodedSplit, task_index: int, batch_size: int, *, pad_token_id: int) -> Iterator[Batch]:
@@ -106,9 +106,7 @@ def _by_length(rows: Int64s, lengths: Int64s) -> Int64s:
     return rows[np.argsort(lengths[rows], kind="stable")]
 
 
-def _batch(
-    splits: Sequence[EncodedSplit] | dict[int, EncodedSplit], tasks: Int64s, rows: Int64s, pad_token_id: int
-) -> Batch:
+def _batch(splits: Mapping[int, EncodedSplit], tasks: Int64s, rows: Int64s, pad_token_id: int) -> Batch:
     chosen = [(splits[task], row) for task, row in zip(tasks.tolist(), rows.tolist(), strict=True)]
     bounds = [(split.offsets[row], split.offsets[row + 1]) for split, row in chosen]
     lengths = np.array([end - start for start, end in bounds])

@@ -162,7 +162,7 @@ def _identity(tokenizer: Any) -> str:
 
 
 def _checksum(content: Int32s) -> np.int32:
-    return np.uint32(zlib.crc32(content)).astype(np.int32)
+    return np.uint32(zlib.crc32(content.data)).astype(np.int32)
 
 
 def _read(path: Path, count: int) -> _Tokens | None:
@@ -175,7 +175,8 @@ def _read(path: Path, count: int) -> _Tokens | None:
         _log.warning("%s: expected a cache entry, got %s; it is made again", path, error)
         return None
     content = entry[1:]
-    if entry.dtype != np.int32 or entry.ndim != 1 or len(entry) < 3 or entry[0] != _checksum(content):
+    whole = entry.dtype == np.int32 and entry.ndim == 1 and len(entry) > 2 and entry[0] == _checksum(content)
+    if not whole or content[0] != count:
         _log.warning("%s: expected a cache entry, got a damaged one; it is made again", path)
         return None
     offsets, tokens = content[1 : count + 2], content[count + 2 :]

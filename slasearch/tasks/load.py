@@ -33,7 +33,7 @@ def load_task(spec: TaskSpec) -> TaskData:
         splits = assign_splits(unique_examples(parts, labels), spec.limits, spec.seed)
     except TaskError as error:
         raise TaskError(f"{spec.source}: {error}") from error
-    return TaskData(spec=spec, labels=labels, splits={**splits})
+    return TaskData(spec=spec, labels=labels, splits=splits)
 
 
 def _checked_labels(parts: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from slasearch.errors import TaskError
-from slasearch.records import SPLITS, Example, Split, SplitLimits
+from slasearch.records import SPLITS, Example, SplitLimits
 from slasearch.tasks.sources._base import UNSPLIT, Row
 
 __all__ = ["assign_splits", "example_id", "label_names", "stratified_order", "unique_examples"]
@@ -79,9 +79,7 @@ def stratified_order(examples: Sequence[Example], seed: int, purpose: str) -> li
     return sorted(examples, key=lambda example: (quantile[example.id], chance[example.id]))
 
 
-def assign_splits(
-    parts: Mapping[str, list[Example]], limits: SplitLimits, seed: int
-) -> dict[Split, tuple[Example, ...]]:
+def assign_splits(parts: Mapping[str, list[Example]], limits: SplitLimits, seed: int) -> dict[str, tuple[Example, ...]]:
     """The four splits: missing ones taken off `train` (15 % each), then `gate` out of train, then the limits.
 
     A smaller limit takes a part of what a larger one takes.
@@ -99,12 +97,14 @@ def assign_splits(
     train = stratified_order(train, seed, "gate")
     pools |= {"gate": train[: limits.gate], "train": train[limits.gate :]}
     most = {"train": limits.train, "gate": limits.gate, "validation": limits.validation, "test": limits.test}
-    assigned = {split: tuple(stratified_order(pools[split], seed, split)[: most[split]]) for split in SPLITS}
+    assigned: dict[str, tuple[Example, ...]] = {
+        split: tuple(stratified_order(pools[split], seed, split)[: most[split]]) for split in SPLITS
+    }
     _check_sizes(assigned, limits)
     return assigned
 
 
-def _check_sizes(assigned: Mapping[Split, Sequence[Example]], limits: SplitLimits) -> None:
+def _check_sizes(assigned: Mapping[str, Sequence[Example]], limits: SplitLimits) -> None:
     sizes = ", ".join(f"{split} {len(examples)}" for split, examples in assigned.items())
     if any(not assigned[split] for split in assigned if split != "gate") or len(assigned["gate"]) < limits.gate:
         raise TaskError(

@@ -1,0 +1,1 @@
+"""Figures, tables and one self-contained HTML file from the results of the analysis."""

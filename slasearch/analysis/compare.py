@@ -1,0 +1,205 @@
+"""Is the structure found better than the controls? Paired over seeds, on the test split, at equal exported parameters.
+
+A winner and its control of one repeat share seeds, data and measured inputs, so their difference is taken pair by pair
+and the interval is over pairs. A mean over tasks speaks for these tasks and no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from slasearch.analysis.frames import MEAN, StudyFrames
+from slasearch.analysis.intervals import Estimate, holm, paired_p, t_interval
+from slasearch.analysis.pareto import DIRECTIONS
+from slasearch.errors import ReportError
+
+Verdict = Literal["better", "worse", "not told apart", "no interval"]
+
+__all__ = ["Arm", "Comparison", "Comparisons", "Verdict", "compare", "winner_label"]
+
+SIZE_TOLERANCE = 0.05
+"""Sizes that differ by more than this share are pointed out."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A winner or one of its controls: test scores by series (`mean` and each task), size, robustness.
+
+    `complete` runs are in the estimates, `failed` ones are not.
+    """
+
+    role: str
+    scores: tuple[tuple[str, Estimate], ...]
+    parameters: Estimate
+    robustness: Estimate
+    complete: int
+    failed: int
+
+    def score(self, series: str = MEAN) -> Estimate:
+        """The test score of one series."""
+        return dict(self.scores)[series]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Winner minus control on one series: the mean difference, its interval and every pair's own difference."""
+
+    control: str
+    series: str
+    difference: Estimate
+    pairs: tuple[float, ...]
+    p: float | None
+    p_holm: float | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What may be said at a level of .05, after Holm's adjustment where there is one."""
+        p = self.p if self.p_holm is None else self.p_holm
+        if p is None:
+            return "no interval"
+        if p >= 0.05:
+            return "not told apart"
+        return "better" if self.difference.mean > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """One winner beside its controls. `number` is the search trial that was confirmed, `label` why it was chosen."""
+
+    winner_id: int
+    number: int
+    label: str
+    arms: tuple[Arm, ...]
+    differences: tuple[Comparison, ...]
+    method: str
+    warnings: tuple[str, ...]
+
+    @property
+    def winner(self) -> Arm:
+        """The searched structure's own arm."""
+        return self.arms[0]
+
+    @property
+    def controls(self) -> tuple[Arm, ...]:
+        """The arms beside the winner, in the order of the study file."""
+        return self.arms[1:]
+
+    def difference(self, control: str, series: str = MEAN) -> Comparison:
+        """The comparison with one control on one series."""
+        return next(item for item in self.differences if (item.control, item.series) == (control, series))
+
+
+def compare(frames: StudyFrames) -> tuple[Comparisons, ...]:
+    """Every winner with its controls, in the order in which the winners were confirmed.
+
+    Holm's adjustment is over all winners and controls on the mean over tasks; the tasks' own p-values carry none.
+
+    Raises:
+        ReportError: Nothing has been confirmed.
+    """
+    confirmed = frames.phase_trials("confirm")
+    winners = confirmed[(confirmed["role"] == "winner") & (confirmed["state"] == "complete")]
+    if winners.empty:
+        raise ReportError(
+            "Comparison with controls: expected complete trials of the confirm phase, got none. "
+            "Add `phases.confirm` to the study, or run it to its end."
+        )
+    scores = frames.clean_scores("test")
+    found = [_one_winner(frames, int(pair_of), confirmed, scores) for pair_of in winners["pair_of"].dropna().unique()]
+    return _adjusted(found)
+
+
+def _one_winner(frames: StudyFrames, pair_of: int, confirmed: pd.DataFrame, scores: pd.DataFrame) -> Comparisons:
+    mine = confirmed[(confirmed["pair_of"] == pair_of) | confirmed["pair_of"].isna()]
+    roles = ["winner", *dict.fromkeys(role for role in mine["role"] if role != "winner")]
+    arms = tuple(_arm(frames, role, mine[mine["role"] == role], scores) for role in roles)
+    wide = mine[mine["state"] == "complete"].merge(scores, on="trial_id")
+    differences = tuple(
+        _difference(wide[wide["series"] == series], role, series)
+        for role in roles[1:]
+        for series in (MEAN, *frames.tasks)
+    )
+    search = frames.trials.set_index("trial_id").loc[pair_of]
+    return Comparisons(
+        winner_id=pair_of,
+        number=int(search["number"]),
+        label=winner_label(frames, pair_of),
+        arms=arms,
+        differences=differences,
+        method=f"test split; paired by seed pair over {arms[0].complete} repeats; 95 % t-interval of the differences",
+        warnings=tuple(_cautions(arms)),
+    )
+
+
+def _arm(frames: StudyFrames, role: str, runs: pd.DataFrame, scores: pd.DataFrame) -> Arm:
+    complete = runs[runs["state"] == "complete"]
+    mine = scores[scores["trial_id"].isin(complete["trial_id"])]
+    return Arm(
+        role=role,
+        scores=tuple(
+            (series, t_interval(mine.loc[mine["series"] == series, "value"])) for series in (MEAN, *frames.tasks)
+        ),
+        parameters=t_interval(complete["exported_parameters"]),
+        robustness=t_interval(complete["robustness"]),
+        complete=len(complete),
+        failed=frames.failed(runs),
+    )
+
+
+def _difference(scores: pd.DataFrame, role: str, series: str) -> Comparison:
+    by_repeat = scores.pivot_table(index="repeat", columns="role", values="value", aggfunc="mean")
+    by_repeat = by_repeat.reindex(columns=["winner", role])
+    pairs = (by_repeat["winner"] - by_repeat[role]).dropna()
+    return Comparison(
+        control=role,
+        series=series,
+        difference=t_interval(pairs),
+        pairs=tuple(float(value) for value in pairs),
+        p=paired_p(pairs),
+        p_holm=None,
+    )
+
+
+def _cautions(arms: tuple[Arm, ...]) -> Iterable[str]:
+    winner = arms[0]
+    if winner.complete < 2:
+        yield "One seed pair: no intervals, so nothing can be said about better or worse."
+    for arm in arms[1:]:
+        if arm.failed:
+            yield f"{arm.failed} of {arm.failed + arm.complete} runs of {arm.role} failed and are in no pair."
+        gap = arm.parameters.mean / winner.parameters.mean - 1 if winner.parameters.mean else np.nan
+        if arm.parameters.mean > 0 and abs(gap) > SIZE_TOLERANCE:
+            yield (
+                f"{arm.role} holds {abs(gap):.0%} {'more' if gap > 0 else 'fewer'} exported parameters than the winner."
+            )
+
+
+def _adjusted(found: list[Comparisons]) -> tuple[Comparisons, ...]:
+    keys = [(i, j) for i, one in enumerate(found) for j, item in enumerate(one.differences) if item.series == MEAN]
+    p_values = holm([found[i].differences[j].p for i, j in keys])
+    adjusted = dict(zip(keys, p_values, strict=True))
+    return tuple(
+        replace(
+            one,
+            differences=tuple(replace(item, p_holm=adjusted.get((i, j))) for j, item in enumerate(one.differences)),
+        )
+        for i, one in enumerate(found)
+    )
+
+
+def winner_label(frames: StudyFrames, trial_id: int) -> str:
+    """Why a search trial was confirmed: the objectives of the study in which no complete trial was better."""
+    complete = frames.search_trials("complete").set_index("trial_id")
+    reasons = {"score": "best score", "exported_parameters": "fewest parameters", "robustness": "most robust"}
+    found = []
+    for objective in frames.config.objectives:
+        values = complete[objective.name].dropna()
+        best = values.max() if DIRECTIONS[objective.name] == "maximize" else values.min()
+        if trial_id in values.index and values.loc[trial_id] == best:
+            found.append(reasons[objective.name])
+    return ", ".join(found) or "among the best"

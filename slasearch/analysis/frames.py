@@ -1,0 +1,185 @@
+"""Everything that is stored about a study, as tidy pandas frames: one query for each table, never one for each trial.
+
+Only slasearch's own `sla_` tables are read; Optuna's trial objects would cost seconds and hundreds of megabytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import pandas as pd
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
+
+from slasearch.config.schema import StudyConfig
+from slasearch.storage.engine import make_engine, storage_errors
+from slasearch.storage.models import SlaArtifact, SlaCost, SlaEvent, SlaGate, SlaMetric, SlaTrial
+from slasearch.storage.rows import StudyRow
+from slasearch.storage.store import Store
+
+__all__ = ["MEAN", "StudyFrames", "load_frames"]
+
+MEAN = "mean"
+"""Name of the series that is the mean over tasks, beside the tasks' own names."""
+
+SEARCH_PHASES = ("design", "optimise")
+
+
+@dataclass(frozen=True)
+class StudyFrames:
+    """Tidy frames of one study; each has the column `trial_id`.
+
+    `trials` has one row for each attempt, oldest first; `params` one column for each searched field (dotted path), in
+    the sampler's own encoding; `metrics` the final values; `gates` those of the confirmed trials, or of the best trial
+    of the search where nothing is confirmed.
+    """
+
+    study: StudyRow
+    config: StudyConfig
+    trials: pd.DataFrame
+    params: pd.DataFrame
+    metrics: pd.DataFrame
+    gates: pd.DataFrame
+    costs: pd.DataFrame
+    artifacts: pd.DataFrame
+    events: pd.DataFrame
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, in the order of the study file."""
+        return tuple(task.name for task in self.config.tasks)
+
+    @property
+    def task_metrics(self) -> dict[str, str]:
+        """For each task the metric that is its score."""
+        return {task.name: task.metric for task in self.config.tasks}
+
+    def search_trials(self, state: str | None = None) -> pd.DataFrame:
+        """Rows of the design and optimise phases, those that saw only the validation split."""
+        return _rows(self.trials, self.trials["phase"].isin(SEARCH_PHASES), state)
+
+    def phase_trials(self, phase: str, state: str | None = None) -> pd.DataFrame:
+        """Rows of one phase."""
+        return _rows(self.trials, self.trials["phase"] == phase, state)
+
+    def failed(self, trials: pd.DataFrame) -> int:
+        """How many of those rows failed for good: attempts that a later one took over are not counted."""
+        taken_over = trials["trial_id"].isin(self.trials["retry_of"].dropna())
+        return int(((trials["state"] == "fail") & ~taken_over).sum())
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Final scores: `trial_id, split, condition, level, series, value`, `series` a task or `mean` over all tasks.
+
+        The mean stands only where every task has a value.
+        """
+        metrics = self.metrics
+        own = metrics[metrics["metric"] == metrics["task"].map(self.task_metrics)]
+        tasks = own.rename(columns={"task": "series"})[[*_SCORE_KEYS, "series", "value"]]
+        groups = tasks.groupby(_SCORE_KEYS, sort=False)["value"].agg(["mean", "size"]).reset_index()
+        means = groups[groups["size"] == len(self.tasks)].rename(columns={"mean": "value"}).drop(columns="size")
+        return pd.concat([tasks, means.assign(series=MEAN)], ignore_index=True)
+
+    def clean_scores(self, split: str) -> pd.DataFrame:
+        """Undisturbed final scores of one split: `trial_id, series, value` and the other columns of `scores`."""
+        return self.scores[(self.scores["split"] == split) & (self.scores["condition"] == "clean")]
+
+
+_SCORE_KEYS = ["trial_id", "split", "condition", "level"]
+
+
+def _rows(trials: pd.DataFrame, mask: pd.Series[bool], state: str | None) -> pd.DataFrame:
+    return trials[mask if state is None else mask & (trials["state"] == state)]
+
+
+def load_frames(url: str, study_name: str) -> StudyFrames:
+    """Reads one study.
+
+    Args:
+        url: SQLAlchemy URL of the database.
+        study_name: Name of the study.
+
+    Raises:
+        StudyNotFoundError: No study of this name; the text names those that exist.
+        StorageError: The database cannot be read, or is none of slasearch's.
+    """
+    study = Store(url).study(study_name)
+    engine = make_engine(url, create=False)
+    try:
+        with storage_errors(url), engine.connect() as connection:
+            return _load(connection, study)
+    finally:
+        engine.dispose()
+
+
+def _load(connection: Connection, study: StudyRow) -> StudyFrames:
+    trials = _frame(
+        connection, select(SlaTrial).where(SlaTrial.study_id == study.id).order_by(SlaTrial.id), _TRIAL_COLUMNS
+    )
+    trials = trials.rename(columns={"id": "trial_id"})
+    mine = SlaTrial.study_id == study.id
+    final = select(SlaMetric).join(SlaTrial, SlaMetric.trial_id == SlaTrial.id).where(mine, SlaMetric.step.is_(None))
+    gates = select(SlaGate).join(SlaTrial, SlaGate.trial_id == SlaTrial.id).where(mine, _worth_their_gates(trials))
+    return StudyFrames(
+        study=study,
+        config=StudyConfig.model_validate_json(study.config),
+        trials=trials.drop(columns=["params"]),
+        params=_params(trials),
+        metrics=_frame(connection, final.order_by(SlaMetric.id), _METRIC_COLUMNS),
+        gates=_frame(connection, gates.order_by(SlaGate.id), _GATE_COLUMNS),
+        costs=_of_trials(connection, SlaCost, mine, ["trial_id", "name", "value", "unit"]),
+        artifacts=_of_trials(connection, SlaArtifact, mine, ["trial_id", "name", "path", "sha256", "bytes"]),
+        events=_frame(
+            connection,
+            select(SlaEvent).where(SlaEvent.study_id == study.id).order_by(SlaEvent.id),
+            ["trial_id", "at", "level", "kind", "message"],
+        ),
+    )
+
+
+_TRIAL_COLUMNS = [
+    "id", "number", "phase", "role", "sampler", "factor", "point", "repeat", "attempt", "retry_of", "state", "reason",
+    "params", "init_seed", "data_seed", "pair_of", "control_size", "score", "exported_parameters", "robustness",
+    "budget", "budget_max", "started_at", "ended_at", "log",
+]  # fmt: skip
+_METRIC_COLUMNS = ["trial_id", "task", "split", "condition", "level", "metric", "value"]
+_GATE_COLUMNS = ["trial_id", "task", "slot", "layer", "site", "kind", "rank", "idx", "openness", "value", "open"]
+_NUMBERS = (
+    "number", "point", "retry_of", "pair_of", "control_size", "score", "exported_parameters", "robustness", "budget",
+    "budget_max", "started_at", "ended_at", "openness",
+)  # fmt: skip
+
+
+def _of_trials(connection: Connection, model: Any, mine: ColumnElement[bool], columns: list[str]) -> pd.DataFrame:
+    query = select(model).join(SlaTrial, model.trial_id == SlaTrial.id).where(mine).order_by(model.id)
+    return _frame(connection, query, columns)
+
+
+def _frame(connection: Connection, query: Select[Any], columns: Sequence[str]) -> pd.DataFrame:
+    """The query's rows with those columns of its one entity, as plain tuples: no objects are built."""
+    entity = query.column_descriptions[0]["entity"]
+    rows = connection.execute(query.with_only_columns(*(getattr(entity, name) for name in columns))).all()
+    frame = pd.DataFrame.from_records(cast("Any", rows), columns=list(columns))
+    for name in _NUMBERS:
+        if name in frame:
+            frame[name] = pd.to_numeric(frame[name]).astype("float64")
+    return frame
+
+
+def _params(trials: pd.DataFrame) -> pd.DataFrame:
+    decoded = [json.loads(text) if text else {} for text in trials["params"]]
+    frame = pd.DataFrame(decoded, index=trials.index)
+    frame.insert(0, "trial_id", trials["trial_id"])
+    return frame
+
+
+def _worth_their_gates(trials: pd.DataFrame) -> ColumnElement[bool]:
+    """Gates are many: only those of confirmed trials, or else of the best trial of the search."""
+    if ((trials["phase"] == "confirm") & (trials["state"] == "complete")).any():
+        return and_(SlaTrial.phase == "confirm", SlaTrial.state == "complete")
+    scores = trials.loc[trials["state"] == "complete", "score"].dropna()
+    best = [int(trials.loc[scores.idxmax(), "trial_id"])] if len(scores) else []
+    return or_(SlaTrial.id.in_(best))

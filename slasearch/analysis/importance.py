@@ -1,0 +1,163 @@
+"""Which searched fields lead to the best trials (PED-ANOVA, Watanabe et al. 2023, arXiv 2304.10255).
+
+For each field, the distribution of its values among the best trials is compared with that among all trials (Pearson
+divergence, on the axis on which the field was sampled). That is the importance of *reaching the top quantile*, not a
+share of variance. Beside each number stands what chance alone would give: the 95th percentile of the same divergence
+when the scores are shuffled over the trials.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.trial import FrozenTrial, create_trial
+
+from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.parameters import distributions
+from slasearch.analysis.pareto import DIRECTIONS
+from slasearch.errors import ReportError
+
+__all__ = ["MINIMUM_TRIALS", "FieldImportance", "Importance", "importance"]
+
+MINIMUM_TRIALS = 15
+_IN_TOP = 5
+_LARGEST = 2_000
+_SHUFFLES = 60
+
+
+@dataclass(frozen=True)
+class FieldImportance:
+    """One field: its divergence as a share of all fields' sum (0 to 1), and the share that chance alone reaches."""
+
+    name: str
+    share: float
+    chance: float
+    n: int
+
+    @property
+    def above_chance(self) -> bool:
+        """Whether the field stands out from shuffled scores."""
+        return self.share > self.chance
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Fields by importance for reaching the best `quantile` of `objective`, the most important first."""
+
+    objective: str
+    quantile: float
+    fields: tuple[FieldImportance, ...]
+    n: int
+    method: str
+    warnings: tuple[str, ...]
+
+
+def importance(frames: StudyFrames, objective: str = "score", *, seed: int = 0) -> Importance:
+    """Importance of every searched field for one objective, over the complete trials of the search.
+
+    Args:
+        frames: The study.
+        objective: `score`, `exported_parameters` or `robustness`.
+        seed: Seed of the shuffles (and of the subsample, above 2,000 trials).
+
+    Raises:
+        ReportError: Too few complete trials, or no searched field varies.
+    """
+    trials = frames.search_trials("complete")
+    trials = trials[np.isfinite(trials[objective])]
+    if len(trials) < MINIMUM_TRIALS:
+        raise ReportError(
+            f"Importance for {objective}: expected at least {MINIMUM_TRIALS} complete trials of the search, "
+            f"got {len(trials)}. Raise phases.optimise.trials and run again."
+        )
+    generator = np.random.default_rng(seed)
+    if len(trials) > _LARGEST:
+        trials = trials.iloc[np.sort(generator.choice(len(trials), _LARGEST, replace=False))]
+    params = frames.params.set_index("trial_id").loc[trials["trial_id"]]
+    searched = {
+        name: distribution
+        for name, distribution in distributions(frames.config).items()
+        if name in params and params[name].nunique() > 1
+    }
+    if not searched:
+        raise ReportError(f"Importance for {objective}: expected a searched field that varies, got none.")
+    sign = 1.0 if DIRECTIONS[objective] == "minimize" else -1.0
+    losses = sign * trials[objective].to_numpy(dtype=np.float64)
+    quantile = max(0.1, _IN_TOP / len(trials))
+    fields = _fields(params, searched, losses, quantile, generator)
+    return Importance(
+        objective=objective,
+        quantile=quantile,
+        fields=tuple(sorted(fields, key=lambda field: (-field.share, field.name))),
+        n=len(trials),
+        method=f"PED-ANOVA: reaching the best {quantile:.0%} of {len(trials)} complete trials; not a share of variance",
+        warnings=_cautions(fields, len(trials)),
+    )
+
+
+def _cautions(fields: list[FieldImportance], n: int) -> tuple[str, ...]:
+    if any(field.above_chance for field in fields):
+        return ()
+    return (f"No field stands out from chance with {n} trials.",)
+
+
+def _fields(
+    params: pd.DataFrame,
+    searched: Mapping[str, BaseDistribution],
+    losses: NDArray[np.float64],
+    quantile: float,
+    generator: np.random.Generator,
+) -> list[FieldImportance]:
+    study = _study(params, searched)
+    names = list(searched)
+    found = _divergences(study, quantile, names, losses)
+    shuffled = [_divergences(study, quantile, names, generator.permutation(losses)) for _ in range(_SHUFFLES)]
+    total = math.fsum(found.values()) or 1.0
+    return [
+        FieldImportance(
+            name=name,
+            share=found[name] / total,
+            chance=float(np.quantile([divergences[name] for divergences in shuffled], 0.95)) / total,
+            n=int(params[name].notna().sum()),
+        )
+        for name in names
+    ]
+
+
+def _study(params: pd.DataFrame, searched: Mapping[str, BaseDistribution]) -> optuna.Study:
+    """An Optuna study in memory with those parameters; its values mean nothing, the losses come by trial number."""
+    storage = optuna.storages.InMemoryStorage()
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "importance")
+    optuna.logging.set_verbosity(verbosity)
+    study = optuna.load_study(study_name="importance", storage=storage)
+    rows = params[list(searched)].to_dict("records")
+    study.add_trials([_frozen({str(name): value for name, value in row.items()}, searched) for row in rows])
+    return study
+
+
+def _frozen(row: Mapping[str, Any], searched: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    active = {name: searched[name] for name, value in row.items() if pd.notna(value)}
+    values = {name: kind.to_external_repr(kind.to_internal_repr(row[name])) for name, kind in active.items()}
+    return create_trial(params=values, distributions=active, value=0.0)
+
+
+def _divergences(
+    study: optuna.Study, quantile: float, names: list[str], losses: NDArray[np.float64]
+) -> dict[str, float]:
+    with warnings.catch_warnings():
+        # Optuna tells every caller that low targets count as good, which is what is meant here.
+        warnings.simplefilter("ignore")
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
+        return evaluator.evaluate(study, names, target=lambda trial: float(losses[trial.number]))

@@ -1,0 +1,164 @@
+"""One-at-a-time curves: what score, size and robustness do along one factor while the others stay at their base.
+
+What is trained under comes from the `design` phase, whose trials are placed on purpose and never pruned; adaptive
+trials crowd where the sampler liked it and say nothing about a factor's effect, so they are not used. Levels at
+evaluation come from the study's measured conditions, which every trial carries.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pandas as pd
+
+from slasearch.analysis.curves import Curve, Level, build_series
+from slasearch.analysis.frames import MEAN, StudyFrames
+from slasearch.analysis.parameters import distributions, scale_of
+from slasearch.errors import ReportError
+
+__all__ = ["Response", "design_curves", "measured_curves", "measured_levels"]
+
+Response = Literal["score", "change", "exported_parameters", "robustness"]
+
+
+def design_curves(frames: StudyFrames, response: Response = "score") -> tuple[Curve, ...]:
+    """One curve for each factor of the design, in the order of the study file.
+
+    Args:
+        frames: The study.
+        response: `score` (validation, undisturbed) and `change`, which is the score minus that of the base point with
+            the same seed pair, give a series for each task and their mean; the others one series, `mean`.
+
+    Raises:
+        ReportError: The study has no design with levels, or no complete design trial with this response.
+    """
+    design = frames.config.phases.design
+    if design is None or not design.levels:
+        raise ReportError(
+            "One-at-a-time curves: expected a design phase of one_at_a_time or grid, got "
+            f"{'none' if design is None else design.sampler.name}. Add `phases.design` with `levels`."
+        )
+    trials = frames.phase_trials("design")
+    values = _responses(frames, response)
+    curves = [_design_curve(frames, factor, design.sampler.name, response, trials, values) for factor in design.levels]
+    found = tuple(curve for curve in curves if curve.series)
+    if not found:
+        raise ReportError(
+            f"One-at-a-time curves: expected complete design trials with {response}, got none of {len(trials)}. "
+            "Run the study further, or look at its failures with `slasearch trials`."
+        )
+    return found
+
+
+def _responses(frames: StudyFrames, response: Response) -> pd.DataFrame:
+    """Columns `trial_id, series, value`."""
+    if response == "score":
+        return frames.clean_scores("validation")[["trial_id", "series", "value"]]
+    if response == "change":
+        return _changes(frames)
+    values = frames.trials[["trial_id", response]].rename(columns={response: "value"})
+    return values.dropna().assign(series=MEAN)
+
+
+def _changes(frames: StudyFrames) -> pd.DataFrame:
+    """Scores minus the base point's of the same repeat: the seeds' own level drops out. Empty without a base point."""
+    trials = frames.phase_trials("design", "complete")
+    scores = frames.clean_scores("validation").merge(trials[["trial_id", "repeat", "factor", "sampler"]], on="trial_id")
+    base = scores[scores["factor"].isna() & (scores["sampler"] == "one_at_a_time")]
+    paired = scores.merge(base[["series", "repeat", "value"]], on=["series", "repeat"], suffixes=("", "_base"))
+    return paired.assign(value=paired["value"] - paired["value_base"])[["trial_id", "series", "value"]]
+
+
+def _design_curve(
+    frames: StudyFrames, factor: str, sampler: str, response: Response, trials: pd.DataFrame, values: pd.DataFrame
+) -> Curve:
+    if sampler == "one_at_a_time":
+        trials = trials[trials["factor"].isna() | (trials["factor"] == factor)]
+        method = "one factor at a time, the others at their base"
+    else:
+        method = "grid: mean over all levels of the other factors"
+    complete = trials[trials["state"] == "complete"]
+    level = frames.params.set_index("trial_id").reindex(complete["trial_id"])
+    located = complete[["trial_id", "repeat"]].assign(level=level[factor].to_numpy() if factor in level else None)
+    data = values.merge(located.dropna(), on="trial_id")
+    repeats = complete["repeat"].nunique()
+    scale = scale_of(distributions(frames.config).get(factor))
+    return Curve(
+        factor=factor,
+        response=response,
+        scale=scale,
+        series=build_series(data, (*frames.tasks, MEAN), _levels(frames, factor, data)),
+        complete=len(complete),
+        failed=frames.failed(trials),
+        method=f"{method}; validation; t-interval over {repeats} seed pairs",
+        warnings=("One seed pair: no intervals.",) if repeats < 2 else (),
+    )
+
+
+def _levels(frames: StudyFrames, factor: str, data: pd.DataFrame) -> list[Level]:
+    """Numbers by size, categories in the order of their choices."""
+    found = list(dict.fromkeys(data["level"]))
+    choices = getattr(distributions(frames.config).get(factor), "choices", None)
+    if choices is None:
+        return sorted(found)
+    return [choice for choice in choices if choice in found]
+
+
+def measured_levels(frames: StudyFrames, kind: str) -> tuple[float, ...]:
+    """Levels at which a condition is measured, 0 (clean) first."""
+    levels = next(condition.levels for condition in frames.config.conditions.measured if condition.kind == kind)
+    return (0.0, *sorted(levels))
+
+
+def measured_curves(frames: StudyFrames) -> tuple[Curve, ...]:
+    """Score against the level of each measured condition, a series for each task and their mean.
+
+    The trials are the base point of the design over its seeds, or, where there is none, all complete trials of the
+    search; the method says which.
+
+    Raises:
+        ReportError: The study measures no condition, or no complete trial of the search carries one.
+    """
+    kinds = [condition.kind for condition in frames.config.conditions.measured]
+    if not kinds:
+        raise ReportError(
+            "Curves over measured conditions: expected `conditions.measured` in the study, got none. "
+            "Add kinds and levels, and run the study under a new name."
+        )
+    trials, method = _measured_trials(frames)
+    if trials.empty:
+        raise ReportError(
+            "Curves over measured conditions: expected at least one complete trial of the search, got none. "
+            "Run the study further, or look at its failures with `slasearch trials`."
+        )
+    failed = frames.failed(frames.search_trials())
+    data = frames.scores[frames.scores["split"] == "validation"].merge(trials[["trial_id", "repeat"]], on="trial_id")
+    return tuple(
+        Curve(
+            factor=kind,
+            response="score",
+            scale="linear",
+            series=build_series(of_kind(data, kind), (*frames.tasks, MEAN), measured_levels(frames, kind)),
+            complete=len(trials),
+            failed=failed,
+            method=method,
+            warnings=("One trial: no intervals.",) if len(trials) < 2 else (),
+        )
+        for kind in kinds
+    )
+
+
+def of_kind(scores: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Rows of one condition with the clean ones as its level 0."""
+    return scores[scores["condition"].isin(["clean", kind])]
+
+
+def _measured_trials(frames: StudyFrames) -> tuple[pd.DataFrame, str]:
+    design = frames.phase_trials("design", "complete")
+    base = design[design["factor"].isna() & (design["sampler"] == "one_at_a_time")]
+    if len(base):
+        return base, f"base point of the design; validation; t-interval over {len(base)} seed pairs"
+    complete = frames.search_trials("complete")
+    # Every trial is its own block: the interval then speaks of the trials of the search, not of seeds.
+    trials = complete.assign(repeat=range(len(complete)))
+    return trials, f"all {len(trials)} complete trials of the search; validation; t-interval over trials"

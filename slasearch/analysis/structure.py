@@ -1,0 +1,121 @@
+"""Which slots stay open: insertion points, activation paths and kinds, as frequencies over seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from slasearch.analysis.frames import StudyFrames
+from slasearch.errors import ReportError
+from slasearch.records import SITES
+
+__all__ = ["GateMap", "gate_map", "jaccard"]
+
+
+@dataclass(frozen=True)
+class GateMap:
+    """Share of open slots in each place, averaged over repeats.
+
+    `frequency` is `tasks x layers x places`, in [0, 1]: 1 where every slot of the place is open in every run, NaN where
+    the pool has no slot. `places` are `site kind`. `openness` is the mean gate openness in the same shape.
+    `stability` is, for each task, the mean Jaccard index of its open slots between any two repeats (None with one), and
+    `overlap` for each pair of tasks the mean Jaccard index of their open slots within a run.
+    """
+
+    number: int
+    tasks: tuple[str, ...]
+    layers: tuple[int, ...]
+    places: tuple[str, ...]
+    frequency: NDArray[np.float64]
+    openness: NDArray[np.float64]
+    stability: tuple[tuple[str, float | None], ...]
+    overlap: tuple[tuple[str, str, float], ...]
+    n: int
+    method: str
+    warnings: tuple[str, ...]
+
+
+def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    """Shared of all: |A ∩ B| / |A ∪ B|; two empty sets are equal, hence 1."""
+    return len(one & other) / len(one | other) if one | other else 1.0
+
+
+def gate_map(frames: StudyFrames, pair_of: int | None = None) -> GateMap:
+    """The gate map of one winner over its confirmed repeats, or of the best trial of the search.
+
+    Args:
+        frames: The study.
+        pair_of: The search trial whose repeats are mapped; None takes the first confirmed one, or, where nothing is
+            confirmed, the best trial of the search.
+
+    Raises:
+        ReportError: No gates are stored for such trials.
+    """
+    winners = frames.trials[(frames.trials["role"] == "winner") & (frames.trials["state"] == "complete")]
+    if len(winners):
+        pair_of = int(winners["pair_of"].iloc[0]) if pair_of is None else pair_of
+        runs = [int(value) for value in winners.loc[winners["pair_of"] == pair_of, "trial_id"]]
+        method = f"winner over {len(runs)} seed pairs of the confirm phase"
+    else:
+        runs = [int(value) for value in frames.gates["trial_id"].unique()]
+        pair_of = runs[0] if runs else None
+        method = "best trial of the search, one seed pair"
+    gates = frames.gates[frames.gates["trial_id"].isin(runs)]
+    if gates.empty or pair_of is None:
+        raise ReportError("Gate map: expected stored gates of a complete trial, got none. Run the study to its end.")
+    number = frames.trials.set_index("trial_id").loc[pair_of, "number"]
+    n = gates["trial_id"].nunique()
+    return _mapped(frames, gates, int(number), n, method)
+
+
+def _mapped(frames: StudyFrames, gates: pd.DataFrame, number: int, n: int, method: str) -> GateMap:
+    gates = gates.assign(place=gates["site"] + " " + gates["kind"], open=gates["open"].astype(float))
+    layers = tuple(int(value) for value in sorted(gates["layer"].unique()))
+    places = tuple(sorted(gates["place"].unique(), key=_place_order))
+    tasks = tuple(task for task in frames.tasks if (gates["task"] == task).any())
+    shape = (len(tasks), len(layers), len(places))
+    index = pd.MultiIndex.from_product([tasks, layers, places], names=["task", "layer", "place"])
+    cells = gates.groupby(["task", "layer", "place"])[["open", "openness"]].mean().reindex(index)
+    return GateMap(
+        number=number,
+        tasks=tasks,
+        layers=layers,
+        places=places,
+        frequency=cells["open"].to_numpy(dtype=np.float64).reshape(shape),
+        openness=cells["openness"].to_numpy(dtype=np.float64).reshape(shape),
+        stability=_stability(gates, tasks),
+        overlap=_overlap(gates, tasks),
+        n=n,
+        method=method,
+        warnings=("One run: frequencies are 0 or 1, or shares within a place.",) if n < 2 else (),
+    )
+
+
+def _place_order(place: str) -> tuple[int, str]:
+    site, _, kind = place.partition(" ")
+    return (SITES.index(site) if site in SITES else len(SITES), kind)
+
+
+def _open_slots(gates: pd.DataFrame, task: str) -> dict[int, frozenset[str]]:
+    mine = gates[gates["task"] == task]
+    return {int(run): frozenset(rows.loc[rows["open"] > 0, "slot"]) for run, rows in mine.groupby("trial_id")}
+
+
+def _stability(gates: pd.DataFrame, tasks: tuple[str, ...]) -> tuple[tuple[str, float | None], ...]:
+    found: list[tuple[str, float | None]] = []
+    for task in tasks:
+        pairs = [jaccard(one, other) for one, other in combinations(_open_slots(gates, task).values(), 2)]
+        found.append((task, float(np.mean(pairs)) if pairs else None))
+    return tuple(found)
+
+
+def _overlap(gates: pd.DataFrame, tasks: tuple[str, ...]) -> tuple[tuple[str, str, float], ...]:
+    slots = {task: _open_slots(gates, task) for task in tasks}
+    return tuple(
+        (one, other, float(np.mean([jaccard(slots[one][run], slots[other][run]) for run in slots[one]])))
+        for one, other in combinations(tasks, 2)
+    )

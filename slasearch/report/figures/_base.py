@@ -1,0 +1,104 @@
+"""What a figure of a report is: drawn once for paper (matplotlib) and once for the screen (plotly), from one table."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+
+from slasearch.report.style import GRID, INK, MUTED, Mark
+
+__all__ = ["LegendItem", "Panel", "ReportFigure", "band", "note", "panel_figure", "tint"]
+
+
+@dataclass(frozen=True)
+class LegendItem:
+    """One entry of a legend that all panels of a figure share; `series` is the plotly legend group it switches."""
+
+    series: str
+    label: str
+    mark: Mark
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One interactive chart: on a wide screen several stand side by side, on a phone one below the other."""
+
+    title: str
+    figure: go.Figure
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """One figure in all its forms.
+
+    `name` is the stem of its files. `caption` says what is seen, `note` how it was measured and what is missing, `alt`
+    describes it for those who do not see it. `table` holds every number of the figure. `draw` and `panels` build the
+    printed and the interactive form.
+    """
+
+    name: str
+    section: str
+    title: str
+    caption: str
+    note: str
+    alt: str
+    table: pd.DataFrame
+    draw: Callable[[], Figure]
+    panels: Callable[[], tuple[Panel, ...]]
+    legend: tuple[LegendItem, ...] = ()
+
+
+def note(*parts: str, width: int = 118) -> str:
+    """A footnote from its parts, wrapped to the width of a figure."""
+    return "\n".join(textwrap.wrap(" · ".join(part for part in parts if part), width))
+
+
+def tint(color: str, alpha: float) -> str:
+    """A `#rrggbb` colour as plotly's `rgba(...)`."""
+    red, green, blue = (int(color[index : index + 2], 16) for index in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha:g})"
+
+
+def panel_figure(x_title: str, y_title: str, *, height: int = 320) -> go.Figure:
+    """An empty interactive chart in the report's style; the page swaps its colours for a dark screen."""
+    axis = {
+        "gridcolor": GRID, "linecolor": MUTED, "tickcolor": MUTED, "showline": True, "zeroline": False,
+        "ticks": "outside", "automargin": True, "title": {"font": {"size": 13}, "standoff": 10},
+    }  # fmt: skip
+    layout = go.Layout(
+        template=go.layout.Template(),
+        height=height,
+        margin={"l": 8, "r": 12, "t": 10, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 12.5, "color": INK},
+        hoverlabel={"font": {"family": "system-ui, sans-serif"}},
+        showlegend=False,
+        dragmode="zoom",
+    )
+    figure = go.Figure(layout=layout)
+    figure.update_xaxes(axis)
+    figure.update_yaxes(axis)
+    figure.update_xaxes(title_text=x_title)
+    figure.update_yaxes(title_text=y_title)
+    return figure
+
+
+def band(x: list[object], low: list[float], high: list[float], mark: Mark, group: str) -> go.Scatter:
+    """An interval band; points without an interval are to be left out by the caller."""
+    return go.Scatter(
+        x=[*x, *reversed(x)],
+        y=[*high, *reversed(low)],
+        fill="toself",
+        fillcolor=tint(mark.color, 0.16),
+        line={"width": 0},
+        hoverinfo="skip",
+        legendgroup=group,
+        mode="lines",
+    )

@@ -1,0 +1,133 @@
+"""Sensitivity: score, change, size and robustness along each factor, and score along each measured condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from slasearch.analysis.curves import Curve, curve_table
+from slasearch.analysis.frames import MEAN
+from slasearch.analysis.sensitivity import Response
+from slasearch.report.figures._base import LegendItem, ReportFigure, note
+from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels
+from slasearch.report.labels import factor_label, level_label, measure_label, objective_label, series_label, short_factor
+from slasearch.report.results import Results
+from slasearch.report.style import series_marks
+
+__all__ = ["figures"]
+
+_TEXTS: dict[Response, tuple[str, str, str]] = {
+    "score": (
+        "Score along each factor",
+        "score",
+        "Undisturbed validation score while one factor changes and the others stay at their base.",
+    ),
+    "change": (
+        "Change of the score along each factor",
+        "change of the score",
+        "The same scores minus the base point's with the same seed pair: what the seeds themselves do drops out.",
+    ),
+    "exported_parameters": (
+        "Size along each factor",
+        "exported parameters",
+        "Exported parameters of the structure that remains.",
+    ),
+    "robustness": (
+        "Robustness along each factor",
+        "robustness",
+        "Validation score under the measured conditions, which are the same for every trial.",
+    ),
+}
+
+
+def figures(results: Results) -> list[ReportFigure]:
+    """One figure for each response of the design, and one for the measured conditions."""
+    found = [_design(results, response, curves) for response, curves in results.design.items()]
+    if results.measured:
+        found.append(_measured(results))
+    return found
+
+
+def _design(results: Results, response: Response, curves: tuple[Curve, ...]) -> ReportFigure:
+    title, y_label, caption = _TEXTS[response]
+    if response == "robustness":
+        y_label = objective_label(results.frames.config, response)
+    return _figure(
+        results,
+        curves,
+        name=f"sensitivity_{'size' if response == 'exported_parameters' else response}",
+        title=title,
+        caption=caption,
+        y_label=y_label,
+        x_labels=tuple(factor_label(curve.factor) for curve in curves),
+        counts="Design: " + results.counts_of("design").text(),
+        response=response,
+    )
+
+
+def _measured(results: Results) -> ReportFigure:
+    return _figure(
+        results,
+        results.measured,
+        name="sensitivity_measured",
+        title="Score under disturbance",
+        caption="Validation score while the inputs are disturbed more and more; level 0 is undisturbed.",
+        y_label="score",
+        x_labels=tuple(measure_label(curve.factor) for curve in results.measured),
+        counts="Search: " + results.counts_of("design", "optimise").text(),
+        response="score",
+    )
+
+
+def _figure(
+    results: Results,
+    curves: tuple[Curve, ...],
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    y_label: str,
+    x_labels: tuple[str, ...],
+    counts: str,
+    response: Response,
+) -> ReportFigure:
+    marks = series_marks(results.frames.tasks)
+    warnings = dict.fromkeys(warning for curve in curves for warning in curve.warnings)
+    text = note(f"Points: trials. Lines: means. Bands: 95 % t-intervals. {curves[0].method}", *warnings, counts)
+    grid = CurveGrid(
+        curves=curves,
+        titles=("",) * len(curves),
+        x_labels=x_labels,
+        y_label=y_label[:1].upper() + y_label[1:],
+        marks=marks,
+        legend=_legend(results, curves),
+        note=text,
+        counts=response == "exported_parameters",
+        zero=response == "change",
+    )
+    return ReportFigure(
+        name=name,
+        section="sensitivity",
+        title=title,
+        caption=caption,
+        note=text,
+        alt=f"{title}. " + " ".join(_spoken(curve, y_label) for curve in curves),
+        table=curve_table(curves),
+        draw=lambda: draw_grid(grid),
+        panels=lambda: grid_panels(grid),
+        legend=grid.legend,
+    )
+
+
+def _legend(results: Results, curves: Sequence[Curve]) -> tuple[LegendItem, ...]:
+    marks = series_marks(results.frames.tasks)
+    names = {series.name for curve in curves for series in curve.series}
+    return tuple(LegendItem(name, series_label(name), marks[name]) for name in marks if name in names)
+
+
+def _spoken(curve: Curve, y_label: str) -> str:
+    """`Sparsity weight λ: mean score 0.84 at 0.01, 0.80 at 1.`: the mean's first, best and last level."""
+    name = short_factor(curve.factor) if "." in curve.factor else measure_label(curve.factor)
+    points = [series for series in curve.series if series.name == MEAN or len(curve.series) == 1][-1].points
+    ends = {point.level: point for point in (points[0], points[-1])}
+    values = ", ".join(f"{point.estimate.mean:.4g} at {level_label(level)}" for level, point in ends.items())
+    return f"{name[:1].upper()}{name[1:]}: mean {y_label} {values}."

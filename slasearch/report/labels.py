@@ -1,0 +1,121 @@
+"""What things are called in figures and tables: short names for people, with units."""
+
+from __future__ import annotations
+
+import json
+
+from slasearch.analysis.curves import Level
+from slasearch.analysis.frames import MEAN
+from slasearch.config.schema import StudyConfig
+from slasearch.registry import CONDITIONS
+
+__all__ = [
+    "condition_label",
+    "factor_label",
+    "level_label",
+    "measure_label",
+    "objective_label",
+    "role_label",
+    "series_label",
+    "short_factor",
+    "thousands",
+]
+
+_FACTORS = {
+    "size_control.sparsity_weight": ("sparsity weight λ", "no unit"),
+    "size_control.parameters": ("budget", "exported parameters"),
+    "size_control.ramp": ("ramp of λ", "share of steps"),
+    "training.learning_rate": ("learning rate", "per step"),
+    "training.head_learning_rate": ("learning rate of the heads", "per step"),
+    "training.weight_decay": ("weight decay", "no unit"),
+    "training.batch_size": ("batch size", "examples"),
+    "training.epochs": ("training length", "epochs"),
+    "training.steps": ("training length", "steps"),
+    "training.finish_share": ("finish", "share of steps"),
+    "gates.temperature": ("gate temperature", "no unit"),
+    "gates.learning_rate": ("gate learning rate", "per step"),
+    "gates.warm_up": ("gate warm-up", "share of steps"),
+    "gates.initial_openness": ("initial openness", "0 to 1"),
+    "gates.threshold": ("gate threshold", "openness"),
+    "gates.family": ("gate family", ""),
+    "pool.ranks": ("ranks in the pool", ""),
+    "pool.sites": ("sites in the pool", ""),
+    "pool.kinds": ("kinds in the pool", ""),
+    "pool.layers": ("layers in the pool", ""),
+}
+_ROLES = {
+    "winner": "Searched structure",
+    "control:lora": "LoRA",
+    "control:random": "Random structure",
+    "control:linear_probe": "Linear probe",
+}
+_MEASURES = {"noisy_score": "mean disturbed score", "relative": "disturbed ÷ clean score", "worst": "worst condition"}
+_KINDS = {"embedding_gaussian": "embedding noise"}
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def condition_label(kind: str) -> str:
+    """A condition's name in running text: `typos`, `embedding noise`."""
+    return _KINDS.get(kind, kind.replace("_", " "))
+
+
+def measure_label(kind: str) -> str:
+    """An axis over the levels of a measured condition, with what a level is: `Typos (share of words)`."""
+    return f"{_sentence(condition_label(kind))} ({CONDITIONS.get(kind).facts.level})"
+
+
+def short_factor(path: str) -> str:
+    """A searched field's name in running text, without its unit."""
+    if path.startswith("conditions.train."):
+        return f"{condition_label(path.split('.')[2])} in training"
+    return _FACTORS.get(path, (path.rpartition(".")[2].replace("_", " "), ""))[0]
+
+
+def factor_label(path: str) -> str:
+    """An axis over a searched field, with its unit: `Sparsity weight λ (no unit)`."""
+    if path.startswith("conditions.train."):
+        unit = CONDITIONS.get(path.split(".")[2]).facts.level
+    else:
+        unit = _FACTORS.get(path, ("", ""))[1]
+    name = _sentence(short_factor(path))
+    return f"{name} ({unit})" if unit else name
+
+
+def level_label(level: Level) -> str:
+    """A level on an axis or in a table; lists, which samplers hold as JSON text, become `1 + 4`."""
+    if not isinstance(level, str):
+        return f"{level:g}"
+    try:
+        decoded = json.loads(level)
+    except json.JSONDecodeError:
+        return level
+    return " + ".join(str(item) for item in decoded) if isinstance(decoded, list) else str(decoded)
+
+
+def role_label(role: str) -> str:
+    """A winner's or a control's name: `Searched structure`, `LoRA`."""
+    return _ROLES.get(role, _sentence(role.removeprefix("control:").replace("_", " ")))
+
+
+def series_label(series: str) -> str:
+    """A task's own name, or `mean of tasks`."""
+    return "mean of tasks" if series == MEAN else series
+
+
+def objective_label(config: StudyConfig, objective: str) -> str:
+    """An axis over an objective, with its unit or measure."""
+    if objective == "score":
+        metrics = sorted({task.metric.replace("macro_f1", "macro-F1").replace("mcc", "MCC") for task in config.tasks})
+        return f"Score ({metrics[0]})" if len(metrics) == 1 else f"Score (mean of {', '.join(metrics)})"
+    if objective == "exported_parameters":
+        return "Exported parameters"
+    measure = next((item.measure for item in config.objectives if item.name == "robustness"), None)
+    return f"Robustness ({_MEASURES[measure or 'noisy_score']})"
+
+
+def thousands(value: float) -> str:
+    """A count with thin spaces every three digits: `67 427`."""
+    return f"{value:,.0f}".replace(",", "\u202f")

@@ -1,0 +1,95 @@
+"""All analyses of one study, each made once; what cannot be made stands beside them with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from slasearch.analysis.compare import Comparisons, compare
+from slasearch.analysis.counts import Counts, Failure, count_trials, failures
+from slasearch.analysis.curves import Curve
+from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.importance import Importance, importance
+from slasearch.analysis.pareto import ParetoFront, pareto_front
+from slasearch.analysis.robustness import robustness_curves
+from slasearch.analysis.sensitivity import Response, design_curves, measured_curves
+from slasearch.analysis.structure import GateMap, gate_map
+from slasearch.errors import ReportError
+
+__all__ = ["Results", "analyse"]
+
+R = TypeVar("R")
+_RESPONSES: tuple[Response, ...] = ("score", "change", "exported_parameters", "robustness")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the figures, sentences and tables of a report are made from. `missing` says what could not be made, and why."""
+
+    frames: StudyFrames
+    counts: Counts
+    failures: tuple[Failure, ...]
+    design: dict[Response, tuple[Curve, ...]]
+    measured: tuple[Curve, ...]
+    front: ParetoFront | None
+    importances: tuple[Importance, ...]
+    comparisons: tuple[Comparisons, ...]
+    robustness: dict[str, tuple[Curve, ...]]
+    gates: GateMap | None
+    missing: tuple[str, ...]
+
+    def counts_of(self, *phases: str) -> Counts:
+        """What became of the trials of some phases."""
+        return count_trials(self.frames, *phases)
+
+
+class _Attempts:
+    """Makes analyses and keeps the reasons of those that cannot be made, each once."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, None] = {}
+
+    def __call__(self, make: Callable[[], R], otherwise: R) -> R:
+        try:
+            return make()
+        except ReportError as error:
+            self.reasons[str(error)] = None
+            return otherwise
+
+
+def analyse(frames: StudyFrames) -> Results:
+    """Every analysis that the study allows.
+
+    Raises:
+        ReportError: The study has no trial at all.
+    """
+    if frames.trials.empty:
+        raise ReportError(
+            f"report of {frames.study.name}: expected at least one trial, got none. Run it with `slasearch run`."
+        )
+    attempt = _Attempts()
+    comparisons = attempt(lambda: compare(frames), ())
+    objectives = [objective.name for objective in frames.config.objectives]
+    found = [attempt(lambda name=name: importance(frames, name), None) for name in objectives]
+    return Results(
+        frames=frames,
+        counts=count_trials(frames),
+        failures=failures(frames),
+        design=_design(frames, attempt),
+        measured=attempt(lambda: measured_curves(frames), ()),
+        front=attempt(lambda: pareto_front(frames), None),
+        importances=tuple(item for item in found if item is not None),
+        comparisons=comparisons,
+        robustness=attempt(lambda: robustness_curves(frames, comparisons[0].winner_id), {}) if comparisons else {},
+        gates=attempt(lambda: gate_map(frames), None),
+        missing=tuple(attempt.reasons),
+    )
+
+
+def _design(frames: StudyFrames, attempt: _Attempts) -> dict[Response, tuple[Curve, ...]]:
+    scores = attempt(lambda: design_curves(frames, "score"), ())
+    if not scores:
+        return {}
+    others = {response: attempt(lambda r=response: design_curves(frames, r), ()) for response in _RESPONSES[1:]}
+    return {"score": scores, **{response: curves for response, curves in others.items() if curves}}

@@ -1,0 +1,181 @@
+"""How figures look: one palette that colour-blind readers can tell apart, sizes that survive half width, no dates.
+
+Colours are Okabe and Ito's (2008). Every series also has its own marker, so that no reading depends on colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from slasearch.analysis.frames import MEAN
+
+__all__ = [
+    "ACCENT",
+    "FORMATS",
+    "GRID",
+    "INK",
+    "MUTED",
+    "WIDTH",
+    "Mark",
+    "footnote",
+    "log_ticks",
+    "new_figure",
+    "role_marks",
+    "save",
+    "series_marks",
+    "style",
+]
+
+INK, MUTED, GRID, PAPER = "#1f2328", "#656d76", "#d8dee4", "#ffffff"
+BLUE, ORANGE, GREEN, PINK, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
+ACCENT = BLUE
+WIDTH = 7.2
+"""Width of every figure in inches; at half of it the smallest text is still 4.5 pt."""
+
+FORMATS = ("png", "svg", "pdf")
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+_RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 7,
+    "axes.labelsize": 10,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": PAPER,
+    "savefig.dpi": 200,
+    "svg.hashsalt": "slasearch",
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+    "path.simplify": True,
+}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a series is drawn, in matplotlib's and in plotly's words."""
+
+    color: str
+    marker: str
+    symbol: str
+    width: float = 1.8
+
+
+_MARKS = (
+    Mark(BLUE, "o", "circle"),
+    Mark(VERMILION, "s", "square"),
+    Mark(GREEN, "^", "triangle-up"),
+    Mark(PINK, "D", "diamond"),
+    Mark(ORANGE, "v", "triangle-down"),
+    Mark(SKY, "P", "cross"),
+)
+_ROLE_MARKS = {
+    "winner": Mark(BLUE, "o", "circle", 2.4),
+    "control:lora": Mark(VERMILION, "s", "square"),
+    "control:random": Mark(GREEN, "^", "triangle-up"),
+    "control:linear_probe": Mark(MUTED, "D", "diamond"),
+}
+
+
+def series_marks(tasks: Sequence[str]) -> dict[str, Mark]:
+    """A mark for each task (repeating after six) and a heavy dark one for the mean."""
+    marks = {task: _MARKS[index % len(_MARKS)] for index, task in enumerate(tasks)}
+    return {**marks, MEAN: Mark(INK, "o", "circle", 2.6)}
+
+
+def role_marks(roles: Sequence[str]) -> dict[str, Mark]:
+    """A mark for the winner and each control; those without one of their own take what is left."""
+    spare = iter((_MARKS[3:] + _MARKS[:3]) * (1 + len(roles)))
+    return {role: _ROLE_MARKS[role] if role in _ROLE_MARKS else next(spare) for role in roles}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Everything is drawn and saved inside this, whatever the user's own matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def new_figure(height: float, rows: int = 1, columns: int = 1, **grid: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of full width and its axes, row by row. `height` is in inches."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.04, hspace=0.04)  # type: ignore[union-attr,call-arg]
+    axes = figure.subplots(rows, columns, squeeze=False, **grid)
+    return figure, list(axes.flat)
+
+
+def footnote(figure: Figure, text: str) -> None:
+    """A grey line under the axes: how many trials, what is missing, what the interval is."""
+    figure.supxlabel(text, fontsize=8.5, color=MUTED, x=0.01, ha="left")
+
+
+def log_ticks(axes: Axes, levels: Sequence[float]) -> None:
+    """Ticks of a logarithmic x axis at the levels themselves, thinned so that their labels do not touch."""
+    ordered = sorted(levels)
+    step = max(1, -(-len(ordered) // 6))
+    axes.set_xticks(ordered[::step], [f"{level:g}" for level in ordered[::step]])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def plain_ticks(axes: Axes, which: str = "y", most: int = 6) -> None:
+    """At most so many round ticks on a linear axis."""
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+
+
+def compact(value: float, _: object = None) -> str:
+    """`950`, `12k`, `1.5M`: parameters on an axis."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:g}{unit}"
+    return f"{value:g}"
+
+
+def compact_axis(axes: Axes, which: str) -> None:
+    """Labels an axis of parameters compactly."""
+    (axes.yaxis if which == "y" else axes.xaxis).set_major_formatter(FuncFormatter(compact))
+
+
+def save(figure: Figure, path: Path, format_name: str) -> None:
+    """Writes one picture: the same figure gives the same bytes, whenever and wherever."""
+    figure.savefig(path, format=format_name, metadata=_METADATA[format_name])

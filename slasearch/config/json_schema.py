@@ -1,4 +1,4 @@
-"""The JSON Schema of a study file, for editors: what `slasearch schema` prints and `studies/study.schema.json` holds."""
+"""The JSON Schema of a study file: for `slasearch schema`, and for editors as `studies/study.schema.json`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,95 @@
+"""The points of a study's design phase: one factor at a time, a grid, or scrambled Sobol points."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from slasearch.config.schema import DesignPhase, StudyConfig
+from slasearch.space.parameters import Parameter, active_only, parameters
+
+__all__ = ["DesignPoint", "base_values", "design_points", "point_count"]
+
+
+@dataclass(frozen=True)
+class DesignPoint:
+    """One trial of the design phase, known by `point` and `repeat` however the counts grow.
+
+    Args:
+        params: Stored values of the active fields.
+        point: Number of the point, from 0.
+        repeat: Number of the repetition, from 0, which decides the seed pair.
+        factor: Name of the field that this point varies (one_at_a_time), None for the base point and other designs.
+    """
+
+    params: dict[str, Any]
+    point: int
+    repeat: int
+    factor: str | None = None
+
+
+def design_points(config: StudyConfig) -> tuple[DesignPoint, ...]:
+    """Every trial of the design phase: all points, then all again for each further seed pair; empty without one."""
+    design = config.phases.design
+    if design is None:
+        return ()
+    points = list(_points(config, design))
+    return tuple(
+        DesignPoint(dict(params), number, repeat, factor)
+        for repeat in range(design.seeds)
+        for number, (params, factor) in enumerate(points)
+    )
+
+
+def base_values(design: DesignPhase, found: tuple[Parameter, ...]) -> dict[str, Any]:
+    """The stored base value of every field: the study's own, else the middle of its range or its first choice."""
+    return {p.name: p.encode(design.base.get(p.name, p.middle)) for p in found}
+
+
+def point_count(design: DesignPhase) -> int:
+    """At most how many points a design has, without making them."""
+    if design.points is not None:
+        return design.points
+    counts = [len(levels) for levels in design.levels.values()]
+    return math.prod(counts) if design.sampler.name == "grid" else 1 + sum(counts)
+
+
+def _points(config: StudyConfig, design: DesignPhase) -> Iterator[tuple[dict[str, Any], str | None]]:
+    found = parameters(config)
+    if design.sampler.name == "qmc":
+        yield from ((params, None) for params in _sobol(found, design.points or 0, config.seed))
+        return
+    base = base_values(design, found)
+    levels = {p.name: [p.encode(level) for level in design.levels[p.name]] for p in found if p.name in design.levels}
+    if design.sampler.name == "grid":
+        yield from ((params, None) for params in _grid(found, base, levels))
+        return
+    yield active_only(found, base), None
+    for name, values in levels.items():
+        for value in values:
+            if value != base[name]:
+                yield active_only(found, {**base, name: value}), name
+
+
+def _grid(found: tuple[Parameter, ...], base: dict[str, Any], levels: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """Every combination; those that differ in inactive fields only are one point."""
+    seen: set[tuple[tuple[str, Any], ...]] = set()
+    for combination in itertools.product(*levels.values()):
+        params = active_only(found, {**base, **dict(zip(levels, combination, strict=True))})
+        if (key := tuple(params.items())) not in seen:
+            seen.add(key)
+            yield params
+
+
+def _sobol(found: tuple[Parameter, ...], count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Scrambled Sobol points (Owen 1998), one dimension a field; the first n are the same for every larger count."""
+    import numpy as np
+    from scipy.stats import qmc
+
+    sobol = qmc.Sobol(len(found), scramble=True, rng=np.random.default_rng(seed))
+    shares = sobol.random_base2(math.ceil(math.log2(count)))[:count]
+    for row in shares.tolist():
+        yield active_only(found, {p.name: p.at(u) for p, u in zip(found, row, strict=True)})

@@ -1,0 +1,101 @@
+"""Whether a study's tasks and backbone are there, and every pool that it may build fits backbone and budget.
+
+Reads names, paths and shapes, never data or weights.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+from slasearch.config.document import Path, Problem
+from slasearch.config.schema import BudgetSize, StudyConfig
+from slasearch.errors import BackboneError, ConfigError, MissingExtraError
+from slasearch.records import BackboneSpec
+from slasearch.registry import SOURCES
+from slasearch.space.parameters import Parameter
+from slasearch.space.resolve import pool_spec
+from slasearch.space.substitute import substituted
+
+if TYPE_CHECKING:
+    from slasearch.trial.backbone import BackboneShapes
+
+__all__ = ["backbone_problems", "source_problems"]
+
+_MOST_POOLS = 256
+
+
+def source_problems(config: StudyConfig) -> Iterator[Problem]:
+    """Tasks whose source has nothing of that name, or whose package is not installed."""
+    for number, task in enumerate(config.tasks):
+        scheme, _, place = task.source.partition(":")
+        path = ("tasks", number, "source")
+        offers = {offer["name"]: offer for offer in SOURCES.get(scheme).describe()}
+        if scheme == "file":
+            if not FilePath(place).expanduser().exists():
+                yield Problem(path, "an existing file or folder (a relative path starts at the working folder)", place)
+        elif task.source not in offers:
+            yield Problem(path, f"one of {', '.join(offers)}", task.source)
+        elif not offers[task.source]["available"]:
+            extra = f"pip install 'slasearch[{offers[task.source]['extra']}]'"
+            yield Problem(path, "an installed source", f"{task.source}, which is not. Run: {extra}")
+
+
+def backbone_problems(config: StudyConfig, found: tuple[Parameter, ...]) -> list[Problem]:
+    """What does not fit, over every choice of the pool's fields (the first 256 combinations of them)."""
+    from slasearch.trial.backbone import read_shapes
+
+    try:
+        shapes = read_shapes(BackboneSpec(**config.backbone.model_dump()))
+    except (BackboneError, MissingExtraError) as error:
+        return [Problem(("backbone", "id"), "a model that can be read", f"{config.backbone.id!r}: {error}")]
+    problems: dict[Problem, None] = {}
+    for pool in itertools.islice(_pools(config, found), _MOST_POOLS):
+        problems.update(dict.fromkeys([*_limits(pool, shapes)] or [*_budget(pool, shapes)]))
+    return list(problems)
+
+
+def _pools(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[StudyConfig]:
+    """The study with each combination of the pool's choices, and with the smallest budget."""
+    searched = [parameter for parameter in found if parameter.path[0] == "pool"]
+    smallest: dict[Path, Any] = {
+        parameter.path: min(parameter.ends) for parameter in found if parameter.path == ("size_control", "parameters")
+    }
+    for choices in itertools.product(*(parameter.choices for parameter in searched)):
+        values = {parameter.path: choice for parameter, choice in zip(searched, choices, strict=True)}
+        yield substituted(config, {**smallest, **values})
+
+
+def _limits(config: StudyConfig, shapes: BackboneShapes) -> Iterator[Problem]:
+    pool = pool_spec(config)
+    for layer in pool.layers or ():
+        if layer >= shapes.layers:
+            expected = f"layer numbers from 0 to {shapes.layers - 1} (the backbone has {shapes.layers})"
+            yield Problem(("pool", "layers"), expected, str(layer))
+    for rank in pool.ranks:
+        if rank > shapes.hidden:
+            expected = f"whole numbers from 1 to {shapes.hidden} (the backbone's hidden size)"
+            yield Problem(("pool", "ranks"), expected, f"{rank}. Lower the rank or choose a wider backbone")
+    for site in pool.sites:
+        if site not in shapes.hosts:
+            expected = f"sites of a {shapes.family} backbone ({', '.join(shapes.hosts)})"
+            yield Problem(("pool", "sites"), expected, site)
+
+
+def _budget(config: StudyConfig, shapes: BackboneShapes) -> Iterator[Problem]:
+    from slasearch.adapters.pool import slot_costs
+
+    pool = pool_spec(config)
+    try:
+        costs = slot_costs(pool, shapes.hosts, layers=shapes.layers)
+    except ConfigError:
+        expected = "a kind that fits one of the sites"
+        yield Problem(("pool",), expected, f"kinds {', '.join(pool.kinds)} at {', '.join(pool.sites)}")
+        return
+    cheapest = min(cost.parameters for cost in costs.values())
+    size = config.size_control
+    if isinstance(size, BudgetSize) and isinstance(size.parameters, int) and size.parameters < cheapest:
+        expected = f"at least the {cheapest} parameters of the pool's cheapest slot"
+        yield Problem(("size_control", "parameters"), expected, str(size.parameters))

@@ -28,7 +28,8 @@ _LEAST_CONFIDENCE = 0.6
 
 
 def _clean(text: str) -> str:
-    return " ".join(html.unescape(text).split())
+    """Some texts were escaped twice."""
+    return " ".join(html.unescape(html.unescape(text)).split())
 
 
 def _tweets(folder: Path) -> Iterator[Row]:
@@ -109,6 +110,8 @@ class BundledSource(Source):
             rows = list(task.read(folder))
         except (OSError, UnicodeDecodeError, KeyError) as error:
             raise TaskError(f"bundled:{place}: expected {task.distribution}'s data, got {error!r}.") from error
+        if not rows:
+            raise TaskError(f"bundled:{place}: expected {task.distribution}'s data, got nothing. Install it again.")
         return {UNSPLIT: rows}
 
     def describe(self) -> list[dict[str, Any]]:

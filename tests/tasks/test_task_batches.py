@@ -1,0 +1,114 @@
+"""Batches: what is in them, in which order, and how little of them is padding."""
+
+from itertools import pairwise
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+
+from slasearch.tasks import EncodedSplit, batch_count, eval_batches, train_batches
+
+PAD = 99
+
+
+def split_of(lengths, name, first=1):
+    lengths = np.asarray(lengths, dtype=np.int64)
+    offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
+    numbers = np.arange(first, first + offsets[-1], dtype=np.int32)
+    return EncodedSplit(
+        input_ids=numbers,
+        type_ids=(numbers % 2).astype(np.int8),
+        offsets=offsets,
+        labels=np.arange(len(lengths), dtype=np.int64) % 3,
+        example_ids=tuple(f"{name}{number}" for number in range(len(lengths))),
+    )
+
+
+def many(count, name, seed=0):
+    return split_of(np.random.default_rng(seed).integers(1, 60, count), name, first=1000 * (seed + 1))
+
+
+def check_rows(batch, splits):
+    """Every row of a batch is what its split holds."""
+    n, t = batch.input_ids.shape
+    assert len(batch) == n
+    assert batch.attention_mask.sum(dim=1).max() == t, "padded to the longest and no further"
+    for number, identity in enumerate(batch.example_ids):
+        split = splits[int(batch.task_index[number])]
+        row = split.example_ids.index(identity)
+        start, end = split.offsets[row], split.offsets[row + 1]
+        length = int(end - start)
+        assert batch.input_ids[number].tolist() == [*split.input_ids[start:end].tolist(), *[PAD] * (t - length)]
+        assert batch.attention_mask[number].tolist() == [1] * length + [0] * (t - length)
+        assert batch.token_type_ids[number].tolist() == [*split.type_ids[start:end].tolist(), *[0] * (t - length)]
+        assert batch.labels[number] == split.labels[row]
+    for tensor in (batch.input_ids, batch.attention_mask, batch.token_type_ids, batch.labels, batch.task_index):
+        assert tensor.dtype == torch.int64
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 9), max_size=30), min_size=1, max_size=3).filter(lambda tasks: any(tasks)),
+    st.integers(1, 8),
+    st.integers(0, 5),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_example_comes_once_an_epoch_whole(tasks, batch_size, epoch):
+    splits = [split_of(lengths, f"t{number}e") for number, lengths in enumerate(tasks)]
+    batches = list(train_batches(splits, batch_size, seed=0, epoch=epoch, pad_token_id=PAD))
+    assert len(batches) == batch_count(splits, batch_size)
+    for batch in batches:
+        check_rows(batch, splits)
+    seen = [identity for batch in batches for identity in batch.example_ids]
+    assert sorted(seen) == sorted(identity for split in splits for identity in split.example_ids)
+    assert sorted(len(batch) for batch in batches)[1:] == [batch_size] * (len(batches) - 1)
+
+
+def order(splits, **options):
+    return [batch.example_ids for batch in train_batches(splits, 8, pad_token_id=PAD, **options)]
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    splits = [many(100, "a"), many(60, "b", seed=1)]
+    first = order(splits, seed=3, epoch=0)
+    torch.manual_seed(5)
+    assert order(splits, seed=3, epoch=0) == first
+    assert order(splits, seed=3, epoch=1) != first
+    assert order(splits, seed=4, epoch=0) != first
+    assert order(splits, seed=0, epoch=3) != first
+
+
+def test_batches_mix_tasks_and_waste_little():
+    splits = [many(400, "a"), many(400, "b", seed=1), many(200, "c", seed=2)]
+    batches = list(train_batches(splits, 32, seed=0, epoch=0, pad_token_id=PAD))
+    assert all(len(set(batch.task_index.tolist())) == 3 for batch in batches if len(batch) == 32)
+    tokens = sum(int(batch.attention_mask.sum()) for batch in batches)
+    assert tokens / sum(batch.attention_mask.numel() for batch in batches) > 0.85
+    widths = [batch.input_ids.shape[1] for batch in batches]
+    assert widths != sorted(widths), "batches come in random order"
+
+
+def test_evaluation_goes_from_long_to_short():
+    split = many(50, "a")
+    batches = list(eval_batches(split, 2, 16, pad_token_id=PAD))
+    assert len(batches) == batch_count([split], 16) == 4
+    for batch in batches:
+        check_rows(batch, {2: split})
+    lengths = [int(length) for batch in batches for length in batch.attention_mask.sum(dim=1)]
+    assert all(longer >= shorter for longer, shorter in pairwise(lengths))
+    assert sorted(identity for batch in batches for identity in batch.example_ids) == sorted(split.example_ids)
+    assert {int(task) for batch in batches for task in batch.task_index} == {2}
+
+
+def test_nothing_to_evaluate_gives_no_batch():
+    assert list(eval_batches(split_of([], "a"), 0, 4, pad_token_id=PAD)) == []
+
+
+def test_a_batch_moves_to_a_device_as_a_whole():
+    (batch,) = eval_batches(split_of([3, 2], "a"), 0, 4, pad_token_id=PAD)
+    moved = batch.to("meta")
+    assert {t.device.type for t in vars(moved).values() if isinstance(t, torch.Tensor)} == {"meta"}
+    assert moved.example_ids == batch.example_ids
+    with pytest.raises(AttributeError):
+        batch.labels = moved.labels

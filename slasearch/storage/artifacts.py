@@ -6,13 +6,14 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from slasearch.errors import ArtifactError
+from slasearch.errors import ArtifactError, StorageError
 from slasearch.storage.rows import ArtifactRow
 
-__all__ = ["discard_artifacts", "read_artifact", "write_artifacts"]
+__all__ = ["discard_artifacts", "disk_errors", "read_artifact", "write_artifacts"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -22,7 +23,7 @@ def write_artifacts(home: Path, study: str, trial_id: int, files: Mapping[str, b
 
     Raises:
         ArtifactError: A name is not a plain file name.
-        OSError: The disk refuses.
+        StorageError: The disk refuses.
     """
     if not files:
         return []
@@ -30,9 +31,10 @@ def write_artifacts(home: Path, study: str, trial_id: int, files: Mapping[str, b
         if not _NAME.fullmatch(name):
             raise ArtifactError(f"artifact of trial {trial_id}: expected a plain file name, got {name!r}.")
     folder = _folder(home, study, trial_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [_write(home, folder / name, data) for name, data in files.items()]
-    _sync_folder(folder)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [_write(home, folder / name, data) for name, data in files.items()]
+        _sync_folder(folder)
     return rows
 
 
@@ -56,6 +58,18 @@ def read_artifact(home: Path, row: ArtifactRow) -> bytes:
             "restore it, or run the trial again."
         )
     return data
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns what the disk refuses under `path` into StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path}: expected to write here, got: {error.strerror}. Free some space or make the folder writable, "
+            "then run the same command again."
+        ) from error
 
 
 def discard_artifacts(home: Path, study: str, trial_id: int) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
-from slasearch.errors import StorageError
+from slasearch.errors import SlaSearchError, StorageError
 
 __all__ = ["database_file", "make_engine", "optuna_storage", "storage_errors"]
 
@@ -56,14 +56,14 @@ def make_engine(url: str, *, create: bool = True) -> sa.Engine:
         StorageError: The URL cannot be read, its driver is missing, or the file is.
     """
     file = database_file(url)
+    if file is not None and create:
+        _make_folder(file.parent)
+    elif file is not None and not file.is_file():
+        raise StorageError(
+            f"database: expected the file {file}, got none. Run a study first (`slasearch run FILE`), "
+            "or name another database with --storage."
+        )
     with storage_errors(url):
-        if file is not None and create:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        elif file is not None and not file.is_file():
-            raise StorageError(
-                f"database: expected the file {file}, got none. Run a study first (`slasearch run FILE`), "
-                "or name another database with --storage."
-            )
         engine = sa.create_engine(url, **_options(url))
     _set_up_connections(engine)
     return engine
@@ -92,16 +92,12 @@ def storage_errors(url: str) -> Iterator[None]:
     """
     try:
         yield
+    except SlaSearchError:
+        raise
     except StorageInternalError as error:
         raise _explained(url, error.__cause__ or error) from error
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise _explained(url, error) from error
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(
-            f"database {_shown(url)}: {error.strerror or error}. Choose another with --storage."
-        ) from None
 
 
 def _parse(url: str) -> sa.URL:
@@ -112,6 +108,15 @@ def _parse(url: str) -> sa.URL:
             "database: expected a URL such as sqlite:///study.db or postgresql+psycopg://user@host/name, "
             "got something else. Check --storage and $SLASEARCH_STORAGE."
         ) from None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"database: expected to make the folder {folder}, got: {error.strerror}. Choose another with --storage."
+        ) from error
 
 
 def _options(url: str) -> dict[str, Any]:

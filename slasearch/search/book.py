@@ -1,0 +1,268 @@
+"""All trials of a study in memory, and each change to them written so that a crash at any point can be mended.
+
+The order is always: files, then our rows in one transaction, then Optuna. So our rows never say less than Optuna's,
+and `Book.mend` brings Optuna up to them after a crash. Waiting and running trials are so in both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import TrialState as OptunaState
+
+from slasearch.config.plain import to_plain
+from slasearch.records import Event, MetricRow, Progress, TrialReport, TrialSpec
+from slasearch.search.lease import Holder
+from slasearch.search.logs import write_log
+from slasearch.search.mirror import MirroredStudy
+from slasearch.storage.artifacts import discard_artifacts, write_artifacts
+from slasearch.storage.models import WHOLE_TRIAL
+from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState
+from slasearch.storage.store import Store
+from slasearch.storage.writer import finite_or_none
+
+__all__ = ["DRIVER_LOST", "OBJECTIVES", "Book", "spec_hash"]
+
+OBJECTIVES = ("score", "exported_parameters", "robustness")
+DRIVER_LOST = "driver lost"
+"""How the reason of an attempt begins that ended with its driver; such attempts do not use up retries."""
+
+_OPTUNA_STATES = {"complete": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "fail": OptunaState.FAIL}
+_FRESH: dict[str, Any] = {
+    "number": None,
+    "state": "waiting",
+    "reason": None,
+    "ray_trial_id": None,
+    "worker": None,
+    "budget": None,
+    "budget_max": None,
+    "score": None,
+    "started_at": None,
+    "ended_at": None,
+    "log": None,
+}
+
+
+class Book:
+    """The trials of one study.
+
+    Args:
+        store: The database, guarded by the lease.
+        home: Folder of artifacts and logs.
+        study: The study's row.
+        objectives: Names of its objectives, in order.
+        optuna: Its two Optuna studies.
+        distributions: Distribution of each searched parameter.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        home: Path,
+        study: StudyRow,
+        objectives: Iterable[str],
+        optuna: Mapping[OptunaStudy, MirroredStudy],
+        distributions: Mapping[str, BaseDistribution],
+    ) -> None:
+        self._store = store
+        self._home = home
+        self._study = study
+        self._objectives = tuple(objectives)
+        self._optuna = optuna
+        self._distributions = distributions
+        self._reported: dict[int, set[tuple[Any, ...]]] = {}
+        self._rows = {row.id: row for row in store.trials(study.id)}
+
+    @property
+    def rows(self) -> list[TrialRow]:
+        """All attempts, in the order in which they were made."""
+        return list(self._rows.values())
+
+    def __getitem__(self, trial_id: int) -> TrialRow:
+        return self._rows[trial_id]
+
+    # ------------------------------------------------------------ a trial's life
+
+    def enter(self, row: TrialRow) -> TrialRow:
+        """Stores a new or waiting trial, and gives it its number in Optuna if it has none yet."""
+        optuna = self._optuna[row.optuna_study]
+        if row.number is None:
+            row = replace(row, number=optuna.place(row.values, self._distributions))
+        if row.id and row == self._rows[row.id]:
+            return row
+        with self._store.write() as writer:
+            if row.id:
+                writer.update_trial(row.id, number=row.number)
+            else:
+                row = writer.add_trial(row)
+        self._rows[row.id] = row
+        assert row.number is not None
+        optuna.record(row.number, _attributes(row))
+        return row
+
+    def start(self, row: TrialRow, *, ray_trial_id: str, worker: str, at: float) -> None:
+        """A worker has begun with a trial."""
+        changes: dict[str, Any] = {"state": "running", "ray_trial_id": ray_trial_id, "worker": worker, "started_at": at}
+        self._change(row, changes)
+        assert row.number is not None
+        self._optuna[row.optuna_study].start(row.number)
+
+    def report(self, row: TrialRow, progress: Progress, *, to_optuna: bool) -> None:
+        """Stores an intermediate report, once for each step."""
+        score = MetricRow(WHOLE_TRIAL, "validation", "clean", 0.0, "score", progress.score, progress.budget)
+        metrics = self._new_metrics(row, (score, *progress.metrics))
+        if not metrics:
+            return
+        changes: dict[str, Any] = {
+            "budget": progress.budget,
+            "budget_max": progress.budget_max,
+            "score": finite_or_none(progress.score),
+        }
+        with self._store.write() as writer:
+            writer.update_trial(row.id, **changes)
+            writer.add_metrics(row.id, metrics)
+        self._rows[row.id] = replace(row, **changes)
+        if to_optuna and changes["score"] is not None:
+            assert row.number is not None
+            percent = round(100 * progress.budget / progress.budget_max)
+            self._optuna[row.optuna_study].report(row.number, percent, progress.score)
+
+    def end(
+        self,
+        row: TrialRow,
+        state: TrialState,
+        *,
+        at: float,
+        reason: str | None = None,
+        report: TrialReport | None = None,
+        retry: bool = False,
+    ) -> None:
+        """Ends an attempt for good, in files, rows and Optuna; with `retry` a new attempt waits."""
+        changes: dict[str, Any] = {"state": state, "reason": reason, "ended_at": at}
+        if state != "pruned":
+            changes.update(dict.fromkeys(OBJECTIVES))
+        if report is not None:
+            changes.update(budget=report.budget, budget_max=report.budget_max)
+        if state == "complete" and report is not None:
+            changes.update({name: finite_or_none(report.objectives.get(name)) for name in OBJECTIVES})
+        artifacts = {} if report is None or state != "complete" else report.artifact
+        files = write_artifacts(self._home, self._study.name, row.id, artifacts)
+        changes["log"] = write_log(self._home, self._study.name, replace(row, **changes), report)
+        again = replace(row, id=0, attempt=row.attempt + 1, retry_of=row.id, created_at=at, **_FRESH)
+        with self._store.write() as writer:
+            writer.update_trial(row.id, **changes)
+            if report is not None:
+                writer.add_metrics(row.id, self._new_metrics(row, report.metrics))
+                writer.add_gates(row.id, report.gates)
+                writer.add_costs(row.id, report.costs)
+                writer.add_events(self._study.id, row.id, at, report.events)
+            writer.add_artifacts(row.id, files)
+            if retry:
+                again = writer.add_trial(again)
+        self._rows[row.id] = replace(row, **changes)
+        if retry:
+            self._rows[again.id] = again
+        self._reported.pop(row.id, None)
+        self._tell(self._rows[row.id])
+
+    def orphan(self, row: TrialRow, reason: str, at: float) -> None:
+        """Ends a running attempt whose driver is gone; a new attempt waits."""
+        discard_artifacts(self._home, self._study.name, row.id)
+        event = Event("driver.lost", f"trial {row.id}: {reason}; it is run again.", "warning")
+        report = TrialReport("fail", row.budget or 0, row.budget_max or 0, events=(event,))
+        self.end(row, "fail", at=at, reason=f"{DRIVER_LOST}: {reason}", report=report, retry=True)
+
+    def retries_used(self, row: TrialRow) -> int:
+        """How many earlier attempts at the same trial a worker or node lost."""
+        used = 0
+        while row.retry_of is not None:
+            row = self._rows[row.retry_of]
+            used += not (row.reason or "").startswith(DRIVER_LOST)
+        return used
+
+    # ------------------------------------------------------------ after a crash
+
+    def mend(self, lost: tuple[Holder, float] | None, now: float) -> None:
+        """Brings rows and Optuna together after a driver has ended at whatever point.
+
+        Args:
+            lost: The driver that was lost, and when it was last heard of: its running attempts are charged until then.
+            now: Present time.
+        """
+        if lost is not None:
+            text = f"process {lost[0].pid} on {lost[0].host} ended in the middle of the study; this one goes on"
+            with self._store.write() as writer:
+                writer.add_events(self._study.id, None, now, [Event("driver.took_over", text, "warning")])
+        for row in self.rows:
+            optuna = self._optuna[row.optuna_study]
+            if row.state == "running":
+                at = now if lost is None else max(lost[1], row.started_at or 0.0)
+                self.orphan(row, "the process that ran the study ended", at)
+            elif row.state != "waiting":
+                self._tell(row)
+            elif row.number is not None and row.number >= len(optuna):
+                self._change(row, {"number": None})
+        for name, optuna in self._optuna.items():
+            ours = {row.number for row in self._rows.values() if row.optuna_study == name}
+            for number in optuna.unfinished():
+                if number not in ours:
+                    optuna.tell(number, OptunaState.FAIL, reason="not asked by slasearch")
+
+    # ------------------------------------------------------------ parts
+
+    def _change(self, row: TrialRow, changes: Mapping[str, Any]) -> None:
+        with self._store.write() as writer:
+            writer.update_trial(row.id, **changes)
+        self._rows[row.id] = replace(row, **changes)
+
+    def _tell(self, row: TrialRow) -> None:
+        optuna = self._optuna[row.optuna_study]
+        if row.number is None or row.number >= len(optuna):
+            return
+        values = [value for name in self._objectives if (value := row.objective(name)) is not None]
+        complete = row.state == "complete"
+        optuna.tell(row.number, _OPTUNA_STATES[row.state], values if complete else None, row.reason)
+
+    def _new_metrics(self, row: TrialRow, metrics: Iterable[MetricRow]) -> list[MetricRow]:
+        """Those that an earlier report of the attempt did not store, remembered from now on.
+
+        Nothing measured on the test split is stored outside `confirm`, whatever a worker sends.
+        """
+        seen = self._reported.setdefault(row.id, set())
+        new = {}
+        for metric in metrics:
+            key = (metric.task, metric.split, metric.condition, metric.level, metric.metric, metric.step)
+            if key not in seen and (metric.split != "test" or row.phase == "confirm"):
+                new[key] = metric
+        seen.update(new)
+        return list(new.values())
+
+
+def spec_hash(spec: TrialSpec) -> str:
+    """SHA-256 over the spec without its seeds (64 hexadecimal digits)."""
+    plain = to_plain(replace(spec, seeds=type(spec.seeds)(0, 0)))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _attributes(row: TrialRow) -> dict[str, Any]:
+    """What people see beside a trial in Optuna's dashboard."""
+    attributes = {"phase": row.phase, "sampler": row.sampler, "role": row.role, "short": _short(row), "trial": row.id}
+    if row.retry_of is not None:
+        attributes["retry_of"] = row.retry_of
+    return attributes
+
+
+def _short(row: TrialRow) -> str:
+    seed = f"seed {row.repeat + 1}"
+    if row.phase == "design":
+        return f"design point {row.point}, {seed}"
+    if row.phase == "optimise":
+        return "optimise"
+    of = "" if row.pair_of is None else f" of trial {row.pair_of}"
+    return f"{row.role.removeprefix('control:')}{of}, {seed}"

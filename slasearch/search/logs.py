@@ -1,0 +1,49 @@
+"""One log file for each attempt of a trial: what it was, how it ended, why, and its traceback."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slasearch.records import TrialReport
+from slasearch.storage.artifacts import disk_errors
+from slasearch.storage.rows import TrialRow
+
+__all__ = ["write_log"]
+
+
+def write_log(home: Path, study: str, row: TrialRow, report: TrialReport | None) -> str:
+    """Writes the log of an ended attempt; returns its path relative to `home`.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    path = home / "logs" / study / f"{row.id}-{row.attempt}.log"
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_text(study, row, report), encoding="utf-8")
+    return path.relative_to(home).as_posix()
+
+
+def _text(study: str, row: TrialRow, report: TrialReport | None) -> str:
+    lines = [
+        f"study: {study}",
+        f"trial: {row.id}, attempt {row.attempt} ({row.phase}, {row.role}, Optuna number {row.number})",
+        f"parameters: {row.params}",
+        f"seeds: init {row.init_seed}, data {row.data_seed}",
+        f"worker: {row.worker or '-'}, Ray trial {row.ray_trial_id or '-'}",
+        f"time: {_time(row.started_at)} to {_time(row.ended_at)}",
+        f"steps: {row.budget or 0} of {row.budget_max or '?'}",
+        f"state: {row.state}",
+    ]
+    if row.reason:
+        lines.append(f"reason: {row.reason}")
+    if report is not None:
+        lines += [f"event: {event.level} {event.kind}: {event.message}" for event in report.events]
+        if report.traceback:
+            lines += ["", report.traceback.rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def _time(at: float | None) -> str:
+    return "-" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,143 @@
+"""One Optuna study twice: in the database for people and for the next run, in memory for sampling and pruning.
+
+Sampling in memory costs no round trip, and a trial appears in the database at once with all its parameters and
+attributes, instead of growing by a transaction for each. Both copies number their trials alike.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from datetime import datetime
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from slasearch.errors import StorageError
+
+__all__ = ["MirroredStudy"]
+
+Direction = Literal["minimize", "maximize"]
+
+
+class MirroredStudy:
+    """A study of Optuna's, found or made.
+
+    Args:
+        storage: The database.
+        name: The study's name in Optuna.
+        directions: `maximize` or `minimize` for each objective.
+        metrics: The objectives' names, for people.
+    """
+
+    def __init__(self, storage: RDBStorage, name: str, directions: Sequence[Direction], metrics: Sequence[str]) -> None:
+        self._storage = storage
+        self._name = name
+        self._stored = optuna.create_study(
+            storage=storage, study_name=name, directions=directions, sampler=RandomSampler(), load_if_exists=True
+        )
+        self._study_id = storage.get_study_id_from_name(name)
+        if self._stored.metric_names is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                self._stored.set_metric_names(list(metrics))
+        self._memory = optuna.create_study(directions=directions, sampler=RandomSampler())
+        trials = storage.get_all_trials(self._study_id, deepcopy=False)
+        self._ids = [trial._trial_id for trial in trials]
+        self._states = [trial.state for trial in trials]
+        self._memory.add_trials(_as_running(trial) for trial in trials)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def unfinished(self) -> list[int]:
+        """Numbers of the trials that are waiting or running in the database."""
+        return [number for number, state in enumerate(self._states) if not state.is_finished()]
+
+    # ------------------------------------------------------------ a new trial: in memory first, then in the database
+
+    def draw(self, sampler: BaseSampler, suggest: Callable[[optuna.Trial], object]) -> tuple[int, dict[str, Any]]:
+        """A new trial with parameters of the sampler's choice, in memory only: its number and its parameters."""
+        self._memory.sampler = sampler
+        trial = self._memory.ask()
+        suggest(trial)
+        return trial.number, trial.params
+
+    def place(self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> int:
+        """A new trial with given parameters, in memory only: its number."""
+        used = {name: distributions[name] for name in params}
+        self._memory.add_trial(create_trial(state=TrialState.RUNNING, params=dict(params), distributions=used))
+        return len(self._memory.get_trials(deepcopy=False)) - 1
+
+    def record(self, number: int, attributes: Mapping[str, Any]) -> None:
+        """Writes a new trial to the database, waiting, in one transaction.
+
+        Raises:
+            StorageError: The database gave another number: something else writes to this study.
+        """
+        trial = self._trial(number)
+        waiting = create_trial(
+            state=TrialState.WAITING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=dict(attributes),
+        )
+        trial_id = self._storage.create_new_trial(self._study_id, waiting)
+        self._ids.append(trial_id)
+        self._states.append(TrialState.WAITING)
+        found = self._storage.get_trial_number_from_id(trial_id)
+        if found != number:
+            raise StorageError(
+                f"Optuna study {self._name}: expected trial number {number} for a new trial, got {found}. "
+                "Something else adds trials to it; stop that, and run the same command again."
+            )
+
+    # ------------------------------------------------------------ its life
+
+    def start(self, number: int) -> None:
+        """Marks a waiting trial as running in the database."""
+        if self._states[number] is TrialState.WAITING:
+            self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING)
+            self._states[number] = TrialState.RUNNING
+
+    def report(self, number: int, percent: int, value: float) -> None:
+        """Stores an intermediate value; `percent` of the trial's budget is its step."""
+        self._storage.set_trial_intermediate_value(self._ids[number], percent, value)
+        optuna.Trial(self._memory, self._trial(number)._trial_id).report(value, percent)
+
+    def judged_bad(self, number: int, pruner: BasePruner) -> bool:
+        """What one of Optuna's pruners says of a running trial's last intermediate value."""
+        return pruner.prune(self._memory, self._trial(number))
+
+    def tell(
+        self, number: int, state: TrialState, values: Sequence[float] | None = None, reason: str | None = None
+    ) -> None:
+        """Ends a trial; does nothing if it has ended before. `reason` becomes the attribute `reason`."""
+        if self._states[number].is_finished():
+            return
+        self.start(number)
+        if reason is not None:
+            self._storage.set_trial_user_attr(self._ids[number], "reason", reason)
+        self._stored.tell(number, values, state)
+        self._states[number] = state
+        self._memory.tell(number, values, state)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._memory.get_trials(deepcopy=False)[number]
+
+
+def _as_running(trial: FrozenTrial) -> FrozenTrial:
+    """The trial for the study in memory, where a waiting one would be handed out by `ask`."""
+    if trial.state is not TrialState.WAITING:
+        return trial
+    running = copy(trial)
+    running.state = TrialState.RUNNING
+    running.datetime_start = datetime.now()
+    return running

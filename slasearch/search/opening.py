@@ -1,0 +1,95 @@
+"""The steps by which a study is opened: its row, what has changed in its file, and its two Optuna studies."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from pydantic import ValidationError
+
+import slasearch
+from slasearch.config.fingerprint import difference, fingerprint
+from slasearch.config.schema import StudyConfig
+from slasearch.errors import StudyConflictError
+from slasearch.search.lease import Lease
+from slasearch.search.mirror import MirroredStudy
+from slasearch.storage.engine import optuna_storage
+from slasearch.storage.rows import StudyRow
+from slasearch.storage.store import Store
+
+__all__ = ["find_or_make", "grown", "optuna_studies"]
+
+
+def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
+    """The study's row, made if there is none of that name.
+
+    Raises:
+        StudyConflictError: The study of that name has other content; the text shows the difference.
+    """
+    study = store.find_study(config.name)
+    if study is not None:
+        _refuse_other(study, config)
+        return study
+    new = StudyRow(
+        id=0,
+        name=config.name,
+        config=_text(config),
+        fingerprint=fingerprint(config),
+        seed=config.seed,
+        state="running",
+        version=slasearch.__version__,
+        created_at=now,
+        updated_at=now,
+    )
+    with store.write() as writer:
+        return writer.add_study(new)
+
+
+def grown(store: Store, study: StudyRow, config: StudyConfig, now: float) -> StudyRow:
+    """The study's row with the file's present counts, limits and resources."""
+    if study.config == _text(config):
+        return study
+    changes = {"config": _text(config), "fingerprint": fingerprint(config), "updated_at": now}
+    with store.write() as writer:
+        writer.update_study(study.id, **changes)
+    return replace(study, **changes)  # type: ignore[arg-type]
+
+
+def optuna_studies(url: str, config: StudyConfig, lease: Lease, undo: ExitStack) -> tuple[MirroredStudy, MirroredStudy]:
+    """The Optuna studies NAME and NAME.confirm; `lease` is checked at every commit, `undo` closes them."""
+    storage = optuna_storage(url)
+    undo.callback(storage.engine.dispose)
+    _fence(storage, lease)
+    directions = [objective.direction for objective in config.objectives]
+    metrics = [objective.name for objective in config.objectives]
+    search = MirroredStudy(storage, config.name, directions, metrics)
+    return search, MirroredStudy(storage, f"{config.name}.confirm", directions, metrics)
+
+
+def _fence(storage: RDBStorage, lease: Lease) -> None:
+    """Lets Optuna's storage write only while the lease is held."""
+
+    def check(session: Any) -> None:
+        session.flush()
+        lease.check(session.connection())
+
+    sa.event.listen(storage.scoped_session, "before_commit", check)
+
+
+def _refuse_other(study: StudyRow, config: StudyConfig) -> None:
+    choose = "Give the study file another name, or undo the change."
+    try:
+        lines = difference(StudyConfig.model_validate_json(study.config), config)
+    except ValidationError:
+        raise StudyConflictError(
+            f"study {study.name}: made by slasearch {study.version}, whose study file this one cannot read. {choose}"
+        ) from None
+    if lines:
+        raise StudyConflictError("\n".join([f"study {study.name}: exists with other content. {choose}", *lines]))
+
+
+def _text(config: StudyConfig) -> str:
+    return config.model_dump_json(by_alias=True)

@@ -1,0 +1,331 @@
+"""A study that is being run: what to run next, and what came of it. The only writer of the study's database rows."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+
+import optuna
+
+from slasearch.config.locations import Locations
+from slasearch.config.plain import from_plain, to_plain
+from slasearch.config.schema import StudyConfig
+from slasearch.records import Event, Progress, TrialReport, TrialSpec
+from slasearch.search.book import Book, spec_hash
+from slasearch.search.lease import Lease
+from slasearch.search.limits import Limits
+from slasearch.search.mirror import MirroredStudy
+from slasearch.search.opening import find_or_make, grown, optuna_studies
+from slasearch.search.plan import Job, plan, winners
+from slasearch.search.pruners import MedianPruner, NoPruner, Pruner, SuccessiveHalving
+from slasearch.search.samplers import check_options, make_sampler
+from slasearch.search.summary import StudySummary, summarise
+from slasearch.search.truth import untrue
+from slasearch.space import design_points, parameters, resolve, seeds_for, suggest
+from slasearch.storage.engine import storage_errors
+from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow
+from slasearch.storage.store import Store
+
+__all__ = ["Ask", "StudySession", "StudySummary"]
+
+NOTHING_COMPLETE = Event(
+    "study.nothing_complete", "no trial of the search is complete, so there is nothing to confirm", "error"
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A trial to run now. `number` is Optuna's, `attempt` counts from 1."""
+
+    trial_id: int
+    number: int
+    phase: str
+    role: str
+    attempt: int
+    spec: TrialSpec
+
+
+def _database(
+    method: Callable[Concatenate[StudySession, P], R],
+) -> Callable[Concatenate[StudySession, P], R]:
+    """The method, with errors of the database as StorageError, those that pass through Optuna included."""
+
+    @functools.wraps(method)
+    def wrapped(self: StudySession, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with storage_errors(self._store.url):
+            return method(self, *args, **kwargs)
+
+    return wrapped
+
+
+class StudySession:
+    """One run command's hold on a study: made by `open`, ended by `close`.
+
+    Every method raises LeaseError once another driver has taken the study over, and StorageError if the database
+    or the disk refuses; then nothing more should be asked of the session but `close`.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        store: Store,
+        lease: Lease,
+        study: StudyRow,
+        book: Book,
+        search: MirroredStudy,
+        closing: ExitStack,
+        now: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._lease = lease
+        self._study = study
+        self._book = book
+        self._search = search
+        self._closing = closing
+        self._now = now
+        self._design = design_points(config)
+        self._space = parameters(config)
+        self._limits = Limits(config.limits, now())
+        self._reports_to_optuna = [objective.name for objective in config.objectives] == ["score"]
+        self._pruner = self._make_pruner()
+        self._handed: set[int] = set()
+        self._stopped: Event | None = None
+
+    # ------------------------------------------------------------ open and close
+
+    @classmethod
+    def open(cls, config: StudyConfig, locations: Locations, *, now: Callable[[], float] = time.time) -> StudySession:
+        """Finds or makes the study, takes its lease, and mends what a lost driver left.
+
+        Raises:
+            ConfigError: An option of sampler or pruner is wrong.
+            StudyConflictError: A study of this name has other content; the text shows the difference.
+            LeaseError: A living process runs the study; the text says which and since when.
+            StorageError: The database or the disk refuses.
+        """
+        check_options(config)
+        store = Store(locations.storage_url)
+        store.upgrade()
+        with ExitStack() as undo, storage_errors(store.url):
+            undo.callback(store.close)
+            study = find_or_make(store, config, now())
+            lease = Lease.take(store, study.id, config.name, now())
+            store.guard(lease.check)
+            undo.callback(lease.release, store)
+            study = grown(store, study, config, now())
+            search, confirm = optuna_studies(store.url, config, lease, undo)
+            objectives = [objective.name for objective in config.objectives]
+            distributions = {parameter.name: parameter.distribution for parameter in parameters(config)}
+            both: dict[OptunaStudy, MirroredStudy] = {"search": search, "confirm": confirm}
+            book = Book(store, locations.home, study, objectives, both, distributions)
+            book.mend(lease.previous, now())
+            return cls(config, store, lease, study, book, search, undo.pop_all(), now)
+
+    @_database
+    def close(self) -> None:
+        """Ends the session: running trials are put back to wait, the study's state is written, the lease given back."""
+        with self._closing:
+            for row in self._book.rows:
+                if row.state == "running":
+                    self._book.orphan(row, "the run command ended first", self._now())
+            self._write_state(self._state())
+
+    def _state(self) -> str:
+        """The study's state if the session ends now."""
+        if not self._handed and self._study.state != "running":
+            return self._study.state
+        if plan(self._config, self._book.rows, self._design) == "done":
+            return "finished" if winners(self._config.objectives, self._book.rows, top=1) else "failed"
+        return "failed" if self._stopped is not None and self._stopped.level == "error" else "stopped"
+
+    def _write_state(self, state: str) -> None:
+        if state == self._study.state:
+            return
+        at = self._now()
+        with self._store.write() as writer:
+            writer.update_study(self._study.id, state=state, updated_at=at)
+            if state == "failed" and self._stopped is None:
+                writer.add_events(self._study.id, None, at, [NOTHING_COMPLETE])
+        self._study = replace(self._study, state=state, updated_at=at)
+
+    def _stop(self, event: Event) -> None:
+        self._stopped = event
+        with self._store.write() as writer:
+            writer.add_events(self._study.id, None, self._now(), [event])
+
+    # ------------------------------------------------------------ what to run
+
+    @_database
+    def next(self) -> Ask | Literal["wait", "done"]:
+        """The next trial to run; `wait` if one may come when a running one ends; `done` if there is no more."""
+        if self._stopped is None:
+            reached = self._limits.reached(self._book.rows, self._now())
+            if reached is not None:
+                self._stop(reached)
+        if self._stopped is not None:
+            return "done"
+        waiting = next((row for row in self._book.rows if row.state == "waiting" and row.id not in self._handed), None)
+        if waiting is None:
+            job = plan(self._config, self._book.rows, self._design)
+            if isinstance(job, str):
+                return job
+            waiting = self._new_row(job)
+        self._write_state("running")
+        row = self._book.enter(waiting)
+        self._handed.add(row.id)
+        return _ask(row)
+
+    def _new_row(self, job: Job) -> TrialRow:
+        config = self._config
+        number = None
+        if job.params is None:
+            number, params = self._search.draw(self._sampler(), lambda trial: suggest(trial, config))
+        else:
+            params = dict(job.params)
+        seeds = seeds_for(config, job.repeat, job.phase)
+        spec = resolve(config, params, seeds=seeds, phase=job.phase, control=job.control, control_size=job.control_size)
+        return TrialRow(
+            id=0,
+            study_id=self._study.id,
+            optuna_study=job.optuna_study,
+            number=number,
+            phase=job.phase,
+            role=job.role,
+            sampler=job.sampler,
+            factor=job.factor,
+            point=job.point,
+            repeat=job.repeat,
+            attempt=1,
+            retry_of=None,
+            state="waiting",
+            reason=None,
+            params=json.dumps(params, sort_keys=True),
+            spec=json.dumps(to_plain(spec)),
+            config_hash=spec_hash(spec),
+            init_seed=seeds.init,
+            data_seed=seeds.data,
+            pair_of=job.pair_of,
+            control_size=job.control_size,
+            created_at=self._now(),
+        )
+
+    def _sampler(self) -> optuna.samplers.BaseSampler:
+        optimise = self._config.phases.optimise
+        assert optimise is not None
+        index = sum(row.phase == "optimise" and row.retry_of is None for row in self._book.rows)
+        return make_sampler(
+            optimise.sampler, seed=self._config.seed, number=len(self._search), index=index, space=self._space
+        )
+
+    # ------------------------------------------------------------ what came of it
+
+    @_database
+    def started(self, trial_id: int, *, ray_trial_id: str, worker: str = "") -> None:
+        """A worker has begun with the trial."""
+        row = self._book[trial_id]
+        if row.state == "waiting":
+            self._book.start(row, ray_trial_id=ray_trial_id, worker=worker, at=self._now())
+
+    @_database
+    def progress(self, trial_id: int, progress: Progress) -> bool:
+        """Stores an intermediate report. True: stop the trial now (and call `prune`)."""
+        row = self._book[trial_id]
+        if not row.open:
+            return False
+        self._book.report(row, progress, to_optuna=self._reports_to_optuna)
+        if row.phase == "confirm" or self._book[trial_id].score is None:
+            return False
+        prunable = progress.prunable and row.phase == "optimise"
+        return self._pruner.judge(trial_id, progress.budget / progress.budget_max, progress.score, prunable=prunable)
+
+    @_database
+    def finish(self, trial_id: int, report: TrialReport) -> None:
+        """The trial's own last word: complete if it is true, failed if it says so or is not; never twice."""
+        row = self._book[trial_id]
+        if not row.open:
+            return
+        objectives = [objective.name for objective in self._config.objectives]
+        reason = untrue(report, objectives, row.phase)
+        self._book.end(row, "fail" if reason else "complete", at=self._now(), reason=reason, report=report)
+        self._limits.ended(failed=reason is not None)
+
+    @_database
+    def prune(self, trial_id: int, progress: Progress | None) -> None:
+        """The trial was stopped early; `progress` is its last report, which may have been stored before."""
+        row = self._book[trial_id]
+        if not row.open:
+            return
+        if progress is not None:
+            self._book.report(row, progress, to_optuna=self._reports_to_optuna)
+        row = self._book[trial_id]
+        reason = f"stopped by the pruner at step {row.budget} of {row.budget_max}"
+        self._book.end(row, "pruned", at=self._now(), reason=reason)
+        self._limits.ended(failed=False)
+
+    @_database
+    def lost(self, trial_id: int, reason: str) -> None:
+        """Worker, node or memory was lost: the trial is tried again with the same parameters, up to the limit."""
+        row = self._book[trial_id]
+        if not row.open:
+            return
+        retry = self._book.retries_used(row) < self._config.limits.max_retries
+        self._book.end(row, "fail", at=self._now(), reason=f"worker lost: {reason}", retry=retry)
+        self._limits.ended(failed=True)
+
+    @_database
+    def renew(self) -> None:
+        """Says that the driver lives. Call it every few seconds."""
+        self._lease.renew(self._store, self._now())
+
+    @_database
+    def stop(self, reason: str) -> None:
+        """Hands out no more trials; what runs may still finish."""
+        self._stop(Event("study.stopped", reason, "warning"))
+
+    def summary(self) -> StudySummary:
+        """Where the study stands."""
+        reason = None if self._stopped is None else self._stopped.message
+        return summarise(
+            self._config, self._study, self._book.rows, self._design, ran=len(self._handed), stop_reason=reason
+        )
+
+    # ------------------------------------------------------------ parts
+
+    def _make_pruner(self) -> Pruner:
+        optimise = self._config.phases.optimise
+        name = optimise.pruner.name if optimise else "none"
+        options: dict[str, Any] = dict(optimise.pruner.options) if optimise else {}
+        if name == "median":
+            return MedianPruner(functools.partial(self._is_bad, optuna.pruners.MedianPruner(**options)))
+        if name == "successive_halving":
+            return SuccessiveHalving(**options, curves=self._curves())
+        return NoPruner()
+
+    def _is_bad(self, pruner: optuna.pruners.BasePruner, trial_id: int) -> bool:
+        number = self._book[trial_id].number
+        assert number is not None
+        return self._search.judged_bad(number, pruner)
+
+    def _curves(self) -> dict[int, list[tuple[float, float]]]:
+        """(share of the budget, score) pairs that search trials reported before this session."""
+        budgets = {row.id: row.budget_max for row in self._book.rows if row.optuna_study == "search"}
+        return {
+            trial_id: [(step / budget, score) for step, score in curve]
+            for trial_id, curve in self._store.reports(self._study.id).items()
+            if (budget := budgets.get(trial_id))
+        }
+
+
+def _ask(row: TrialRow) -> Ask:
+    assert row.number is not None
+    spec = from_plain(TrialSpec, json.loads(row.spec))
+    return Ask(row.id, row.number, row.phase, row.role, row.attempt, spec)

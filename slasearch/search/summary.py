@@ -1,0 +1,131 @@
+"""Where a study stands, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from slasearch.config.schema import ObjectiveConfig, StudyConfig
+from slasearch.search.plan import PHASES, last_attempts, planned, winners
+from slasearch.space import DesignPoint, design_points
+from slasearch.storage.rows import StudyRow, TrialRow
+from slasearch.storage.store import Store
+
+__all__ = ["Best", "PhaseCount", "StudySummary", "read_summary", "summarise"]
+
+
+@dataclass(frozen=True)
+class PhaseCount:
+    """Trials of one phase: each counts once, by its last attempt. `planned` includes those not made yet."""
+
+    planned: int
+    complete: int
+    pruned: int
+    failed: int
+    waiting: int
+    running: int
+
+    @property
+    def ended(self) -> int:
+        """Trials that have ended, however."""
+        return self.complete + self.pruned + self.failed
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best complete search trial by one objective."""
+
+    objective: str
+    trial_id: int
+    number: int
+    value: float
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """A study in numbers. `retried` counts attempts that were lost and made again; `stop_reason` why it ended early.
+
+    `ran` counts the attempts that the present run command handed out; 0 means that there was nothing to do.
+    """
+
+    name: str
+    state: str
+    planned: int
+    complete: int
+    pruned: int
+    failed: int
+    waiting: int
+    running: int
+    phases: dict[str, PhaseCount]
+    best: tuple[Best, ...]
+    retried: int = 0
+    ran: int = 0
+    stop_reason: str | None = None
+
+    @property
+    def ended(self) -> int:
+        """Trials that have ended, however."""
+        return self.complete + self.pruned + self.failed
+
+
+def read_summary(store: Store, name: str) -> StudySummary:
+    """The summary of a stored study.
+
+    Raises:
+        StudyNotFoundError: There is none of that name.
+        StorageError: The database cannot be read.
+    """
+    study = store.study(name)
+    config = StudyConfig.model_validate_json(study.config)
+    return summarise(config, study, store.trials(study.id), design_points(config))
+
+
+def summarise(
+    config: StudyConfig,
+    study: StudyRow,
+    rows: Iterable[TrialRow],
+    design: Sequence[DesignPoint],
+    *,
+    ran: int = 0,
+    stop_reason: str | None = None,
+) -> StudySummary:
+    """The summary of a study from its trials and the points of its design."""
+    rows = list(rows)
+    trials = last_attempts(rows)
+    plans = planned(config, rows, design)
+    phases = {phase: _count(plans[phase], trials, phase) for phase in PHASES}
+    total = _count(sum(plans.values()), trials, None)
+    return StudySummary(
+        name=study.name,
+        state=study.state,
+        planned=total.planned,
+        complete=total.complete,
+        pruned=total.pruned,
+        failed=total.failed,
+        waiting=total.waiting,
+        running=total.running,
+        phases=phases,
+        best=tuple(best for objective in config.objectives for best in _best(objective, trials)),
+        retried=len(rows) - len(trials),
+        ran=ran,
+        stop_reason=stop_reason,
+    )
+
+
+def _count(plan: int, trials: Sequence[TrialRow], phase: str | None) -> PhaseCount:
+    states = [trial.state for trial in trials if phase in (None, trial.phase)]
+    return PhaseCount(
+        planned=plan,
+        complete=states.count("complete"),
+        pruned=states.count("pruned"),
+        failed=states.count("fail"),
+        waiting=states.count("waiting"),
+        running=states.count("running"),
+    )
+
+
+def _best(objective: ObjectiveConfig, trials: Sequence[TrialRow]) -> list[Best]:
+    return [
+        Best(objective.name, row.id, row.number or 0, row.objective(objective.name) or 0.0)
+        for row in winners([objective], trials, top=1)
+    ]

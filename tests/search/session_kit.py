@@ -1,0 +1,103 @@
+"""Small studies and made-up reports for tests of the search: no training, a real database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from slasearch.config.locations import Locations
+from slasearch.config.schema import StudyConfig
+from slasearch.records import CostRow, Event, GateRow, MetricRow, Progress, Slot, TrialReport
+from slasearch.search.study import Ask, StudySession
+
+RATE = "training.learning_rate"
+WEIGHT = "size_control.sparsity_weight"
+RANKS = "pool.ranks"
+
+
+def study(
+    *,
+    name: str = "toy",
+    design: dict[str, Any] | None = None,
+    optimise: int = 0,
+    sampler: dict[str, Any] | None = None,
+    pruner: dict[str, Any] | None = None,
+    confirm: dict[str, Any] | None = None,
+    objectives: tuple[str, ...] = ("score", "exported_parameters"),
+    limits: dict[str, Any] | None = None,
+    **changes: Any,
+) -> StudyConfig:
+    phases: dict[str, Any] = {}
+    if design is not None:
+        phases["design"] = design
+    if optimise:
+        phases["optimise"] = {
+            "trials": optimise,
+            "sampler": sampler or {"name": "tpe"},
+            "pruner": pruner or {"name": "none"},
+        }
+    if confirm is not None:
+        phases["confirm"] = confirm
+    return StudyConfig.model_validate(
+        {
+            "name": name,
+            "tasks": [{"name": "spam", "source": "bundled:spam"}],
+            "pool": {"sites": ["attn.q"], "kinds": ["lora"], "ranks": {"categorical": [[1], [4], [1, 4]]}},
+            "size_control": {"mode": "penalty", "sparsity_weight": {"log_float": [0.01, 1.0]}},
+            "training": {"epochs": 1, "learning_rate": {"log_float": [1e-4, 1e-2]}},
+            "phases": phases,
+            "objectives": [{"name": objective} for objective in objectives],
+            "limits": limits or {},
+            **changes,
+        }
+    )
+
+
+SMALL_DESIGN = {
+    "sampler": {"name": "one_at_a_time"},
+    "levels": {WEIGHT: [0.02, 0.1, 0.5]},
+    "base": {WEIGHT: 0.1},
+    "seeds": 2,
+}
+
+
+def locations(folder: Path) -> Locations:
+    return Locations(f"sqlite:///{folder / 'db' / 'study.db'}", folder / "home")
+
+
+def report(ask: Ask, **changes: Any) -> TrialReport:
+    """A complete report whose numbers follow from the trial's own spec."""
+    size = ask.spec.control_size or (0 if ask.spec.control == "linear_probe" else 1000 + 10 * ask.number)
+    score = 0.5 + 0.1 * ask.spec.size.sparsity_weight + ask.spec.seeds.init * 1e-4
+    splits = ("validation", "test") if ask.phase == "confirm" else ("validation",)
+    values: dict[str, Any] = {
+        "state": "complete",
+        "budget": 8,
+        "budget_max": 8,
+        "objectives": {"score": score, "exported_parameters": float(size)},
+        "metrics": tuple(MetricRow("spam", split, "clean", 0.0, "accuracy", score) for split in splits),
+        "gates": (GateRow("spam", Slot(0, "attn.q", "lora", 4), 0.9, 1.0, True, 3072),),
+        "costs": (CostRow("train_seconds", 1.5, "s"),),
+        "events": (Event("gate_health.ok", "all well"),),
+        "artifact": {"adapter.safetensors": b"tensors", "adapter.json": b"{}"},
+    }
+    return TrialReport(**{**values, **changes})
+
+
+def progress(step: int, score: float, *, prunable: bool = True, of: int = 8) -> Progress:
+    row = MetricRow("spam", "validation", "clean", 0.0, "accuracy", score, step)
+    return Progress(step, of, score, prunable, (row,))
+
+
+def run_all(session: StudySession) -> list[Ask]:
+    """Runs the study to the end, one trial at a time."""
+    asks: list[Ask] = []
+    while True:
+        ask = session.next()
+        if isinstance(ask, str):
+            assert ask == "done"
+            return asks
+        session.started(ask.trial_id, ray_trial_id=f"ray{ask.trial_id}", worker="w")
+        session.progress(ask.trial_id, progress(4, 0.5))
+        session.finish(ask.trial_id, report(ask))
+        asks.append(ask)

@@ -3,6 +3,7 @@
 __all__ = [
     "ArtifactError",
     "BackboneError",
+    "ClusterError",
     "ConfigError",
     "LeaseError",
     "MissingExtraError",
@@ -54,6 +55,10 @@ class ArtifactError(SlaSearchError, ValueError):
 
 class StorageError(SlaSearchError, OSError):
     """The database cannot be reached, read or written."""
+
+
+class ClusterError(SlaSearchError, ConnectionError):
+    """A Ray cluster cannot be reached, or cannot run the study's trials."""
 
 
 class StudyNotFoundError(SlaSearchError, LookupError):

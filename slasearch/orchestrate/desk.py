@@ -1,0 +1,236 @@
+"""Between Ray Tune's hooks and the study's session: which Ray trial is which trial of the study.
+
+Ray swallows or rewrites what its hooks raise. So nothing that the session raises goes through them: the desk keeps the
+first error, gives out no more trials, and the next tick ends the run, so that the driver raises the error as it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Protocol
+
+from slasearch.errors import SlaSearchError
+from slasearch.orchestrate.progress import ProgressPrinter
+from slasearch.records import Progress, TrialReport, TrialSpec
+from slasearch.search.study import Ask, StudySummary
+
+__all__ = ["RunEnded", "Session", "TrialDesk", "idle_study"]
+
+RENEW_SECONDS = 5.0
+ASK_AGAIN_SECONDS = 1.0
+
+
+class RunEnded(BaseException):
+    """Leaves Ray Tune's loop at once; no `Exception`, so that Ray does not wait for busy workers first."""
+
+
+class Session(Protocol):
+    """What the desk needs of `slasearch.search.study.StudySession`. Called from one thread only."""
+
+    def next(self) -> Ask | Literal["wait", "done"]:
+        """The next trial."""
+
+    def started(self, trial_id: int, *, ray_trial_id: str, worker: str = "") -> None:
+        """A worker begins the trial."""
+
+    def progress(self, trial_id: int, progress: Progress) -> bool:
+        """An intermediate report; True: prune now."""
+
+    def finish(self, trial_id: int, report: TrialReport) -> None:
+        """The trial's own last word."""
+
+    def prune(self, trial_id: int, progress: Progress | None) -> None:
+        """The trial was stopped early, as `progress` answered."""
+
+    def lost(self, trial_id: int, reason: str) -> None:
+        """The trial's worker is gone."""
+
+    def renew(self) -> None:
+        """Heartbeat of the lease."""
+
+    def stop(self, reason: str) -> None:
+        """No new trials."""
+
+    def summary(self) -> StudySummary:
+        """Where the study stands."""
+
+
+class _FirstError:
+    """A `with` block that keeps the first exception raised under it and lets none out."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if isinstance(error, Exception):
+            self.error = self.error or error
+            return True
+        return False
+
+
+@dataclass
+class _Live:
+    """A trial that Ray holds: what was asked for, since when, its last report, and whether it is to be pruned."""
+
+    ask: Ask
+    since: float
+    last: Progress | None = None
+    pruned: bool = False
+
+
+class TrialDesk:
+    """Hands out trials and takes back their reports. Not thread-safe: used from Ray Tune's loop only.
+
+    Args:
+        session: The study.
+        printer: Told of every change.
+        first: A trial that the session has handed out already.
+        heartbeat: Called every few seconds, beside the renewal of the session's lease.
+        clock: Seconds on a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        printer: ProgressPrinter,
+        *,
+        first: Ask | None = None,
+        heartbeat: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._printer = printer
+        self._first = first
+        self._heartbeat = heartbeat
+        self._clock = clock
+        self._live: dict[str, _Live] = {}
+        self._watched = _FirstError()
+        self._stopping = False
+        self._phase = first.phase if first else ""
+        self._renewed = clock()
+        self._ask_again = 0.0
+
+    @property
+    def error(self) -> Exception | None:
+        """The first thing that the session raised."""
+        return self._watched.error
+
+    def next(self, ray_id: str) -> TrialSpec | Literal["wait", "done"]:
+        """The next trial, known to Ray as `ray_id`; `wait` while others run, `done` when no more will come."""
+        if self._stopping or self.error is not None:
+            return "done"
+        if self._live and self._clock() < self._ask_again:
+            return "wait"
+        answer = self._ask()
+        if answer == "done":
+            return "done"
+        if answer == "wait":
+            self._ask_again = self._clock() + ASK_AGAIN_SECONDS
+            return "wait"
+        self._live[ray_id] = _Live(answer, self._clock())
+        self._phase = answer.phase
+        return answer.spec
+
+    def started(self, ray_id: str, worker: str) -> None:
+        """Ray has a worker for the trial."""
+        with self._watched:
+            self._session.started(self._live[ray_id].ask.trial_id, ray_trial_id=ray_id, worker=worker)
+
+    def report(self, ray_id: str, progress: Progress) -> bool:
+        """An intermediate report. True: the trial is to stop now."""
+        live = self._live[ray_id]
+        live.last = progress
+        with self._watched:
+            live.pruned = self._session.progress(live.ask.trial_id, progress)
+        return live.pruned
+
+    def ended(self, ray_id: str, report: TrialReport | None) -> None:
+        """The trial's end: with its own report, or None when it was stopped before."""
+        live = self._release(ray_id)
+        if live is None:
+            return
+        with self._watched:
+            if report is not None:
+                self._session.finish(live.ask.trial_id, report)
+            elif live.pruned:
+                self._session.prune(live.ask.trial_id, live.last)
+            else:
+                self._session.lost(live.ask.trial_id, "stopped before its end")
+        self._printer.trial_ended(live.ask.phase, self._clock() - live.since)
+
+    def broke(self, ray_id: str, reason: str, *, lost: bool) -> None:
+        """The trial ended without a report: its worker is gone (`lost`: tried again), or the worker's code raised."""
+        live = self._release(ray_id)
+        if live is None:
+            return
+        with self._watched:
+            if lost:
+                self._session.lost(live.ask.trial_id, reason)
+            else:
+                self._session.finish(live.ask.trial_id, _failure(live.last, reason))
+        self._printer.trial_ended(live.ask.phase, self._clock() - live.since)
+
+    def stop(self, reason: str) -> None:
+        """No new trials; those that run go on to their end."""
+        if self._stopping:
+            return
+        self._stopping = True
+        with self._watched:
+            self._session.stop(reason)
+        self._printer.note(f"{reason}: stopping after {len(self._live)} running trials; once more stops at once")
+
+    def tick(self) -> None:
+        """Renews the lease now and then and moves the progress on; to be called several times a second.
+
+        Raises:
+            RunEnded: The session raised something; it stands in `error`.
+        """
+        with self._watched:
+            if self._clock() - self._renewed >= RENEW_SECONDS:
+                self._renewed = self._clock()
+                self._session.renew()
+                self._heartbeat()
+            self._printer.tick(self._session.summary, self._phase)
+        if self.error is not None:
+            raise RunEnded
+
+    def _ask(self) -> Ask | Literal["wait", "done"]:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        with self._watched:
+            answer = self._session.next()
+            if answer == "wait" and not self._live:
+                raise idle_study()
+            return answer
+        return "done"
+
+    def _release(self, ray_id: str) -> _Live | None:
+        self._ask_again = 0.0
+        return self._live.pop(ray_id, None)
+
+
+def idle_study() -> SlaSearchError:
+    """The error of a study that waits for trials that nobody runs; without it Ray Tune would wait too."""
+    return SlaSearchError(
+        "study: expected a trial to run or the end of the study, got a study that waits although no trial runs. "
+        "Run the same command again; it looks over the stored trials first."
+    )
+
+
+def _failure(last: Progress | None, text: str) -> TrialReport:
+    """A report in the place of the one that never came; the last line of `text` is the reason."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return TrialReport(
+        state="fail",
+        budget=last.budget if last else 0,
+        budget_max=last.budget_max if last else 0,
+        reason=lines[-1] if lines else "the worker raised an error without text",
+        traceback=text,
+    )

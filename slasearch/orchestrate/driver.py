@@ -1,0 +1,237 @@
+"""Runs a study to its end: tasks, Ray, Ray Tune's loop, and what is left when it is over."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from slasearch.config.locations import Locations
+from slasearch.config.schema import StudyConfig
+from slasearch.errors import ClusterError
+from slasearch.orchestrate.desk import RunEnded, TrialDesk, idle_study
+from slasearch.orchestrate.interrupts import Interrupts
+from slasearch.orchestrate.local_ray import end_leftovers, environment, local_ray
+from slasearch.orchestrate.progress import ProgressPrinter
+from slasearch.records import TaskData
+from slasearch.search.study import StudySession, StudySummary
+from slasearch.tasks import load_task
+
+if TYPE_CHECKING:
+    from slasearch.orchestrate.trainable import WorkerFactory
+
+__all__ = ["run_study"]
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+}
+"""Ray without usage reports, tables, log files of trials, changes of the working folder and state of its own."""
+
+Heartbeat = Callable[[], None]
+
+
+def run_study(
+    config: StudyConfig,
+    locations: Locations,
+    *,
+    address: str | None = None,
+    progress: ProgressPrinter | None = None,
+    worker_factory: WorkerFactory | None = None,
+) -> StudySummary:
+    """Runs a study, or goes on with it, to its end. Does nothing, and starts nothing, if there is nothing to do.
+
+    The first SIGINT or SIGTERM lets the running trials end and starts no more; the second stops at once, and what ran
+    is run again when the study goes on.
+
+    Args:
+        config: The study.
+        locations: Database and folders.
+        address: Ray cluster (`auto` or `HOST:PORT`). None: a Ray that this process has initialised, else one of its own
+            on this machine, which ends with the run.
+        progress: Prints progress; on stderr by default.
+        worker_factory: Makes what runs trials; `trial_worker` by default.
+
+    Returns:
+        Where the study stands; `stop_reason` tells why it ended early, `ran` how many attempts were handed out.
+
+    Raises:
+        StudyConflictError: A study of this name has other content.
+        LeaseError: Another driver runs the study, or has taken it over.
+        StorageError: The database cannot be used.
+        ClusterError: The cluster cannot be reached or is too small for a trial.
+        TaskError: The data of a task cannot be read.
+    """
+    printer = progress or ProgressPrinter()
+    interrupts = Interrupts()
+    with interrupts.handled():
+        session = StudySession.open(config, locations)
+        try:
+            _run(session, config, locations, address, printer, interrupts, worker_factory)
+        except KeyboardInterrupt:
+            session.stop(interrupts.reason or "interrupted")
+        finally:
+            session.close()
+    summary = session.summary()
+    printer.end(summary)
+    return summary
+
+
+def _run(
+    session: StudySession,
+    config: StudyConfig,
+    locations: Locations,
+    address: str | None,
+    printer: ProgressPrinter,
+    interrupts: Interrupts,
+    worker_factory: WorkerFactory | None,
+) -> None:
+    first = session.next()
+    if first == "done":
+        return
+    if first == "wait":
+        raise idle_study()
+    printer.tick(session.summary, first.phase)
+    tasks = [load_task(task) for task in first.spec.tasks]
+    with environment(QUIET), _ray(config, locations, address) as heartbeat, _silent_logs():
+        printer.concurrency = _concurrency(config)
+        desk = TrialDesk(session, printer, first=first, heartbeat=heartbeat)
+        with interrupts.counted():
+            _loop(desk, interrupts, config, locations, tasks, worker_factory, printer.concurrency)
+    if desk.error is not None:
+        raise desk.error
+
+
+def _loop(
+    desk: TrialDesk,
+    interrupts: Interrupts,
+    config: StudyConfig,
+    locations: Locations,
+    tasks: Sequence[TaskData],
+    worker_factory: WorkerFactory | None,
+    concurrency: int,
+) -> None:
+    from ray import tune
+
+    from slasearch.orchestrate.hooks import StudyHooks
+    from slasearch.orchestrate.scheduler import StudyScheduler
+    from slasearch.orchestrate.searcher import StudySearcher
+    from slasearch.orchestrate.trainable import StudyTrainable, trial_worker
+
+    resources = config.resources
+    trainable = tune.with_parameters(
+        StudyTrainable,
+        tasks=tasks,
+        factory=worker_factory or trial_worker,
+        cache=locations.cache,
+        threads=resources.cpus_per_trial,
+    )
+    trainable = tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial})
+    name = f"{config.name}-{os.getpid()}"
+    try:
+        tune.run(
+            trainable,
+            name=name,
+            search_alg=StudySearcher(desk),
+            scheduler=StudyScheduler(desk),
+            callbacks=[StudyHooks(desk, interrupts)],
+            num_samples=-1,
+            max_concurrent_trials=concurrency,
+            reuse_actors=True,
+            max_failures=0,
+            raise_on_failed_trial=False,
+            storage_path=str(locations.ray / "runs"),
+            trial_dirname_creator=lambda trial: trial.trial_id,
+            verbose=0,
+        )
+    except RunEnded:
+        pass
+    finally:
+        shutil.rmtree(locations.ray / "runs" / name, ignore_errors=True)
+
+
+# ---------------------------------------------------------------- Ray
+
+
+@contextmanager
+def _ray(config: StudyConfig, locations: Locations, address: str | None) -> Iterator[Heartbeat]:
+    """A Ray to run on; the heartbeat is to be called every few seconds."""
+    import ray
+
+    from slasearch.orchestrate.trainable import thread_variables
+
+    threads = config.resources.cpus_per_trial
+    if address is not None:
+        with _cluster(address):
+            yield _nothing
+    elif ray.is_initialized():
+        end_leftovers(locations.ray)
+        yield _nothing
+    else:
+        cpus = max(len(os.sched_getaffinity(0)), threads)
+        with local_ray(locations.ray, cpus=cpus, variables=thread_variables(threads)) as heartbeat:
+            yield heartbeat
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[None]:
+    import ray
+
+    if "://" in address:
+        raise ClusterError(
+            f"address: expected auto or HOST:PORT, got {address!r}. Run the command on a machine of the cluster "
+            "(`ray job submit` does that); a ray:// client would carry the database's password into the cluster."
+        )
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError) as error:
+        raise ClusterError(
+            f"address: expected a running Ray cluster at {address!r}, got: {error}. Start it with `ray start --head`."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _concurrency(config: StudyConfig) -> int:
+    """Trials at a time: as many as the study wants and Ray's resources hold."""
+    import ray
+
+    wanted, offered = config.resources, ray.cluster_resources()
+    fitting = offered.get("CPU", 0.0) // wanted.cpus_per_trial
+    if wanted.gpus_per_trial:
+        fitting = min(fitting, offered.get("GPU", 0.0) // wanted.gpus_per_trial)
+    if fitting < 1:
+        raise ClusterError(
+            f"resources: expected {wanted.cpus_per_trial} CPUs and {wanted.gpus_per_trial:g} GPUs for a trial, got "
+            f"{offered.get('CPU', 0):g} CPUs and {offered.get('GPU', 0):g} GPUs in all. "
+            "Lower resources.cpus_per_trial or gpus_per_trial, or add machines."
+        )
+    return min(wanted.max_concurrent_trials, int(fitting))
+
+
+@contextmanager
+def _silent_logs() -> Iterator[None]:
+    """Ray's own words are about its own files and commands; ours replace them."""
+    logger = logging.getLogger("ray")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _nothing() -> None:
+    """No heartbeat is needed."""

@@ -1,0 +1,50 @@
+"""Ray Tune's callback: starts, heartbeats, interrupts, and the memory of ended trials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from slasearch.orchestrate.desk import RunEnded, TrialDesk
+from slasearch.orchestrate.interrupts import Interrupts
+
+__all__ = ["StudyHooks"]
+
+
+class StudyHooks(Callback):  # type: ignore[misc]
+    """Called by Ray Tune's loop, at least ten times a second."""
+
+    def __init__(self, desk: TrialDesk, interrupts: Interrupts) -> None:
+        self._desk = desk
+        self._interrupts = interrupts
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """The first interrupt ends the study after the running trials, the second at once."""
+        if self._interrupts.count:
+            self._desk.stop(self._interrupts.reason)
+        if self._interrupts.count > 1:
+            raise RunEnded
+        self._desk.tick()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Names the worker by its actor's id: trials with the same one shared a process."""
+        actor = trial.temporary_state.ray_actor
+        self._desk.started(trial.trial_id, actor._actor_id.hex()[:12] if actor else "")
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Ray keeps every trial to its end: keep no report and no spec with it."""
+        drop_payload(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """As at completion."""
+        drop_payload(trial)
+
+
+def drop_payload(trial: Trial) -> None:
+    """Takes the config and the last result, which may hold an adapter, out of an ended trial."""
+    trial.run_metadata.last_result = {}
+    trial.run_metadata.invalidate_cache()
+    trial.evaluated_params = {}
+    trial.set_config({})

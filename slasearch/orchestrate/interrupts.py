@@ -1,0 +1,50 @@
+"""Ctrl-C and SIGTERM: counted while trials run, `KeyboardInterrupt` before and after."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["Interrupts"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """How often the user has asked to stop. Outside the main thread no signals are seen."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.reason = ""
+        self._counting = False
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """Both signals come here; the earlier handlers are put back at the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        earlier = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Signals raise nothing here: whoever runs the loop looks at `count`."""
+        self._counting = True
+        try:
+            yield
+        finally:
+            self._counting = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        self.reason = "interrupted by Ctrl-C" if number == signal.SIGINT else "ended by SIGTERM"
+        if not self._counting:
+            raise KeyboardInterrupt

@@ -1,0 +1,185 @@
+"""A Ray of our own on this machine, and the end of what a killed driver left of its own.
+
+Ray's kernel fate sharing ends its server processes with a driver that dies of SIGKILL, and workers follow their raylet
+within seconds, but two agents stay for a minute or more. So each driver notes its processes (pid and start time) in a
+file, and the next one on the same home ends what still lives. Nobody attaches to a Ray by guess: each driver starts its
+own in its own short folder (a socket's path may have 107 characters), so studies do not meet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+
+from slasearch.search.lease import Holder, is_dead, this_process
+
+__all__ = ["end_leftovers", "environment", "local_ray"]
+
+PREFIX = "sla-ray-"
+LONGEST_FOLDER = 40
+OBJECT_STORE_BYTES = 256 * 2**20
+
+Process = tuple[int, float]
+"""Process id and start time (epoch seconds), so that no later process is taken for it."""
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables and puts the earlier ones back."""
+    earlier = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in earlier.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def local_ray(records: Path, *, cpus: int, variables: Mapping[str, str]) -> Iterator[Callable[[], None]]:
+    """Starts Ray and ends it, whatever happens. Yields what notes its processes again, to be called now and then.
+
+    Args:
+        records: Folder of the notes.
+        cpus: CPUs that Ray may give out; it counts the GPUs itself.
+        variables: Environment of Ray's processes.
+    """
+    end_leftovers(records)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_short_temporary_folder()))
+    record = _Record(records / f"{folder.name}.json", folder)
+    try:
+        with environment(variables), _signal_handlers_kept():
+            _init(folder, cpus)
+        record.note()
+        yield record.note
+    finally:
+        _shut_down()
+        record.end()
+
+
+def end_leftovers(records: Path) -> None:
+    """Ends the Ray processes of drivers that are dead, and removes their folders."""
+    for path in sorted(records.glob(f"{PREFIX}*.json")):
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+            holder, folder, processes = Holder(**held["driver"]), Path(held["folder"]), held["processes"]
+        except (ValueError, KeyError, TypeError):
+            path.unlink(missing_ok=True)
+            continue
+        if is_dead(holder, renewed_at=float("inf"), now=0.0):
+            _end([(pid, started) for pid, started in processes])
+            _remove(folder)
+            path.unlink(missing_ok=True)
+
+
+class _Record:
+    """The note of one driver: who it is, its Ray's folder, and its processes."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        self._path = path
+        self._folder = folder
+        self._driver = asdict(this_process(time.time()))
+        self._foreign = set(psutil.Process().children())
+        self._noted: set[Process] = set()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._write()
+
+    def note(self) -> None:
+        """Writes down the children that this process has got since, with their descendants."""
+        for child in set(psutil.Process().children()) - self._foreign:
+            self._noted |= _identify(child)
+        self._write()
+
+    def end(self) -> None:
+        """Ends what the shutdown has left, and forgets it."""
+        _end(self._noted)
+        _remove(self._folder)
+        self._path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        noted = {"driver": self._driver, "folder": str(self._folder), "processes": sorted(self._noted)}
+        text = json.dumps(noted)
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(self._path)
+
+
+def _init(folder: Path, cpus: int) -> None:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=OBJECT_STORE_BYTES,
+        _temp_dir=str(folder),
+    )
+
+
+def _shut_down() -> None:
+    import ray
+
+    ray.shutdown()
+
+
+def _identify(child: psutil.Process) -> set[Process]:
+    """The child and its descendants, those that have not ended meanwhile."""
+    found = set()
+    with contextlib.suppress(psutil.Error):
+        for process in (child, *child.children(recursive=True)):
+            found.add((process.pid, process.create_time()))
+    return found
+
+
+def _end(processes: Iterable[Process]) -> None:
+    """Kills those of the processes that still are what they were, with their descendants."""
+    alive = []
+    for pid, started in processes:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if abs(process.create_time() - started) < 1.0:
+                alive += [process, *process.children(recursive=True)]
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)
+
+
+def _remove(folder: Path) -> None:
+    if folder.name.startswith(PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _short_temporary_folder() -> str:
+    folder = tempfile.gettempdir()
+    return folder if len(folder) <= LONGEST_FOLDER else "/tmp"
+
+
+@contextmanager
+def _signal_handlers_kept() -> Iterator[None]:
+    """Ray puts a SIGTERM handler of its own in place."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)

@@ -1,0 +1,114 @@
+"""What runs in a worker process: trial after trial with one worker object, which keeps the backbone loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray.tune import Trainable
+
+from slasearch.records import Progress, TaskData, TrialReport, TrialSpec
+
+__all__ = [
+    "PROGRESS",
+    "REPORT",
+    "SPEC",
+    "StudyTrainable",
+    "Worker",
+    "WorkerFactory",
+    "thread_variables",
+    "trial_worker",
+]
+
+SPEC = "spec"
+"""Key of a Ray trial's config: its `TrialSpec`."""
+PROGRESS = "progress"
+"""Key of an intermediate result: its `Progress`."""
+REPORT = "report"
+"""Key of the last result: its `TrialReport`."""
+
+
+class Worker(Protocol):
+    """What runs trials, one after another; `slasearch.trial.run.TrialWorker` or a stand-in."""
+
+    def run(self, spec: TrialSpec) -> Iterator[Progress | TrialReport]:
+        """Yields `Progress` and last a `TrialReport`; closing it early leaves the worker clean for the next trial."""
+
+
+class WorkerFactory(Protocol):
+    """Makes a worker in its process. Must be importable there."""
+
+    def __call__(self, tasks: Sequence[TaskData], *, cache: Path | None, threads: int) -> Worker:
+        """Args: tasks: data. cache: folder of encoded texts. threads: CPU threads that a trial may use."""
+
+
+def trial_worker(tasks: Sequence[TaskData], *, cache: Path | None, threads: int) -> Worker:
+    """The worker that trains."""
+    import torch
+
+    from slasearch.trial.run import TrialWorker
+
+    torch.set_num_threads(threads)
+    return TrialWorker(tasks, cache=cache, threads=threads)
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """Environment that holds every numeric library to `threads` CPU threads, if set before it is loaded."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    return {"TOKENIZERS_PARALLELISM": "false", **dict.fromkeys(names, str(threads))}
+
+
+class StudyTrainable(Trainable):  # type: ignore[misc]
+    """Runs trials for Ray Tune: one `step` for each report. Reused for trial after trial."""
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        tasks: Sequence[TaskData] = (),
+        factory: WorkerFactory = trial_worker,
+        cache: Path | None = None,
+        threads: int = 1,
+    ) -> None:
+        """Once for each process. The worker is made in the first step, where an error is told with its traceback."""
+        os.environ.update(thread_variables(threads))
+        self._make_worker = lambda: factory(tasks, cache=cache, threads=threads)
+        self._worker: Worker | None = None
+        self._reports: Iterator[Progress | TrialReport] | None = None
+
+    def step(self) -> dict[str, Any]:
+        """The trial's next report."""
+        if self._worker is None:
+            self._worker = self._make_worker()
+        if self._reports is None:
+            self._reports = self._worker.run(self.config[SPEC])
+        report = next(self._reports, None)
+        if report is None:
+            report = TrialReport(state="fail", budget=0, budget_max=0, reason="the worker ended without a report")
+        common = {"budget": report.budget, "budget_max": report.budget_max}
+        if isinstance(report, Progress):
+            return {PROGRESS: report, "done": False, **common}
+        self._end_trial()
+        return {REPORT: report, "done": True, **common}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Ready for the next trial; a trial that was stopped early is closed first."""
+        self._end_trial()
+        return True
+
+    def cleanup(self) -> None:
+        """Closes a trial that was stopped early."""
+        self._end_trial()
+
+    def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Ray's own columns without the config, which the driver knows."""
+        filled: dict[str, Any] = super().get_auto_filled_metrics(*args, **kwargs)
+        filled.pop("config", None)
+        return filled
+
+    def _end_trial(self) -> None:
+        reports, self._reports = self._reports, None
+        self._last_result = None
+        if isinstance(reports, Generator):
+            reports.close()

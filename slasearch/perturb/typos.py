@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from slasearch.errors import MissingExtraError
 from slasearch.perturb._base import ConditionFacts, TextCondition, register_condition
 
 __all__ = ["Typos"]
@@ -31,7 +32,7 @@ def _private_copy(name: str, **replaced: Any) -> ModuleType:
     """A second instance of an installed module, unknown to `sys.modules`, with some of its names replaced."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(f"expected the package {name.partition('.')[0]!r} of slasearch's requirements")
+        raise MissingExtraError(f"expected the package 'typo' (module {name}), got none. Run: pip install slasearch")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     vars(module).update(replaced)

@@ -81,7 +81,7 @@ def encode_split(tokenizer: Any, examples: Sequence[Example], max_tokens: int, c
         cache: Folder of cache entries, made if need be; None to do without.
 
     Raises:
-        TaskError: A text has no token.
+        TaskError: A text has no token, or some examples are pairs and others are not.
     """
     tokens = None
     path = None if cache is None else cache / f"{_content_hash(tokenizer, examples, max_tokens)}.npy"
@@ -104,6 +104,8 @@ def _tokenise(tokenizer: Any, examples: Sequence[Example], max_tokens: int) -> _
     if not examples:
         return _Tokens(np.zeros(0, np.int32), np.zeros(0, np.int8), np.zeros(1, np.int64))
     paired = examples[0].text_pair is not None
+    if any((example.text_pair is not None) != paired for example in examples):
+        raise TaskError("expected pairs of texts throughout, or none, got both. Give each example a second text.")
     encoded = tokenizer(
         [example.text for example in examples],
         [example.text_pair for example in examples] if paired else None,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from slasearch.errors import TaskError
-from slasearch.records import TaskData, TaskSpec
+from slasearch.records import Example, TaskData, TaskSpec
 from slasearch.registry import SOURCES
 from slasearch.tasks.sources._base import Row
 from slasearch.tasks.splits import assign_splits, label_names, unique_examples
@@ -14,12 +15,14 @@ from slasearch.tasks.splits import assign_splits, label_names, unique_examples
 __all__ = ["describe_sources", "load_task"]
 
 _MANY_LABELS = 20
+_WORDS_A_TOKEN = 2
 
 
 def load_task(spec: TaskSpec) -> TaskData:
     """The examples of a task in its four splits. The same spec on the same data always gives the same result.
 
-    An example's id comes from its text alone, so limits and seeds do not change it.
+    An example's id comes from its whole text alone, so limits and seeds do not change it. Of a long text only the
+    first 2 · `max_tokens` words are kept: more than a model sees of it, even if a condition drops half of them.
 
     Raises:
         TaskError: The data cannot be read, or do not fit the description.
@@ -33,7 +36,21 @@ def load_task(spec: TaskSpec) -> TaskData:
         splits = assign_splits(unique_examples(parts, labels), spec.limits, spec.seed)
     except TaskError as error:
         raise TaskError(f"{spec.source}: {error}") from error
-    return TaskData(spec=spec, labels=labels, splits=splits)
+    words = _WORDS_A_TOKEN * spec.max_tokens
+    cut = {split: tuple(_cut(example, words) for example in examples) for split, examples in splits.items()}
+    return TaskData(spec=spec, labels=labels, splits=cut)
+
+
+def _cut(example: Example, words: int) -> Example:
+    text = _beginning(example.text, words)
+    pair = None if example.text_pair is None else _beginning(example.text_pair, words)
+    same = text == example.text and pair == example.text_pair
+    return example if same else replace(example, text=text, text_pair=pair)
+
+
+def _beginning(text: str, words: int) -> str:
+    pieces = text.split(maxsplit=words)
+    return text if len(pieces) <= words else text[: -len(pieces[-1])].rstrip()
 
 
 def _checked_labels(parts: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:

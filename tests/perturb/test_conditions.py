@@ -10,9 +10,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from slasearch.errors import RegistryError
+from slasearch.errors import MissingExtraError, RegistryError
 from slasearch.perturb import describe_conditions, embedding_noise, perturb_examples
 from slasearch.perturb._base import ConditionFacts, TextCondition, register_condition, sample_rng
+from slasearch.perturb.typos import _private_copy
 from slasearch.records import ConditionSpec, Example
 from slasearch.registry import CONDITIONS
 from slasearch.testing.conditions import CONDITION_CHECKS
@@ -185,6 +186,11 @@ def test_thousands_of_texts_and_a_batch_of_noise_are_fast():
         gaussian(0.2, ids, [64] * 120, width=64, dim=384)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.1
+
+
+def test_a_missing_package_is_named():
+    with pytest.raises(MissingExtraError, match=r"module surely_not_installed_anywhere.*pip install slasearch"):
+        _private_copy("surely_not_installed_anywhere")
 
 
 def test_perturb_loads_no_torch():

@@ -185,6 +185,11 @@ def test_no_examples_give_no_tokens(tokenizer, tmp_path):
         assert split.lengths.tolist() == []
 
 
+def test_pairs_and_single_texts_do_not_mix(tokenizer):
+    with pytest.raises(TaskError, match="expected pairs of texts throughout, or none, got both"):
+        encode_split(tokenizer, [*EXAMPLES, Example("e9", "one", 0, "two")], 16, None)
+
+
 def test_texts_without_a_token_are_refused(tokenizer):
     class Mute:
         def __call__(self, texts, pairs, **options):

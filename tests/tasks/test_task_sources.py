@@ -164,6 +164,18 @@ def test_labels_may_be_numbers_and_are_sorted_as_numbers(write):
     assert [by_text[f"text {number}"] for number in range(4)] == ["10", "9", "2", "1"]
 
 
+def test_long_texts_keep_what_a_model_can_see_and_their_identity(write):
+    records = [{"text": f"{n}  " + "word\n" * 50 + f"end {n}", "more": "short", "label": n % 2} for n in range(40)]
+    path = write("a.jsonl", json_lines(records))
+    long = load_task(task(path, max_tokens=64, text_pair="more")).splits["train"]
+    cut = load_task(task(path, max_tokens=8, text_pair="more")).splits["train"]
+    assert [e.id for e in cut] == [e.id for e in long]
+    assert all("end" in e.text for e in long)
+    for example in cut:
+        assert example.text == example.text.split()[0] + "  " + "word\n" * 14 + "word"
+        assert example.text_pair == "short"
+
+
 def test_labels_may_be_booleans(write):
     records = [{"text": f"text {number}", "label": number % 2 == 0} for number in range(40)]
     assert load_task(task(write("a.jsonl", json_lines(records)))).labels == ("false", "true")

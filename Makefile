@@ -31,11 +31,11 @@ quickstart: $(VENV)/.installed-bundled ## Run a small real study, report on it, 
 	@$(BIN)/slasearch run studies/quickstart.yaml || [ $$? -eq 3 ]
 	$(BIN)/slasearch report quickstart --out $(OUT)/report
 	$(BIN)/slasearch export quickstart --best score --out $(OUT)/adapter
-	$(BIN)/slasearch predict $(OUT)/adapter --task sentiment \
+	$(BIN)/slasearch predict $(OUT)/adapter --task tweets \
 		--text "what a lovely morning, thank you all" --text "stuck in traffic again, worst day ever"
 	$(BIN)/slasearch predict $(OUT)/adapter --task spam \
 		--text "WINNER! Call now to claim your free prize" --text "running late, see you at seven"
-	$(BIN)/slasearch predict $(OUT)/adapter --task topic \
+	$(BIN)/slasearch predict $(OUT)/adapter --task bbc \
 		--text "The striker scored twice in the second half of the cup final" \
 		--text "Shares fell after the bank reported lower profits"
 	@echo

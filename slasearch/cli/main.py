@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from slasearch import __version__
-from slasearch.errors import ArtifactError, LeaseError, ReportError, SlaSearchError, StorageError
+from slasearch.errors import ArtifactError, ClusterError, LeaseError, ReportError, SlaSearchError, StorageError
 
 __all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_TRIAL_FAILED", "EXIT_UNREACHABLE", "EXIT_USAGE", "VERBS", "main"]
 
@@ -73,7 +73,7 @@ def slasearch(ctx: click.Context) -> None:
 
 def exit_code(error: SlaSearchError) -> int:
     """The exit code that an error ends the command with."""
-    if isinstance(error, StorageError):
+    if isinstance(error, (ClusterError, StorageError)):
         return EXIT_UNREACHABLE
     if isinstance(error, (ArtifactError, LeaseError, ReportError)):
         return EXIT_FAILED

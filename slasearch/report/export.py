@@ -22,7 +22,7 @@ from slasearch.storage.store import Store
 
 Objective = Literal["score", "exported_parameters", "robustness"]
 
-__all__ = ["Export", "best_trial", "export_adapter", "find_trial", "trial_label"]
+__all__ = ["Export", "Objective", "best_trial", "export_adapter", "find_trial", "trial_label"]
 
 
 @dataclass(frozen=True)

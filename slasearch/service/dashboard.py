@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
-
-from slasearch.config.locations import redacted
 from slasearch.errors import StorageError
+from slasearch.service.read_only import read_only_engine_arguments
+from slasearch.storage.engine import storage_errors
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -52,21 +48,6 @@ def read_only(app: WSGIApplication) -> WSGIApplication:
     return guarded
 
 
-def _read_only_engine(url: str) -> tuple[str, dict[str, Any]]:
-    """URL and engine arguments with which the database itself refuses to write."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "postgresql":
-        return url, {"connect_args": {"options": "-c default_transaction_read_only=on"}, "pool_pre_ping": True}
-    if parsed.get_backend_name() != "sqlite":
-        return url, {}
-    if not parsed.database or not Path(parsed.database).is_file():
-        raise StorageError(
-            f"{redacted(url)}: expected an existing SQLite file, got none. "
-            "Run a study first, or name another database with --storage."
-        )
-    return f"sqlite:///file:{quote(str(Path(parsed.database).resolve()))}?mode=ro&uri=true", {}
-
-
 def read_only_storage(url: str) -> RDBStorage:
     """Optuna's storage on `url`, opened so that the database refuses every write.
 
@@ -76,17 +57,11 @@ def read_only_storage(url: str) -> RDBStorage:
     Raises:
         StorageError: The database does not exist, cannot be reached or holds no Optuna tables.
     """
-    from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
 
-    opened, arguments = _read_only_engine(url)
-    try:
+    opened, arguments = read_only_engine_arguments(url)
+    with storage_errors(url):
         return RDBStorage(opened, engine_kwargs=arguments, skip_compatibility_check=True, skip_table_creation=True)
-    except (SQLAlchemyError, StorageInternalError) as error:
-        raise StorageError(
-            f"{redacted(url)}: expected a database with a study in it, got: {error.__cause__ or error}. "
-            "Run a study first, or name another database with --storage."
-        ) from error
 
 
 def dashboard_app(url: str) -> WSGIApplication:

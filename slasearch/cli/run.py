@@ -1,0 +1,93 @@
+"""`slasearch run FILE`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from slasearch.cli._output import say, show_table, storage_option
+
+if TYPE_CHECKING:
+    from slasearch.config.schema import StudyConfig
+    from slasearch.search.summary import StudySummary
+
+INTERRUPTED = ("interrupted", "ended by SIGTERM")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@storage_option
+@click.option("--address", metavar="ADDR", help="Ray cluster, auto or HOST:PORT [default: this machine].")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a field of the file; repeatable.")
+@click.option("--dry-run", is_flag=True, help="Check the file and say what would be run; run nothing.")
+def run(file: Path, storage: str | None, address: str | None, overrides: tuple[str, ...], dry_run: bool) -> int:
+    """Run the study in FILE to its end, or go on with it.
+
+    Running the same command again continues where the study stands, and does nothing once it is finished. The first
+    Ctrl-C stops after the running trials, the second at once.
+    """
+    from slasearch.config.locations import locate, redacted
+    from slasearch.space import load_checked
+
+    config = load_checked(file, overrides)
+    locations = locate(storage)
+    if dry_run:
+        _show_plan(config)
+        return 0
+    say(f"study {config.name} in {redacted(locations.storage_url)}")
+    from slasearch.orchestrate.driver import run_study
+    from slasearch.report.table import result_table
+
+    summary = run_study(config, locations, address=address)
+    say(_ending(summary))
+    if summary.complete:
+        click.echo(result_table(locations.storage_url, config.name))
+        say(_next_commands(config.name, storage))
+    return exit_code(summary)
+
+
+def exit_code(summary: StudySummary) -> int:
+    """0 ok (a limit of the study counts as ok), 1 failed, 3 a trial failed for good, 130 interrupted."""
+    if summary.state == "failed":
+        return 1
+    if summary.stop_reason is not None and summary.stop_reason.startswith(INTERRUPTED):
+        return 130
+    return 3 if summary.failed and summary.state == "finished" else 0
+
+
+def _ending(summary: StudySummary) -> str:
+    counts = f"{summary.complete} complete, {summary.pruned} pruned, {summary.failed} failed"
+    if summary.state == "finished" and not summary.ran:
+        return f"Nothing to do: the study is finished ({counts}). Raise a count in its file to add trials."
+    if summary.state == "finished":
+        return f"Finished: {counts}."
+    reason = f": {summary.stop_reason}" if summary.stop_reason else ""
+    left = summary.planned - summary.ended
+    return f"The study is {summary.state}{reason} ({counts}, {left} to go). The same command goes on with it."
+
+
+def _next_commands(name: str, storage: str | None) -> str:
+    from slasearch.config.locations import redacted
+
+    where = f" --storage {redacted(storage)}" if storage else ""
+    return "\n".join(
+        (
+            "Next:",
+            f"  slasearch report {name} --out report-{name}{where}",
+            f"  slasearch export {name} --best score --out adapter-{name}{where}",
+            f"  slasearch dashboard{where}",
+        )
+    )
+
+
+def _show_plan(config: StudyConfig) -> None:
+    from slasearch.search.plan import planned
+    from slasearch.space import design_points, parameters
+
+    counts = planned(config, (), design_points(config))
+    click.echo(f"study {config.name}: at most {sum(counts.values())} trials")
+    show_table(("phase", "trials"), [(phase, count) for phase, count in counts.items() if count])
+    click.echo()
+    show_table(("searched", "values"), [(parameter.name, parameter.words) for parameter in parameters(config)])

@@ -1,0 +1,112 @@
+"""What is here, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from slasearch.config.locations import Locations, redacted
+from slasearch.errors import StorageError
+from slasearch.service.read_only import read_only_engine_arguments
+from slasearch.storage.engine import database_file, storage_errors
+from slasearch.storage.upgrade import newest_revision
+
+__all__ = ["Check", "examine"]
+
+LOW_DISK_GB = 2.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. `status` is `ok`, `note` (works, but worth knowing) or `problem`."""
+
+    area: Literal["python", "package", "extra", "device", "storage", "disk"]
+    name: str
+    status: Literal["ok", "note", "problem"]
+    found: str
+    advice: str = ""
+
+
+def examine(locations: Locations) -> list[Check]:
+    """Looks at Python, packages, extras, devices, the database and the disk; changes nothing.
+
+    Args:
+        locations: Where the studies' database and files lie.
+    """
+    return [_python(), *_packages(), _device(), _storage(locations.storage_url), _disk(locations.home)]
+
+
+def _python() -> Check:
+    found = f"{platform.python_version()} at {sys.executable}"
+    return Check("python", "python", "ok", found)
+
+
+def _packages() -> list[Check]:
+    """One check for each package that slasearch or one of its extras asks for."""
+    checks = []
+    for requirement in metadata.requires("slasearch") or ():
+        match = re.match(r"([A-Za-z0-9._-]+)(?:.*extra == ['\"](\w+)['\"])?", requirement)
+        if match is None or match[1] == "slasearch":
+            continue
+        checks.append(_package(match[1], match[2]))
+    return checks
+
+
+def _package(name: str, extra: str | None) -> Check:
+    area: Literal["package", "extra"] = "extra" if extra else "package"
+    label = f"{name} [{extra}]" if extra else name
+    try:
+        return Check(area, label, "ok", metadata.version(name))
+    except metadata.PackageNotFoundError:
+        if extra:
+            return Check(area, label, "note", "missing", f"pip install 'slasearch[{extra}]'")
+        return Check(area, label, "problem", "missing", "pip install slasearch")
+
+
+def _device() -> Check:
+    import torch
+
+    cores = f"{os.cpu_count()} CPU cores"
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        return Check("device", "device", "ok", f"{cores}; GPU: {names}", "Set resources.gpus_per_trial to use it.")
+    return Check("device", "device", "ok", f"{cores}; no GPU")
+
+
+def _storage(url: str) -> Check:
+    from sqlalchemy import create_engine, inspect, text
+
+    shown = redacted(url)
+    try:
+        file = database_file(url)
+        if file is not None and not file.is_file():
+            return Check("storage", "database", "note", f"{shown}: not there yet", "`slasearch run FILE` makes it.")
+        opened, arguments = read_only_engine_arguments(url)
+        with storage_errors(url), create_engine(opened, **arguments).connect() as connection:
+            if not inspect(connection).has_table("sla_alembic_version"):
+                return Check(
+                    "storage", "database", "note", f"{shown}: no studies yet", "`slasearch run FILE` adds one."
+                )
+            revision = connection.execute(text("SELECT version_num FROM sla_alembic_version")).scalar()
+            studies = connection.execute(text("SELECT count(*) FROM sla_study")).scalar()
+    except StorageError as error:
+        return Check("storage", "database", "problem", str(error))
+    if revision != newest_revision():
+        found = f"{shown}: schema {revision}, this slasearch knows {newest_revision()}"
+        return Check("storage", "database", "note", found, "`slasearch run FILE` upgrades an older one.")
+    return Check("storage", "database", "ok", f"{shown}: schema {revision}, studies: {studies}")
+
+
+def _disk(home: Path) -> Check:
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    if free < LOW_DISK_GB:
+        return Check("disk", "free disk", "problem", f"{free:.1f} GB at {home}", "Free some, or set SLASEARCH_HOME.")
+    return Check("disk", "free disk", "ok", f"{free:.1f} GB at {home}")

@@ -1,0 +1,42 @@
+"""Opening a database so that it refuses every write."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy.engine import make_url
+
+from slasearch.config.locations import redacted
+from slasearch.errors import StorageError
+from slasearch.storage.engine import database_file
+
+__all__ = ["read_only_engine_arguments"]
+
+
+def read_only_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
+    """URL and engine arguments with which the database itself refuses to write.
+
+    SQLite is opened with `mode=ro`, PostgreSQL with read-only transactions; another database is opened as it is.
+
+    Args:
+        url: SQLAlchemy URL.
+
+    Returns:
+        The URL to open, and keyword arguments for SQLAlchemy's `create_engine`.
+
+    Raises:
+        StorageError: The URL cannot be read, or its SQLite file does not exist.
+    """
+    file = database_file(url)
+    if file is not None and file.is_file():
+        return f"sqlite:///file:{quote(str(file.resolve()))}?mode=ro&uri=true", {}
+    backend = make_url(url).get_backend_name()
+    if backend == "sqlite":
+        raise StorageError(
+            f"database {redacted(url)}: expected an existing SQLite file, got none. "
+            "Run a study first, or name another database with --storage."
+        )
+    if backend == "postgresql":
+        return url, {"connect_args": {"options": "-c default_transaction_read_only=on"}, "pool_pre_ping": True}
+    return url, {}

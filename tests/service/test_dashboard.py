@@ -1,0 +1,184 @@
+"""Optuna's dashboard on a real SQLite file, over a real socket: it can be read and not written."""
+
+import http.client
+import json
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.exceptions import StorageInternalError
+from optuna.study import StudyDirection
+from optuna_dashboard import wsgi
+
+from slasearch.errors import StorageError
+from slasearch.service.dashboard import make_dashboard_server, read_only, read_only_storage
+from slasearch.service.read_only import read_only_engine_arguments
+
+
+def rows(database: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table."""
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in sorted(tables)}
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("a folder with spaces") / "slasearch.db"
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    study = optuna.create_study(storage=storage, study_name="mine", direction="maximize")
+    for number in range(4):
+        trial = study.ask()
+        trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True)
+        trial.suggest_categorical("kind", ["lora", "bias"])
+        trial.report(0.5, step=1)
+        study.tell(trial, 0.5 + number / 10)
+    study.ask()
+    storage.engine.dispose()
+    return path
+
+
+@pytest.fixture(scope="module")
+def port(database: Path) -> Iterator[int]:
+    server = make_dashboard_server(f"sqlite:///{database}", port=0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def request(port: int, method: str, path: str, body: object = None) -> tuple[int, str, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    payload = json.dumps(body) if body is not None else None
+    connection.request(method, path, payload, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    found = answer.status, answer.headers["Content-Type"] or "", answer.read()
+    connection.close()
+    return found
+
+
+def routes(database: Path) -> list[tuple[str, str]]:
+    """Method and a path with real ids of every route that the installed dashboard has."""
+    app = wsgi(read_only_storage(f"sqlite:///{database}"))
+    filled = {"history_id": "1", "artifact_id": "ab-12", "plot_type": "slice", "filename": "bundle.js"}
+    found = []
+    for route in app.routes:  # type: ignore[attr-defined]
+        path = re.sub(r"<(\w*):?[^>]*?>", lambda match: filled.get(match[1], "1" if match[1] else ""), route.rule)
+        found.append((route.method, re.sub(r"[)>]+$", "", path)))
+    return found
+
+
+def test_every_writing_route_is_refused_and_nothing_changes(database: Path, port: int) -> None:
+    writing = [(method, path) for method, path in routes(database) if method not in ("GET", "HEAD")]
+    assert {"POST", "PUT", "DELETE"} <= {method for method, _ in writing}
+    assert len(writing) >= 15
+    before, size = rows(database), database.read_bytes()
+    body = {"study_name": "other", "directions": ["minimize"], "state": "Fail", "user_attrs": {"a": 1}, "version": 1}
+    for method, path in writing:
+        status, kind, answer = request(port, method, path, body)
+        assert (status, kind) == (405, "application/json"), (method, path)
+        assert method in json.loads(answer)["reason"]
+    assert rows(database) == before
+    assert database.read_bytes() == size
+
+
+@pytest.mark.parametrize("method", ["PATCH", "OPTIONS", "TRACE", "PROPFIND", "get"])
+def test_other_methods_are_refused_too(port: int, method: str) -> None:
+    assert request(port, method, "/api/studies")[0] == 405
+
+
+def test_a_method_cannot_be_smuggled_in_a_header(database: Path, port: int) -> None:
+    before = rows(database)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/api/studies/1?_method=DELETE", headers={"X-HTTP-Method-Override": "DELETE"})
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert rows(database) == before
+
+
+def test_studies_and_trials_are_served(port: int) -> None:
+    status, _, answer = request(port, "GET", "/api/studies")
+    assert status == 200
+    assert [study["study_name"] for study in json.loads(answer)["study_summaries"]] == ["mine"]
+    detail = json.loads(request(port, "GET", "/api/studies/1")[2])
+    assert [trial["state"] for trial in detail["trials"]] == ["Complete"] * 4 + ["Running"]
+    status, _, page = request(port, "GET", "/dashboard/studies/1")
+    assert status == 200
+    assert b"<html" in page.lower()
+
+
+def test_no_reading_route_changes_the_database(database: Path, port: int) -> None:
+    reading = [path for method, path in routes(database) if method == "GET"]
+    before = rows(database)
+    statuses = {path: request(port, "GET", path)[0] for path in reading}
+    assert statuses["/api/studies/1/param_importances"] == 200
+    assert statuses["/csv/1"] == 200
+    assert all(status < 500 for status in statuses.values()), statuses
+    assert rows(database) == before
+
+
+def test_head_is_answered_without_a_body(port: int) -> None:
+    status, _, answer = request(port, "HEAD", "/api/studies")
+    assert (status, answer) == (200, b"")
+
+
+def test_a_trial_that_ends_meanwhile_is_seen(tmp_path: Path) -> None:
+    writer = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'live.db'}")
+    study = optuna.create_study(storage=writer)
+    reader = read_only_storage(f"sqlite:///{tmp_path / 'live.db'}")
+    assert reader.get_n_trials(1) == 0
+    study.add_trial(optuna.trial.create_trial(value=1.0))
+    assert reader.get_n_trials(1) == 1
+
+
+def test_the_database_itself_refuses_when_the_middleware_is_passed_by(database: Path) -> None:
+    storage = read_only_storage(f"sqlite:///{database}")
+    with pytest.raises(StorageInternalError) as caught:
+        storage.create_new_study([StudyDirection.MINIMIZE], "other")
+    assert "readonly" in str(caught.value.__cause__)
+
+
+def test_the_middleware_passes_the_answer_of_the_application_on() -> None:
+    started: list[str] = []
+    app = read_only(lambda environ, start: [environ["PATH_INFO"].encode()])
+    assert list(app({"REQUEST_METHOD": "GET", "PATH_INFO": "/x"}, lambda status, headers: started.append(status))) == [
+        b"/x"
+    ]
+    assert started == []
+
+
+def test_a_missing_database_is_named_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="expected an existing SQLite file"):
+        make_dashboard_server(f"sqlite:///{tmp_path / 'none.db'}", port=0)
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "no.db").write_text("this is not a database, only a text that is long enough to be read as one" * 20)
+    with pytest.raises(StorageError, match="file is not a database"):
+        read_only_storage(f"sqlite:///{tmp_path / 'no.db'}")
+
+
+def test_a_taken_port_is_said(database: Path, port: int) -> None:
+    with pytest.raises(StorageError, match=f"127.0.0.1:{port}: expected an address"):
+        make_dashboard_server(f"sqlite:///{database}", port=port)
+
+
+def test_postgresql_is_opened_with_read_only_transactions() -> None:
+    url, arguments = read_only_engine_arguments("postgresql+psycopg://me@db/studies")
+    assert url == "postgresql+psycopg://me@db/studies"
+    assert "default_transaction_read_only=on" in arguments["connect_args"]["options"]
+
+
+def test_text_that_is_no_url_is_refused() -> None:
+    with pytest.raises(StorageError, match="expected a URL"):
+        read_only_engine_arguments("my database")

@@ -1,0 +1,1 @@
+"""Adapter modules, gates, the pool that holds them, finalisation and export."""

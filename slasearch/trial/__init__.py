@@ -1,0 +1,1 @@
+"""One trial: backbone, training, evaluation, controls; and prediction with an exported adapter."""

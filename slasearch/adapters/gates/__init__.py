@@ -1,0 +1,1 @@
+"""Gate families: `_base.py` and one file for each family."""

@@ -1,0 +1,1 @@
+"""Adapter kinds: `_base.py` and one file for each kind."""

@@ -1,0 +1,109 @@
+"""From learned gates to a structure: which slots stay, with which value, and whether the gates were healthy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slasearch.adapters.budget import fill
+from slasearch.adapters.gates._base import GateFamily
+from slasearch.adapters.pool import Pool
+from slasearch.errors import ConfigError
+from slasearch.records import Event, GateRow, SizeSpec, Slot, Structure
+
+__all__ = ["Finalised", "finalise"]
+
+_CLEAR = 0.05
+"""A gate is undecided if its openness is farther than this from both 0 and 1."""
+
+
+@dataclass(frozen=True)
+class Finalised:
+    """The outcome: the structure, each open slot's value to fold in, a row for each gate, and health events."""
+
+    structure: Structure
+    values: dict[Slot, float]
+    gates: tuple[GateRow, ...]
+    events: tuple[Event, ...]
+
+
+def finalise(pool: Pool, gates: GateFamily, size: SizeSpec) -> Finalised:
+    """Reads a structure off the gates.
+
+    Under `penalty` the slots that the family calls open stay. Under `budget` the (task, slot) pairs are taken by
+    falling openness wherever they fit, so the size never exceeds the budget. Never empty: if nothing is open, the pair
+    with the largest openness stays, and the event `gate_health.all_closed` says so.
+
+    A slot's value is the mean of z over the tasks that use it: the module is shared, so one number must serve them all
+    [ours]; the training after finalisation absorbs the difference.
+
+    Args:
+        pool: The pool, not yet pruned.
+        gates: Its gates, `T x S`.
+        size: What decides the size.
+
+    Raises:
+        ConfigError: The budget is below the cheapest slot.
+    """
+    with torch.no_grad():
+        openness, value, is_open = gates.openness().cpu(), gates.value().cpu(), gates.is_open().cpu()
+    costs = [pool.costs[slot].parameters for slot in pool.slots]
+    order = _by_openness(openness)
+    tasks = len(pool.tasks)
+    events = _health(openness, is_open)
+    if size.mode == "budget":
+        assert size.budget is not None
+        chosen = fill(order, costs, size.budget, size.scope, tasks)
+    else:
+        chosen = [{int(slot) for slot in torch.nonzero(row).flatten()} for row in is_open]
+    if not any(chosen):
+        if size.budget is not None and min(costs) > size.budget:
+            raise ConfigError([f"budget: expected at least {min(costs)} (the cheapest slot), got {size.budget}."])
+        task, slot = order[0]
+        chosen[task].add(slot)
+    structure = Structure(
+        tuple((task, tuple(pool.slots[i] for i in sorted(chosen[t]))) for t, task in enumerate(pool.tasks))
+    )
+    values = {
+        slot: _mean([float(value[t, i]) for t in range(tasks) if i in chosen[t]])
+        for i, slot in enumerate(pool.slots)
+        if any(i in row for row in chosen)
+    }
+    rows = tuple(
+        GateRow(task, slot, float(openness[t, i]), float(value[t, i]), i in chosen[t], costs[i])
+        for t, task in enumerate(pool.tasks)
+        for i, slot in enumerate(pool.slots)
+    )
+    return Finalised(structure, values, rows, events)
+
+
+def _by_openness(openness: Tensor) -> list[tuple[int, int]]:
+    """(task, slot) pairs by falling openness; equal ones by task and slot, so that the order is the same everywhere."""
+    tasks, slots = openness.shape
+    pairs = [(t, s) for t in range(tasks) for s in range(slots)]
+    return sorted(pairs, key=lambda pair: (-float(openness[pair]), pair))
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _health(openness: Tensor, is_open: Tensor) -> tuple[Event, ...]:
+    """What is worth telling about the gates before anything is pruned."""
+    if not bool(is_open.any()):
+        return (
+            Event(
+                "gate_health.all_closed",
+                "Every gate closed; the best slot was kept. Lower the sparsity weight.",
+                "warning",
+            ),
+        )
+    if bool(is_open.all()):
+        text = "No gate closed. Raise the sparsity weight, the gates' learning rate, or the number of steps."
+        return (Event("gate_health.all_open", text, "warning"),)
+    undecided = float(((openness > _CLEAR) & (openness < 1 - _CLEAR)).float().mean())
+    opened = f"{int(is_open.sum())} of {is_open.numel()} gates open"
+    text = f"{opened}; {undecided:.0%} undecided (openness between 5 % and 95 %)."
+    return (Event("gate_health.mixed", text),)

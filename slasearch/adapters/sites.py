@@ -1,0 +1,131 @@
+"""Where modules can sit: for each model family, the layers and the host modules behind each site.
+
+A site may be more than one module (a gated `ffn.in` is two): a slot there has one part for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from slasearch.errors import BackboneError
+from slasearch.records import SITES
+
+__all__ = ["FAMILIES", "HostShape", "SiteTable", "host_modules", "host_shapes", "layers_of"]
+
+
+@dataclass(frozen=True)
+class HostShape:
+    """Widths of a host operation: `d_in` of its input, `d_out` of its output."""
+
+    d_in: int
+    d_out: int
+
+
+@dataclass(frozen=True)
+class SiteTable:
+    """One model family: the path to its list of layers, and for each site the module paths inside a layer.
+
+    An empty path is the layer itself. `decoder` decides the default pooling.
+    """
+
+    layers: str
+    sites: Mapping[str, tuple[str, ...]]
+    decoder: bool
+
+
+_BERT = SiteTable(
+    layers="encoder.layer",
+    sites={
+        "attn.q": ("attention.self.query",),
+        "attn.k": ("attention.self.key",),
+        "attn.v": ("attention.self.value",),
+        "attn.out": ("attention.output.dense",),
+        "ffn.in": ("intermediate.dense",),
+        "ffn.out": ("output.dense",),
+        "block": ("",),
+    },
+    decoder=False,
+)
+_LLAMA = SiteTable(
+    layers="layers",
+    sites={
+        "attn.q": ("self_attn.q_proj",),
+        "attn.k": ("self_attn.k_proj",),
+        "attn.v": ("self_attn.v_proj",),
+        "attn.out": ("self_attn.o_proj",),
+        "ffn.in": ("mlp.gate_proj", "mlp.up_proj"),
+        "ffn.out": ("mlp.down_proj",),
+        "block": ("",),
+    },
+    decoder=True,
+)
+
+FAMILIES: Mapping[str, SiteTable] = {"bert": _BERT, "llama": _LLAMA}
+"""Hugging Face `model_type` -> table. To add a family, add a row; the contract suites attach to it."""
+
+
+def table_of(model: nn.Module) -> SiteTable:
+    """The table of a model's family.
+
+    Raises:
+        BackboneError: The family is unknown; the text names the known ones and the linear modules found.
+    """
+    family = str(getattr(getattr(model, "config", None), "model_type", type(model).__name__))
+    if family not in FAMILIES:
+        linear = sorted({name for name, module in model.named_modules() if isinstance(module, nn.Linear)})
+        shown = ", ".join(linear[:12]) + (" …" if len(linear) > 12 else "")
+        raise BackboneError(
+            f"backbone family: expected one of {', '.join(FAMILIES)}, got {family!r} with linear modules "
+            f"{shown or 'none'}. Add the family to slasearch/adapters/sites.py."
+        )
+    return FAMILIES[family]
+
+
+def layers_of(model: nn.Module) -> nn.ModuleList:
+    """The model's layers, lowest first."""
+    layers = model.get_submodule(table_of(model).layers)
+    if not isinstance(layers, nn.ModuleList):
+        raise BackboneError(f"backbone: expected a list of layers at {table_of(model).layers!r}, got {type(layers)}.")
+    return layers
+
+
+def host_modules(model: nn.Module, layer: int, site: str) -> tuple[nn.Module, ...]:
+    """The modules behind a site of a layer.
+
+    Raises:
+        BackboneError: No such layer or site.
+    """
+    table, layers = table_of(model), layers_of(model)
+    if not 0 <= layer < len(layers):
+        raise BackboneError(
+            f"layer: expected 0 to {len(layers) - 1}, got {layer}. The backbone has {len(layers)} layers."
+        )
+    if site not in table.sites:
+        raise BackboneError(f"site: expected one of {', '.join(SITES)}, got {site!r}.")
+    return tuple(layers[layer].get_submodule(path) for path in table.sites[site])
+
+
+def host_shapes(model: nn.Module) -> dict[str, tuple[HostShape, ...]]:
+    """For each site the widths of its host modules, read off the first layer."""
+    table = table_of(model)
+    hidden = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+    shapes = {}
+    for site in table.sites:
+        hosts = host_modules(model, 0, site)
+        shapes[site] = tuple(_shape(host, hidden) for host in hosts)
+    return shapes
+
+
+def _shape(host: nn.Module, hidden: int) -> HostShape:
+    if isinstance(host, nn.Linear):
+        return HostShape(host.in_features, host.out_features)
+    return HostShape(hidden, hidden)
+
+
+def hidden_states(output: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """The hidden states in a layer's output, which some versions wrap in a tuple."""
+    return output[0] if isinstance(output, tuple) else output

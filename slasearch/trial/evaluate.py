@@ -1,0 +1,100 @@
+"""Scores a model on splits, clean and under conditions, and reads the objectives off the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from slasearch.records import ConditionSpec, MetricRow, Split, Structure, TaskSpec
+from slasearch.tasks.metrics import score
+from slasearch.trial.data import EvaluationData
+from slasearch.trial.model import TaskModel
+
+__all__ = ["evaluate", "mean_score", "robustness"]
+
+
+def evaluate(
+    model: TaskModel,
+    data: EvaluationData,
+    tasks: Sequence[TaskSpec],
+    split: Split,
+    conditions: Iterable[ConditionSpec | None],
+    gates: torch.Tensor | Structure | None,
+    *,
+    step: int | None = None,
+) -> list[MetricRow]:
+    """Each task's own metric under each condition (None: clean), and on clean inputs the loss too.
+
+    Args:
+        model: Backbone, pool and heads.
+        data: Where the batches come from.
+        tasks: The tasks in the order of their numbers.
+        split: What is scored.
+        conditions: What it is scored under.
+        gates: z of each (task, slot), a structure's paths, or None for all slots open.
+        step: Optimiser step for a report in mid-training; None at the end.
+    """
+    rows = []
+    for condition in conditions:
+        for number, task in enumerate(tasks):
+            labels, logits = _predict(model, data, number, split, condition, gates)
+            kind, level = ("clean", 0.0) if condition is None else (condition.kind, condition.level)
+            value = score(task.metric, labels.numpy(), logits.argmax(1).numpy())
+            rows.append(MetricRow(task.name, split, kind, level, task.metric, value, step))
+            if condition is None:
+                loss = float(nn.functional.cross_entropy(logits, labels))
+                rows.append(MetricRow(task.name, split, kind, level, "loss", loss, step))
+    return rows
+
+
+def _predict(
+    model: TaskModel,
+    data: EvaluationData,
+    number: int,
+    split: Split,
+    condition: ConditionSpec | None,
+    gates: torch.Tensor | Structure | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels (`n`) and logits (`n x labels`) of one task on the CPU."""
+    labels, logits = [], []
+    with torch.inference_mode():
+        for batch, noise in data.batches(number, split, condition):
+            ((_, _, part),) = model.forward(batch, gates, noise)
+            labels.append(batch.labels)
+            logits.append(part.cpu())
+    return torch.cat(labels), torch.cat(logits)
+
+
+def mean_score(rows: Iterable[MetricRow], split: Split, condition: str = "clean", level: float = 0.0) -> float:
+    """Mean over tasks of each task's own metric under one condition."""
+    values = [
+        row.value
+        for row in rows
+        if row.split == split and row.condition == condition and row.level == level and row.metric != "loss"
+    ]
+    return float(np.mean(values))
+
+
+def robustness(
+    rows: Sequence[MetricRow],
+    split: Split,
+    conditions: Sequence[ConditionSpec],
+    measure: Literal["noisy_score", "relative", "worst"],
+) -> float:
+    """One number for how well the score holds under the measured conditions.
+
+    `noisy_score`: mean score over conditions and levels. `worst`: the lowest of them. `relative`: the mean divided by
+    the clean score, which is 1 − PDR (performance drop rate); not a number where the clean score is not positive.
+    """
+    scores = [mean_score(rows, split, condition.kind, condition.level) for condition in conditions]
+    if measure == "worst":
+        return min(scores)
+    noisy = float(np.mean(scores))
+    if measure == "noisy_score":
+        return noisy
+    clean = mean_score(rows, split)
+    return noisy / clean if clean > 0 else float("nan")

@@ -1,0 +1,118 @@
+"""A frozen backbone with a pool attached and one head for each task: from a batch to logits and loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slasearch.adapters.attach import attach
+from slasearch.adapters.pool import Pool
+from slasearch.adapters.sites import hidden_states
+from slasearch.records import Structure
+from slasearch.tasks.batches import Batch
+from slasearch.trial.backbone import Backbone
+
+__all__ = ["TaskModel", "make_heads"]
+
+
+def make_heads(labels: Mapping[str, int], hidden: int, *, generator: torch.Generator) -> dict[str, nn.Linear]:
+    """For each task a linear head, `labels x hidden`, with small normal weights and zero bias."""
+    heads = {}
+    for task, size in labels.items():
+        head = nn.Linear(hidden, size)
+        with torch.no_grad():
+            head.weight.normal_(0.0, 0.02, generator=generator)
+            head.bias.zero_()
+        heads[task] = head
+    return heads
+
+
+class TaskModel:
+    """Backbone, pool and heads as one; a context manager, after which the backbone is as it was.
+
+    Args:
+        backbone: Shared, frozen; its weights are never changed.
+        pool: Modules to attach; replaced by `swap`.
+        heads: For each task its head, in the order of the tasks' numbers.
+    """
+
+    def __init__(self, backbone: Backbone, pool: Pool, heads: Mapping[str, nn.Linear]) -> None:
+        self.backbone = backbone
+        self.tasks = tuple(heads)
+        self._noise: Tensor | None = None
+        embeddings = backbone.model.get_input_embeddings()  # type: ignore[operator]
+        self._noise_hook = embeddings.register_forward_hook(self._add_noise)
+        self._load(pool, heads)
+
+    def _load(self, pool: Pool, heads: Mapping[str, nn.Linear]) -> None:
+        self.pool = pool.to(self.backbone.device)
+        self.heads = {task: head.to(self.backbone.device) for task, head in heads.items()}
+        self._attachment = attach(self.backbone.model, pool)
+
+    def swap(self, pool: Pool, heads: Mapping[str, nn.Linear]) -> None:
+        """Takes the present modules out and puts fresh ones in."""
+        self._attachment.detach()
+        self._load(pool, heads)
+
+    def close(self) -> None:
+        """Removes every hook from the backbone."""
+        self._attachment.detach()
+        self._noise_hook.remove()
+
+    def __enter__(self) -> TaskModel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _add_noise(self, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
+        if self._noise is None:
+            return None
+        return output + (self._noise * self.backbone.embedding_rms).to(output.dtype)
+
+    def forward(
+        self, batch: Batch, gates: Tensor | Structure | None = None, noise: Tensor | None = None
+    ) -> list[tuple[int, Tensor, Tensor]]:
+        """Logits of a batch that may mix tasks.
+
+        Args:
+            batch: n examples of t tokens.
+            gates: z of each (task, slot), `T x S`; or a structure's paths; None: all slots open.
+            noise: `n x t x d`, added to the word embeddings in units of their RMS.
+
+        Returns:
+            For each task in the batch its number, its row numbers (`m`), and logits (`m x labels`, fp32).
+        """
+        batch = batch.to(self.backbone.device)
+        if isinstance(gates, Structure):
+            self.pool.route_paths(batch.task_index, gates)
+        else:
+            self.pool.route(batch.task_index, gates)
+        self._noise = None if noise is None else noise.to(self.backbone.device)
+        extra = {"token_type_ids": batch.token_type_ids} if self.backbone.shapes.family == "bert" else {}
+        output = self.backbone.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **extra)
+        hidden = hidden_states(output[0]).float()
+        vectors = self.backbone.pool_tokens(hidden, batch.attention_mask)
+        parts = []
+        for number in sorted(set(batch.task_index.tolist())):
+            rows = (batch.task_index == number).nonzero().flatten()
+            parts.append((number, rows, self.heads[self.tasks[number]](vectors[rows])))
+        return parts
+
+    def loss(
+        self, batch: Batch, weights: Sequence[float], gates: Tensor | Structure | None, noise: Tensor | None
+    ) -> Tensor:
+        """Cross entropy as the mean over the batch's examples, each weighted by its task's weight."""
+        total = torch.zeros((), device=self.backbone.device)
+        norm = 0.0
+        labels = batch.labels.to(self.backbone.device)
+        for number, rows, logits in self.forward(batch, gates, noise):
+            total = total + weights[number] * nn.functional.cross_entropy(logits, labels[rows], reduction="sum")
+            norm += weights[number] * len(rows)
+        return total / norm

@@ -1,0 +1,98 @@
+"""An exported adapter at work: labels for new texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from slasearch.adapters.export import AdapterCard, read_adapter, restore_pool
+from slasearch.errors import TaskError
+from slasearch.records import BackboneSpec, Example
+from slasearch.tasks.batches import eval_batches
+from slasearch.tasks.encoding import encode_split
+from slasearch.trial.backbone import load_backbone
+from slasearch.trial.model import TaskModel
+
+__all__ = ["Prediction", "Predictor"]
+
+Text = str | tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest label of a text and its probability (softmax, not calibrated)."""
+
+    label: str
+    probability: float
+
+
+class Predictor:
+    """A backbone with an adapter attached; made by `load`."""
+
+    def __init__(self, card: AdapterCard, model: TaskModel) -> None:
+        self._card, self._model = card, model
+        self._cards = {task.name: task for task in card.tasks}
+
+    @classmethod
+    def load(cls, folder: Path, *, backbone: str | None = None, device: str = "cpu") -> Predictor:
+        """Loads an exported adapter and the backbone that it was trained on.
+
+        Args:
+            folder: Holds `adapter.json` and `adapter.safetensors`.
+            backbone: Id of the backbone where it lies elsewhere now, as `path:DIR`.
+            device: Where to run.
+
+        Raises:
+            ArtifactError: The adapter is damaged or does not fit the backbone.
+            BackboneError: The backbone is not found.
+        """
+        card, tensors = read_adapter(folder)
+        spec = BackboneSpec(backbone or card.backbone.id, card.backbone.precision, card.backbone.pooling)
+        loaded = load_backbone(spec, torch.device(device))
+        pool, heads = restore_pool(loaded.model, card, tensors)
+        return cls(card, TaskModel(loaded, pool, heads))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks that this adapter was trained on."""
+        return tuple(self._cards)
+
+    def logits(self, task: str, texts: Sequence[Text]) -> torch.Tensor:
+        """Logits of a task for texts or pairs, `n x labels` on the CPU, in the order of the texts.
+
+        Raises:
+            TaskError: The adapter has no such task.
+        """
+        if task not in self._cards:
+            raise TaskError(f"task: expected one of {', '.join(self._cards)}, got {task!r}.")
+        card = self._cards[task]
+        examples = [
+            Example(
+                str(number), text if isinstance(text, str) else text[0], 0, None if isinstance(text, str) else text[1]
+            )
+            for number, text in enumerate(texts)
+        ]
+        tokenizer = self._model.backbone.tokenizer
+        encoded = encode_split(tokenizer, examples, card.max_tokens, None)
+        out = torch.empty(len(examples), len(card.labels))
+        with torch.inference_mode():
+            for batch in eval_batches(encoded, self.tasks.index(task), 128, pad_token_id=tokenizer.pad_token_id):
+                ((_, _, logits),) = self._model.forward(batch, self._card.structure)
+                out[[int(example) for example in batch.example_ids]] = logits.cpu()
+        return out
+
+    def predict(self, task: str, texts: Sequence[Text]) -> list[Prediction]:
+        """The likeliest label of each text or pair.
+
+        Raises:
+            TaskError: The adapter has no such task.
+        """
+        probabilities = self.logits(task, texts).softmax(1)
+        best = probabilities.max(1)
+        labels = self._cards[task].labels
+        return [
+            Prediction(labels[int(index)], float(value)) for value, index in zip(best.values, best.indices, strict=True)
+        ]

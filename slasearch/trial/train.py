@@ -1,0 +1,193 @@
+"""Gated training: warm-up with every gate open, gates that learn under pressure, finalisation, training to the end.
+
+loss = Σ_i w_i·CE_i / Σ_i w_i + λ(t)·R        R = Σ_s c_s·p_s / Σ_s c_s  (cost-weighted, normalised)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from slasearch.adapters.budget import BudgetPressure, expected_share
+from slasearch.adapters.gates._base import GateFamily
+from slasearch.records import SizeSpec, Structure, TrainingSpec
+from slasearch.trial.data import TrainingData
+from slasearch.trial.model import TaskModel
+
+__all__ = ["Diverged", "StepPlan", "Trainer", "plan_steps", "rate"]
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """Optimiser steps of a trial: `warm` of the `gated` ones have every gate open; `finish` follow finalisation."""
+
+    warm: int
+    gated: int
+    finish: int
+
+    @property
+    def total(self) -> int:
+        """All steps."""
+        return self.gated + self.finish
+
+
+def plan_steps(training: TrainingSpec, warm_up: float, batches_per_epoch: int, *, fixed: bool) -> StepPlan:
+    """How a trial's steps are shared out.
+
+    Args:
+        training: Length and shares.
+        warm_up: Share of all steps with every gate open.
+        batches_per_epoch: Steps that see every example once.
+        fixed: The structure is given (a control): no step is gated.
+    """
+    if training.steps is not None:
+        total = training.steps
+    else:
+        assert training.epochs is not None
+        total = max(1, round(training.epochs * batches_per_epoch))
+    if fixed:
+        return StepPlan(warm=0, gated=0, finish=total)
+    finish = min(total - 1, max(1, round(training.finish_share * total))) if total > 1 else 0
+    gated = total - finish
+    return StepPlan(warm=min(gated - 1, round(warm_up * total)), gated=gated, finish=finish)
+
+
+def rate(schedule: str, share: float) -> float:
+    """Factor on the peak learning rate when `share` (0 to 1) of the steps is done."""
+    if schedule == "linear":
+        return 1.0 - share
+    if schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * share))
+    return 1.0
+
+
+class Trainer:
+    """Steps of one trial.
+
+    Args:
+        model: Backbone, pool and heads.
+        data: Training batches, endless.
+        gate_data: Held-out batches on which gates learn (first-order, one gate step after each weight step), or None:
+            gates learn on the training batches.
+        weights: Weight of each task's loss.
+        training: Rates and schedule.
+        plan: How many steps of which sort.
+        generator: Source of the gates' noise, on the CPU.
+    """
+
+    def __init__(
+        self,
+        model: TaskModel,
+        data: TrainingData,
+        gate_data: TrainingData | None,
+        *,
+        weights: list[float],
+        training: TrainingSpec,
+        plan: StepPlan,
+        generator: torch.Generator,
+    ) -> None:
+        self.model, self.plan, self.training = model, plan, training
+        self.tokens = 0
+        self.step = 0
+        self._weights, self._generator = weights, generator
+        self._batches = iter(data)
+        self._gate_batches = None if gate_data is None else iter(gate_data)
+        self._schedule_start, self._schedule_length = 0, max(1, plan.total)
+        self._optimizer = self._make_optimizer()
+
+    def restart_schedule(self) -> None:
+        """For fresh modules: a fresh optimiser, and learning rates that start over for the steps that are left."""
+        self._schedule_start, self._schedule_length = self.step, max(1, self.plan.total - self.step)
+        self._optimizer = self._make_optimizer()
+
+    def drop_removed(self) -> None:
+        """After slots were removed from the pool: the optimiser forgets them, and keeps its moments of the others."""
+        moments = self._optimizer.state
+        self._optimizer = self._make_optimizer()
+        self._optimizer.state.update({weight: moments[weight] for weight in self._clipped if weight in moments})
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        heads = [parameter for head in self.model.heads.values() for parameter in head.parameters()]
+        modules = list(self.model.pool.parameters())
+        groups = [{"params": heads, "peak": self.training.head_learning_rate}]
+        if modules:
+            groups.append({"params": modules, "peak": self.training.learning_rate})
+        self._clipped = modules + heads
+        return torch.optim.AdamW(groups, lr=1.0, weight_decay=self.training.weight_decay, fused=True)
+
+    def run_gated(self, gates: GateFamily, size: SizeSpec, learning_rate: float) -> Iterator[int]:
+        """The gated steps; yields the number of steps done after each.
+
+        Raises:
+            Diverged: The loss is not finite.
+        """
+        optimizer = torch.optim.Adam([gates.logits], lr=learning_rate)
+        costs = torch.tensor([float(self.model.pool.costs[slot].parameters) for slot in self.model.pool.slots])
+        costs = costs.to(gates.logits.device)
+        pressure = BudgetPressure(int(costs.sum()), size.budget) if size.budget is not None else None
+        learning = self.plan.gated - self.plan.warm
+        while self.step < self.plan.gated:
+            done = self.step - self.plan.warm
+            if done < 0:
+                self._weight_step(None)
+            else:
+                gates.set_progress(done / learning)
+                share = expected_share(gates.openness(), costs, size.scope)
+                if pressure is not None:
+                    weight = pressure.update(float(share.detach()), done / learning)
+                else:
+                    weight = size.sparsity_weight * _ramp(done, size.ramp * self.plan.total)
+                self._gate_step(gates, optimizer, weight * share)
+            yield self.step
+
+    def run_fixed(self, structure: Structure) -> Iterator[int]:
+        """The steps after finalisation; yields the number of steps done after each.
+
+        Raises:
+            Diverged: The loss is not finite.
+        """
+        while self.step < self.plan.total:
+            self._weight_step(structure)
+            yield self.step
+
+    def _gate_step(self, gates: GateFamily, optimizer: torch.optim.Optimizer, penalty: Tensor) -> None:
+        """One step of weights and gates together, or of one after the other on their own batches."""
+        optimizer.zero_grad(set_to_none=True)
+        z = gates.sample(self._generator)
+        if self._gate_batches is None:
+            self._weight_step(z, penalty)
+        else:
+            self._weight_step(z.detach())
+            batch, noise = next(self._gate_batches)
+            loss = self.model.loss(batch, self._weights, gates.sample(self._generator), noise) + penalty
+            (gates.logits.grad,) = torch.autograd.grad(loss, [gates.logits])
+        optimizer.step()
+
+    def _weight_step(self, gates: Tensor | Structure | None, penalty: Tensor | None = None) -> None:
+        share = (self.step - self._schedule_start) / self._schedule_length
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["peak"] * rate(self.training.schedule, share)
+        batch, noise = next(self._batches)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self.model.loss(batch, self._weights, gates, noise)
+        if penalty is not None:
+            loss = loss + penalty
+        if not math.isfinite(float(loss.detach())):
+            raise Diverged(f"the loss is {float(loss.detach())} at step {self.step + 1} of {self.plan.total}")
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._clipped, self.training.gradient_clip)
+        self._optimizer.step()
+        self.step += 1
+        self.tokens += int(batch.attention_mask.sum())
+
+
+def _ramp(done: int, length: float) -> float:
+    return 1.0 if length <= 0 else min(1.0, (done + 1) / length)

@@ -1,0 +1,113 @@
+"""Candidates, routing of mixed batches, order of stages, and the refusals of attaching."""
+
+import pytest
+import torch
+from torch import nn
+
+from slasearch.adapters.attach import attach
+from slasearch.adapters.pool import Pool, candidate_slots, slot_costs
+from slasearch.adapters.sites import HostShape, host_modules, host_shapes, layers_of
+from slasearch.errors import BackboneError, ConfigError, RegistryError
+from slasearch.records import PoolSpec, Slot, Structure
+from slasearch.registry import KINDS
+from slasearch.testing.kinds import disturb_weights
+from slasearch.testing.tiny import TINY_FAMILIES, run_tiny, tiny_backbone
+
+
+def pool_on(model: nn.Module, spec: PoolSpec, tasks: tuple[str, ...] = ("a", "b", "c")) -> Pool:
+    slots = candidate_slots(spec, layers=len(layers_of(model)))
+    return Pool(slots, host_shapes(model), tasks, generator=torch.Generator().manual_seed(0))
+
+
+def test_candidates_are_every_place_that_fits_once() -> None:
+    spec = PoolSpec(("attn.k", "attn.out"), ("lora", "bottleneck", "bias"), (1, 4), layers=(1,))
+    names = [slot.name for slot in candidate_slots(spec, layers=2)]
+    assert names == [
+        "1:attn.k:lora:r1:0",
+        "1:attn.k:lora:r4:0",
+        "1:attn.out:bias:r1:0",
+        "1:attn.out:bottleneck:r1:0",
+        "1:attn.out:bottleneck:r4:0",
+        "1:attn.out:lora:r1:0",
+        "1:attn.out:lora:r4:0",
+    ]
+
+
+def test_costs_sum_over_the_hosts_of_a_site() -> None:
+    hosts = {"ffn.in": (HostShape(16, 24), HostShape(16, 24))}
+    costs = slot_costs(PoolSpec(("ffn.in",), ("lora",), (2,), layers=(0,)), hosts, layers=2)
+    assert costs[Slot(0, "ffn.in", "lora", 2)].parameters == 2 * 2 * (16 + 24)
+
+
+def test_a_pool_without_candidates_or_with_absent_layers_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected a kind that fits a site"):
+        candidate_slots(PoolSpec(("attn.q",), ("bottleneck",), (1,)), layers=2)
+    with pytest.raises(ConfigError, match="expected numbers from 0 to 1, got 5"):
+        candidate_slots(PoolSpec(("attn.q",), ("lora",), (1,), layers=(0, 5)), layers=2)
+
+
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_a_mixed_batch_equals_its_examples_alone(family: str) -> None:
+    model = tiny_backbone(family)
+    pool = pool_on(model, PoolSpec(("attn.q", "ffn.in", "block"), ("lora", "bottleneck", "bias"), (2,)))
+    disturb_weights(pool, scale=0.1)
+    gates = torch.rand(3, len(pool.slots), generator=torch.Generator().manual_seed(2))
+    with attach(model, pool), torch.no_grad():
+        pool.route(torch.tensor([2, 0, 1]), gates)
+        mixed = run_tiny(model)
+        for row, task in enumerate([2, 0, 1]):
+            pool.route(torch.full((3,), task), gates)
+            torch.testing.assert_close(mixed[row], run_tiny(model)[row], rtol=0, atol=1e-5)
+
+
+def test_paths_route_like_gates_of_zero_and_one() -> None:
+    model = tiny_backbone("bert")
+    pool = pool_on(model, PoolSpec(("attn.v", "ffn.out"), ("lora", "bias"), (1,)))
+    disturb_weights(pool, scale=0.1)
+    mask = torch.tensor([[1.0, 0, 1, 0, 0, 1, 0, 0], [1, 1, 0, 0, 0, 0, 0, 1], [1, 0, 0, 0, 0, 0, 0, 0]])
+    paths = [
+        (t, tuple(s for s, m in zip(pool.slots, row, strict=True) if m)) for t, row in zip("abc", mask, strict=True)
+    ]
+    for tasks in ([0, 1, 2], [1, 1, 1], [2, 0, 2]):
+        with attach(model, pool), torch.no_grad():
+            pool.route(torch.tensor(tasks), mask)
+            by_gates = run_tiny(model)
+            pool.route_paths(torch.tensor(tasks), Structure(tuple(paths)))
+            torch.testing.assert_close(run_tiny(model), by_gates, rtol=0, atol=1e-6)
+
+
+def test_biases_come_after_the_deltas_of_a_site() -> None:
+    # The bottleneck reads the host's own output: were the bias added first, its input would be another one.
+    hosts = {"ffn.out": (HostShape(4, 4),)}
+    slots = (Slot(0, "ffn.out", "bias", 1), Slot(0, "ffn.out", "bottleneck", 2))
+    pool = Pool(slots, hosts, ("a",), generator=torch.Generator().manual_seed(0))
+    disturb_weights(pool, scale=1.0)
+    pool.route(torch.zeros(1, dtype=torch.long), None)
+    x, y = torch.randn(2, 1, 3, 4, generator=torch.Generator().manual_seed(1)).unbind()
+    bias, bottleneck = (pool.modules_of(slot)[0] for slot in slots)
+    expected = y + bottleneck.delta(x, y) + bias.delta(x, y)
+    torch.testing.assert_close(pool.compose(0, "ffn.out", 0, x, y), expected)
+
+
+def test_bf16_hosts_keep_their_precision() -> None:
+    pool = Pool((Slot(0, "ffn.out", "lora", 2),), {"ffn.out": (HostShape(4, 4),)}, ("a",), generator=torch.Generator())
+    x = torch.ones(1, 3, 4, dtype=torch.bfloat16)
+    assert pool.compose(0, "ffn.out", 0, x, x).dtype == torch.bfloat16
+
+
+def test_unknown_families_layers_sites_and_kinds_are_told() -> None:
+    model = tiny_backbone("bert")
+    with pytest.raises(BackboneError, match="expected 0 to 1, got 2"):
+        host_modules(model, 2, "attn.q")
+    with pytest.raises(BackboneError, match=r"expected one of attn\.q"):
+        host_modules(model, 0, "attn.z")
+    with pytest.raises(BackboneError, match=r"got 'Sequential' with linear modules 0\."):
+        host_shapes(nn.Sequential(nn.Linear(2, 2)))
+    with pytest.raises(RegistryError, match="expected one of bias"):
+        KINDS.get("lore")
+
+
+def test_a_kind_cannot_take_a_name_that_is_taken() -> None:
+    entry = KINDS.get("lora")
+    with pytest.raises(RegistryError, match="expected a new name"):
+        KINDS.register("lora", entry, module="somewhere.else")

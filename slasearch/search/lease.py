@@ -12,10 +12,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from slasearch.errors import LeaseError
+from slasearch.storage.engine import storage_errors
 from slasearch.storage.models import SlaLease
 from slasearch.storage.store import Store
 
-__all__ = ["RENEW_SECONDS", "STALE_SECONDS", "Holder", "Lease", "is_dead", "this_process"]
+__all__ = ["RENEW_SECONDS", "STALE_SECONDS", "Holder", "Lease", "has_driver", "is_dead", "this_process"]
 
 RENEW_SECONDS = 10.0
 """A lease younger than this is not written again."""
@@ -55,12 +56,16 @@ class Lease:
         study_id: The study.
         token: Larger than that of every earlier holder.
         previous: What was known of a dead holder that it was taken from, and when that was last heard of.
+
+    Attributes:
+        lost: Whether a check has found another holder: nothing more can be written then.
     """
 
     def __init__(self, study_id: int, token: int, renewed_at: float, previous: tuple[Holder, float] | None) -> None:
         self.study_id = study_id
         self.token = token
         self.previous = previous
+        self.lost = False
         self._renewed_at = renewed_at
 
     @classmethod
@@ -102,6 +107,7 @@ class Lease:
         """
         query = sa.select(SlaLease.token).where(SlaLease.study_id == self.study_id).with_for_update(read=True)
         if connection.execute(query).scalar() != self.token:
+            self.lost = True
             raise LeaseError(
                 "study: expected to hold its lease, got a newer holder: another driver has taken the study over. "
                 "This one stops; what it had not written yet is run again there."
@@ -118,14 +124,24 @@ class Lease:
             self._renewed_at = now
 
     def release(self, store: Store) -> None:
-        """Gives the lease back; the token stays."""
-        self._update(store, holder=None)
+        """Gives the lease back, unless it is lost; the token stays."""
+        if not self.lost:
+            self._update(store, holder=None)
 
     def _update(self, store: Store, **values: float | str | None) -> None:
         mine = (SlaLease.study_id == self.study_id, SlaLease.token == self.token)
         with store.write() as writer:
             writer.connection.execute(sa.update(SlaLease).where(*mine).values(**values))
             self.check(writer.connection)
+
+
+def has_driver(store: Store, study_id: int, now: float) -> bool:
+    """Whether a process that lives, as far as can be known, runs the study."""
+    with storage_errors(store.url), store.engine.connect() as connection:
+        row = connection.execute(sa.select(SlaLease.__table__).where(SlaLease.study_id == study_id)).one_or_none()
+    if row is None or row.holder is None:
+        return False
+    return not is_dead(Holder(**json.loads(row.holder)), row.renewed_at, now)
 
 
 def _held(study: str, holder: Holder) -> str:

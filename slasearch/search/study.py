@@ -132,8 +132,13 @@ class StudySession:
 
     @_database
     def close(self) -> None:
-        """Ends the session: running trials are put back to wait, the study's state is written, the lease given back."""
+        """Ends the session: running trials are put back to wait, the study's state is written, the lease given back.
+
+        A session whose study another driver has taken over is closed without a write.
+        """
         with self._closing:
+            if self._lease.lost:
+                return
             for row in self._book.rows:
                 if row.state == "running":
                     self._book.orphan(row, "the run command ended first", self._now())

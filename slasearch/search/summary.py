@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slasearch.config.schema import ObjectiveConfig, StudyConfig
+from slasearch.search.lease import has_driver
 from slasearch.search.plan import PHASES, last_attempts, planned, winners
 from slasearch.space import DesignPoint, design_points
 from slasearch.storage.rows import StudyRow, TrialRow
@@ -43,7 +45,9 @@ class Best:
 
 @dataclass(frozen=True)
 class StudySummary:
-    """A study in numbers. `retried` counts attempts that were lost and made again; `stop_reason` why it ended early.
+    """A study in numbers. `state` is `running`, `interrupted`, `finished`, `stopped` or `failed`.
+
+    `retried` counts attempts that were lost and made again; `stop_reason` why it ended early.
 
     `ran` counts the attempts that the present run command handed out; 0 means that there was nothing to do.
     """
@@ -68,8 +72,8 @@ class StudySummary:
         return self.complete + self.pruned + self.failed
 
 
-def read_summary(store: Store, name: str) -> StudySummary:
-    """The summary of a stored study.
+def read_summary(store: Store, name: str, *, now: float | None = None) -> StudySummary:
+    """The summary of a stored study; its state is `interrupted` if it should run and no living process runs it.
 
     Raises:
         StudyNotFoundError: There is none of that name.
@@ -77,6 +81,8 @@ def read_summary(store: Store, name: str) -> StudySummary:
     """
     study = store.study(name)
     config = StudyConfig.model_validate_json(study.config)
+    if study.state == "running" and not has_driver(store, study.id, time.time() if now is None else now):
+        study = replace(study, state="interrupted")
     return summarise(config, study, store.trials(study.id), design_points(config))
 
 

@@ -75,6 +75,9 @@ def optuna_storage(url: str) -> RDBStorage:
     Raises:
         StorageError: The database cannot be used.
     """
+    file = database_file(url)
+    if file is not None:
+        _make_folder(file.parent)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with storage_errors(url):
         storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=_options(url))

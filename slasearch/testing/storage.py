@@ -1,0 +1,192 @@
+"""The contract of a database that slasearch stores studies in, as checks to run on every kind of it.
+
+@pytest.mark.parametrize("check", STORAGE_CHECKS, ids=lambda check: check.__name__)
+def test_contract(check, empty_database_url):
+    check(empty_database_url)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import sqlalchemy as sa
+from optuna.trial import TrialState, create_trial
+
+from slasearch.errors import StorageError
+from slasearch.records import CostRow, Event, GateRow, MetricRow, Slot
+from slasearch.storage.engine import optuna_storage
+from slasearch.storage.models import WHOLE_TRIAL, SlaCost, SlaGate, SlaMetric
+from slasearch.storage.rows import ArtifactRow, StudyRow, TrialRow
+from slasearch.storage.store import Store
+
+__all__ = ["STORAGE_CHECKS", "example_study", "example_trial"]
+
+
+def example_study(name: str = "example") -> StudyRow:
+    """A study's row that is not stored yet."""
+    return StudyRow(0, name, '{"name": "example"}', "f" * 64, 2**40, "running", "0.1.0", 1.0, 2.0)
+
+
+def example_trial(study_id: int, number: int | None = 0) -> TrialRow:
+    """A trial's row that is not stored yet."""
+    return TrialRow(
+        id=0,
+        study_id=study_id,
+        optuna_study="search",
+        number=number,
+        phase="design",
+        role="search",
+        sampler="grid",
+        factor=None,
+        point=3,
+        repeat=1,
+        attempt=1,
+        retry_of=None,
+        state="waiting",
+        reason=None,
+        params='{"training.learning_rate": 0.001}',
+        spec="{}",
+        config_hash="0" * 64,
+        init_seed=2**40,
+        data_seed=5,
+        pair_of=None,
+        control_size=None,
+        created_at=1_750_000_000.123456,
+    )
+
+
+def _opened(url: str) -> Store:
+    store = Store(url)
+    store.upgrade()
+    return store
+
+
+def _with_trial(url: str) -> tuple[Store, TrialRow]:
+    store = _opened(url)
+    with store.write() as writer:
+        study = writer.add_study(example_study())
+        return store, writer.add_trial(example_trial(study.id))
+
+
+def reads_what_was_written(url: str) -> None:
+    """Studies and trials come back as they were, every column of them, large numbers and fractions included."""
+    store, trial = _with_trial(url)
+    study = store.study("example")
+    assert study == replace(example_study(), id=study.id)
+    assert store.trials(study.id) == [trial]
+    changed = {"state": "complete", "score": 0.1 + 0.2, "control_size": 2**33, "worker": "Ünï", "ended_at": 7.25}
+    with store.write() as writer:
+        writer.update_trial(trial.id, **changed)
+        writer.update_study(study.id, state="finished")
+    assert store.trials(study.id) == [replace(trial, **changed)]  # type: ignore[arg-type]
+    assert [found.state for found in store.studies()] == ["finished"]
+    store.close()
+
+
+def stores_numbers_that_are_none(url: str) -> None:
+    """NaN and infinities are NULL; rows come back in the order in which they were written."""
+    store, trial = _with_trial(url)
+    values = (0.5, math.nan, math.inf)
+    with store.write() as writer:
+        writer.add_metrics(
+            trial.id, [MetricRow("spam", "validation", "typos", 0.1, "loss", value, None) for value in values]
+        )
+        writer.add_gates(trial.id, [GateRow("spam", Slot(3, "attn.q", "lora", 2, 1), math.nan, 1.0, True, 2**35)])
+        writer.add_costs(trial.id, [CostRow("train_seconds", math.inf, "s")])
+    with store.engine.connect() as connection:
+        assert connection.scalars(sa.select(SlaMetric.value).order_by(SlaMetric.id)).all() == [0.5, None, None]
+        gate = connection.execute(sa.select(SlaGate.__table__)).one()
+        assert (gate.openness, gate.open, gate.idx, gate.parameters) == (None, True, 1, 2**35)
+        assert connection.scalars(sa.select(SlaCost.value)).all() == [None]
+    store.close()
+
+
+def keeps_events_artifacts_and_reports(url: str) -> None:
+    """What status, export and pruners read comes back."""
+    store, trial = _with_trial(url)
+    artifact = ArtifactRow("adapter.json", "artifacts/example/1/adapter.json", "a" * 64, 2)
+    reports = [MetricRow(WHOLE_TRIAL, "validation", "clean", 0.0, "score", 0.1 * step, step) for step in (8, 4)]
+    with store.write() as writer:
+        writer.add_artifacts(trial.id, [artifact])
+        writer.add_events(trial.study_id, trial.id, 3.0, [Event("gate_health.all_closed", "no gate", "warning")])
+        writer.add_events(trial.study_id, None, 4.0, [Event("study.stopped", "enough")])
+        writer.add_metrics(trial.id, reports)
+    assert store.artifacts(trial.id) == [artifact]
+    assert [(event.trial_id, event.kind) for event in store.events(trial.study_id)] == [
+        (trial.id, "gate_health.all_closed"),
+        (None, "study.stopped"),
+    ]
+    assert store.reports(trial.study_id) == {trial.id: [(4, 0.4), (8, 0.8)]}
+    store.close()
+
+
+def writes_all_or_nothing(url: str) -> None:
+    """A transaction that raises, or that the guard refuses, leaves nothing."""
+    store, trial = _with_trial(url)
+
+    def refuse(connection: sa.Connection) -> None:
+        raise LookupError("refused")
+
+    for guard in (None, refuse):
+        store.guard(guard)
+        raised = ""
+        try:
+            with store.write() as writer:
+                writer.update_trial(trial.id, state="running")
+                if guard is None:
+                    raise LookupError("by itself")
+        except LookupError as error:
+            raised = str(error)
+        assert raised == ("refused" if guard else "by itself")
+        assert store.trials(trial.study_id) == [trial]
+    store.close()
+
+
+def refuses_what_contradicts(url: str) -> None:
+    """A name twice, a number twice in one study, a trial of no study: StorageError, and nothing is written."""
+    store, trial = _with_trial(url)
+    for add in (
+        lambda writer: writer.add_study(example_study()),
+        lambda writer: writer.add_trial(example_trial(trial.study_id, number=0)),
+        lambda writer: writer.add_trial(example_trial(trial.study_id + 1)),
+    ):
+        try:
+            with store.write() as writer:
+                add(writer)
+        except StorageError:
+            pass
+        else:
+            raise AssertionError("expected a StorageError")
+    with store.write() as writer:
+        writer.add_trial(example_trial(trial.study_id, number=None))
+        writer.add_trial(example_trial(trial.study_id, number=None))
+    assert len(store.trials(trial.study_id)) == 3
+    store.close()
+
+
+def upgrades_again_and_beside_optuna(url: str) -> None:
+    """Both sets of tables stand in one database in whichever order they come, and an upgrade repeats without harm."""
+    storage = optuna_storage(url)
+    store, trial = _with_trial(url)
+    store.upgrade()
+    assert store.trials(trial.study_id) == [trial]
+    again = optuna_storage(url)
+    assert again.get_all_studies() == []
+    study_id = again.create_new_study([], "one")
+    again.create_new_trial(study_id, create_trial(state=TrialState.WAITING))
+    assert [found.state for found in storage.get_all_trials(study_id)] == [TrialState.WAITING]
+    for opened in (storage, again):
+        opened.engine.dispose()
+    store.close()
+
+
+STORAGE_CHECKS: tuple[Callable[[str], None], ...] = (
+    reads_what_was_written,
+    stores_numbers_that_are_none,
+    keeps_events_artifacts_and_reports,
+    writes_all_or_nothing,
+    refuses_what_contradicts,
+    upgrades_again_and_beside_optuna,
+)

@@ -1,0 +1,182 @@
+import sqlite3
+import stat
+import threading
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+
+from slasearch.errors import StorageError, StudyNotFoundError
+from slasearch.storage import engine as engine_module
+from slasearch.storage.engine import database_file, make_engine, optuna_storage, storage_errors
+from slasearch.storage.models import Base
+from slasearch.storage.store import Store
+from slasearch.storage.upgrade import VERSION_TABLE, newest_revision, stored_revision, upgrade
+from slasearch.testing.storage import STORAGE_CHECKS, example_study
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'new folder' / 'study.db'}"
+
+
+@pytest.mark.parametrize("check", STORAGE_CHECKS, ids=lambda check: check.__name__)
+def test_contract(check, url):
+    check(url)
+
+
+def test_migrations_make_exactly_the_models_tables(url):
+    engine = make_engine(url)
+    upgrade(engine)
+    with engine.connect() as connection:
+        found = compare_metadata(MigrationContext.configure(connection), Base.metadata)
+        names = set(sa.inspect(connection).get_table_names())
+    assert [step for step in found if step[:2] != ("remove_table", VERSION_TABLE) and step[0] != "remove_table"] == []
+    assert names == {*Base.metadata.tables, VERSION_TABLE}
+    assert stored_revision(engine) == newest_revision() == "0001"
+
+
+def test_tables_can_be_made_on_postgresql():
+    for table in Base.metadata.sorted_tables:
+        assert table.name in str(CreateTable(table).compile(dialect=postgresql.dialect()))
+
+
+def test_sqlite_connections_are_set_up_for_ours_and_optunas(url):
+    engine = make_engine(url)
+    storage = optuna_storage(url)
+    for connected in (engine, storage.engine):
+        with connected.connect() as connection:
+            values = [
+                connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                for name in ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
+            ]
+        assert values == ["wal", 1, 30000, 1]
+
+
+def test_database_file():
+    assert database_file("sqlite:////a/b.db").as_posix() == "/a/b.db"
+    assert database_file("sqlite://") is None
+    assert database_file("postgresql+psycopg://me@host/name") is None
+
+
+def test_a_reader_makes_no_database(url, tmp_path):
+    with pytest.raises(StorageError, match=r"expected the file .*study.db, got none. Run a study first"):
+        Store(url).studies()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_of_a_database_without_our_tables_is_told_so(tmp_path):
+    file = tmp_path / "other.db"
+    sqlite3.connect(file).execute("create table t (x)").connection.close()
+    with pytest.raises(StorageError, match="expected slasearch's tables, got none"):
+        Store(f"sqlite:///{file}").studies()
+
+
+def test_a_database_of_a_later_release_is_refused(url):
+    store = Store(url)
+    store.upgrade()
+    with store.engine.begin() as connection:
+        connection.execute(sa.text(f"update {VERSION_TABLE} set version_num = '9999'"))
+    store.close()
+    with pytest.raises(StorageError, match="got 9999, made by a later release"):
+        store.upgrade()
+    with pytest.raises(StorageError, match="expected revision 0001, got 9999"):
+        Store(url).studies()
+
+
+def test_unknown_study_lists_the_known_ones(url):
+    store = Store(url)
+    store.upgrade()
+    with store.write() as writer:
+        writer.add_study(example_study("one"))
+    with pytest.raises(StudyNotFoundError, match=r"\(one\), got 'two'"):
+        store.study("two")
+
+
+def test_a_locked_database_is_reported(url, monkeypatch):
+    monkeypatch.setattr(engine_module, "BUSY_SECONDS", 0.05)
+    store = Store(url)
+    store.upgrade()
+    other = sqlite3.connect(database_file(url), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageError, match=r"database is locked\. Another process"), store.write() as writer:
+        writer.add_study(example_study())
+    other.execute("ROLLBACK")
+    with store.write() as writer:
+        writer.add_study(example_study())
+    other.close()
+
+
+def test_a_file_that_is_no_database_is_reported(tmp_path):
+    file = tmp_path / "text.db"
+    file.write_text("not a database, but long enough to look at " * 10)
+    with pytest.raises(StorageError, match=r"not a database\. The file is something else"):
+        Store(f"sqlite:///{file}").upgrade()
+
+
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="expected to make the folder"):
+        Store(f"sqlite:///{tmp_path / 'file' / 'sub' / 'a.db'}").upgrade()
+
+
+def test_a_readonly_database_is_reported(url):
+    store = Store(url)
+    store.upgrade()
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+        expected = r"readonly database\. Make the file and its folder writable"
+        with pytest.raises(StorageError, match=expected), storage_errors(url):
+            connection.exec_driver_sql("delete from sla_event")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql+psycopg://me:s3cr%65t@127.0.0.1:9/x", "postgresql+nodriver://me:s3cret@127.0.0.1/x"],
+)
+def test_no_password_in_messages(url):
+    with pytest.raises(StorageError) as caught:
+        Store(url).upgrade()
+    assert "s3cret" not in str(caught.value)
+    assert "s3cr%65t" not in str(caught.value)
+    assert "me:***@127.0.0.1" in str(caught.value)
+
+
+def test_a_password_in_the_drivers_own_text_is_masked():
+    with pytest.raises(StorageError) as caught, storage_errors("postgresql://me:s3cret@h/x"):
+        raise sa.exc.OperationalError("select", {}, Exception("login of me with s3cret failed"))
+    assert "login of me with *** failed. Check that the server is up" in str(caught.value)
+
+
+def test_a_text_that_is_no_url_is_refused_without_repeating_it():
+    with pytest.raises(StorageError, match="expected a URL such as") as caught:
+        Store("s3cret").upgrade()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_two_processes_may_upgrade_at_once(url):
+    make_engine(url).connect().close()
+    errors = []
+
+    def run():
+        try:
+            Store(url).upgrade()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert Store(url).studies() == []
+
+
+def test_optuna_reads_urls_with_braces(tmp_path):
+    storage = optuna_storage(f"sqlite:///{tmp_path / 'a{b}c.db'}")
+    storage.create_new_study([], "one")
+    assert stat.S_ISREG((tmp_path / "a{b}c.db").stat().st_mode)

@@ -27,6 +27,8 @@ Path = tuple[str | int, ...]
 
 _INT = re.compile(r"[-+]?[0-9]{1,64}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_UNSAFE = re.compile("[\0\ud800-\udfff]")
+"""What escapes in quotes can smuggle in, and neither a database nor a terminal takes."""
 _SPECIAL = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -89,9 +91,10 @@ class Document:
 
 
 def problem_line(origin: str, problem: Problem) -> str:
-    """`origin: field: expected …, got …`."""
-    name = ".".join(str(step) for step in problem.path) or "study file"
-    return f"{origin}: {name}: expected {problem.expected}, got {problem.got}"
+    """`origin: field: expected …, got …`, safe to print whatever stands in the file."""
+    name = ".".join(_short(str(step)) for step in problem.path) or "study file"
+    line = f"{origin}: {name}: expected {problem.expected}, got {problem.got}"
+    return "".join(mark if mark.isprintable() else f"\\u{ord(mark):04x}" for mark in line)
 
 
 def parse_document(text: str, name: str, *, origin: str | None = None) -> Document:
@@ -147,6 +150,8 @@ class _Builder:
             self.refuse(line, "values written out in full", f"the anchor or alias {_short(anchor)}")
         if tag is not None:
             self.refuse(line, "plain values", f"the YAML tag {_short(tag)}")
+        if isinstance(event, yaml.ScalarEvent) and (found := _UNSAFE.search(event.value)):
+            self.refuse(line, "printable text", f"the character {ord(found.group()):#06x}")
         if len(path) > MAX_DEPTH:
             self.refuse(line, f"at most {MAX_DEPTH} levels of nesting", "more")
         if self.values > MAX_VALUES:

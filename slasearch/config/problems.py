@@ -18,10 +18,10 @@ __all__ = ["problems_of", "shown"]
 
 _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "missing": lambda _: "a value",
-    "greater_than": lambda c: f"a number above {c['gt']:g}",
-    "greater_than_equal": lambda c: f"a number of at least {c['ge']:g}",
-    "less_than": lambda c: f"a number below {c['lt']:g}",
-    "less_than_equal": lambda c: f"a number of at most {c['le']:g}",
+    "greater_than": lambda c: f"a number above {c['gt']:.10g}",
+    "greater_than_equal": lambda c: f"a number of at least {c['ge']:.10g}",
+    "less_than": lambda c: f"a number below {c['lt']:.10g}",
+    "less_than_equal": lambda c: f"a number of at most {c['le']:.10g}",
     "finite_number": lambda _: "a finite number",
     "int_type": lambda _: "a whole number",
     "int_from_float": lambda _: "a whole number",
@@ -31,6 +31,7 @@ _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "tuple_type": lambda _: "a list",
     "dict_type": lambda _: "a mapping of fields",
     "model_type": lambda _: "a mapping of fields",
+    "model_attributes_type": lambda _: "a mapping of fields",
     "literal_error": lambda c: str(c["expected"]),
     "too_short": lambda c: f"at least {c['min_length']} entries",
     "too_long": lambda c: f"at most {c['max_length']} entries",

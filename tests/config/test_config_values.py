@@ -1,0 +1,179 @@
+"""Records as plain data, fingerprints, locations, and the JSON Schema."""
+
+import json
+import math
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from slasearch.config.fingerprint import difference, fingerprint
+from slasearch.config.json_schema import study_schema
+from slasearch.config.load import parse_study
+from slasearch.config.locations import locate, redacted
+from slasearch.config.plain import from_plain, to_plain
+from slasearch.config.schema import StudyConfig
+from slasearch.errors import ConfigError
+from slasearch.records import (
+    BackboneSpec,
+    ConditionSpec,
+    Event,
+    GateRow,
+    GateSpec,
+    MetricRow,
+    PoolSpec,
+    SeedPair,
+    SizeSpec,
+    Slot,
+    Structure,
+    TaskSpec,
+    TrainingSpec,
+    TrialReport,
+    TrialSpec,
+)
+
+SPEC = TrialSpec(
+    study="s",
+    backbone=BackboneSpec("bundled:minilm"),
+    tasks=(TaskSpec("a", "bundled:sms_spam"), TaskSpec("b", "file:x.csv", text_pair="other", weight=0.5)),
+    pool=PoolSpec(("attn.q",), ("lora", "bias"), (1, 4), (0, 2)),
+    gates=GateSpec("sigmoid", 1.0, 0.05, 0.1, 0.9, 0.5),
+    size=SizeSpec("budget", budget=100, scope="per_task"),
+    training=TrainingSpec(8, 1e-3, 1e-2, 0.0, "cosine", epochs=1.5),
+    train_conditions=(ConditionSpec("typos", 0.2, "train"),),
+    measured=(ConditionSpec("embedding_gaussian", 0.1, "eval", 3, 1.0),),
+    seeds=SeedPair(1, 2),
+    splits=("validation", "test"),
+    control="lora",
+    control_size=9,
+)
+REPORT = TrialReport(
+    state="complete",
+    budget=3,
+    budget_max=3,
+    objectives={"score": 0.5},
+    metrics=(MetricRow("a", "test", "typos", 0.1, "mcc", -0.1),),
+    gates=(GateRow("a", Slot(1, "attn.q", "lora", 2), 0.5, 0.4, True, 12),),
+    events=(Event("gate_health.all_closed", "said so", "warning"),),
+    artifact={"adapter.safetensors": bytes(range(256)), "adapter.json": b"{}"},
+)
+
+
+@pytest.mark.parametrize("record", [SPEC, REPORT, Structure((("a", (Slot(0, "block", "bottleneck", 3),)),))])
+def test_records_survive_json(record: TrialSpec | TrialReport | Structure) -> None:
+    assert from_plain(type(record), json.loads(json.dumps(to_plain(record)))) == record
+
+
+def test_a_lacking_field_has_its_default_and_a_wrong_one_is_refused() -> None:
+    plain = to_plain(SPEC)
+    del plain["control_size"]
+    assert from_plain(TrialSpec, plain).control_size is None
+    with pytest.raises(ValueError, match="seeds"):
+        from_plain(TrialSpec, {**plain, "seeds": "x"})
+
+
+def test_a_failed_trials_numbers_may_be_nan() -> None:
+    report = TrialReport(state="fail", budget=0, budget_max=1, objectives={"score": math.nan}, reason="loss is nan")
+    assert math.isnan(from_plain(TrialReport, json.loads(json.dumps(to_plain(report)))).objectives["score"])
+
+
+GROWN = [
+    "phases.optimise.trials=9",
+    "phases.confirm.seeds=9",
+    "phases.confirm.top=9",
+    "phases.design.seeds=9",
+    "phases.design.points=9",
+    "resources.max_concurrent_trials=9",
+    "limits.max_hours=9",
+    "description=longer",
+]
+CHANGED = [
+    ("seed=9", "seed: was 0, is 9"),
+    ("training.epochs=3", "training.epochs: was 2.0, is 3.0"),
+    ("tasks.0.limits.train=5", "tasks.0.limits.train: was nothing, is 5"),
+    ("pool.kinds=[bias]", 'pool.kinds: was ["lora"], is ["bias"]'),
+    ("size_control.sparsity_weight.log_float=[1e-2, 1]", None),
+    ("phases.confirm.controls=[lora]", None),
+]
+
+
+@pytest.fixture
+def full(study: str) -> str:
+    return study + "  design: {sampler: {name: qmc}, points: 4}\n  confirm: {seeds: 2}\n"
+
+
+@pytest.mark.parametrize("override", GROWN)
+def test_counts_resources_and_limits_may_grow(full: str, override: str) -> None:
+    old, new = parse_study(full, "s"), parse_study(full, "s", [override])
+    assert old != new
+    assert fingerprint(old) == fingerprint(new)
+    assert difference(old, new) == []
+
+
+@pytest.mark.parametrize(("override", "line"), CHANGED)
+def test_what_affects_results_changes_the_fingerprint(full: str, override: str, line: str | None) -> None:
+    old, new = parse_study(full, "s"), parse_study(full, "s", [override])
+    assert fingerprint(old) != fingerprint(new)
+    lines = difference(old, new)
+    assert len(lines) == 1
+    assert lines[0].startswith(override.partition("=")[0].removesuffix(".log_float"))
+    assert line in (None, lines[0])
+
+
+def test_a_changed_mode_is_told_field_by_field(full: str) -> None:
+    new = parse_study(full, "s", ["size_control={mode: budget, parameters: 5000}"])
+    lines = difference(parse_study(full, "s"), new)
+    assert 'size_control.mode: was "penalty", is "budget"' in lines
+    assert "size_control.ramp: was 0.2, is absent" in lines
+    assert "size_control.parameters: was absent, is 5000" in lines
+
+
+def test_the_fingerprint_is_that_of_the_content(full: str) -> None:
+    config = parse_study(full, "s")
+    assert fingerprint(config) == fingerprint(StudyConfig.model_validate_json(config.model_dump_json()))
+    assert fingerprint(config) == fingerprint(parse_study(full + "gates: {warm_up: 0.1}\n", "other"))
+    assert len(fingerprint(config)) == 64
+
+
+def test_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SLASEARCH_STORAGE", raising=False)
+    monkeypatch.delenv("SLASEARCH_HOME", raising=False)
+    default = locate()
+    assert default.storage_url == f"sqlite:///{tmp_path}/.slasearch/slasearch.db"
+    assert default.home == tmp_path / ".slasearch"
+    assert {default.artifacts, default.logs, default.cache, default.ray} == {
+        tmp_path / ".slasearch" / name for name in ("artifacts", "logs", "cache", "ray")
+    }
+    assert not default.home.exists()
+    assert locate("sqlite:///sub/x.db").storage_url == f"sqlite:///{tmp_path}/sub/x.db"
+    assert locate("sqlite:///sub/x.db").home == tmp_path / "sub"
+    assert locate("sqlite://").home == tmp_path / ".slasearch"
+    url = "postgresql+psycopg://user:secret@host/database"
+    monkeypatch.setenv("SLASEARCH_STORAGE", url)
+    assert locate().storage_url == url
+    assert locate().home == tmp_path / ".slasearch"
+    monkeypatch.setenv("SLASEARCH_HOME", "elsewhere")
+    assert locate("sqlite:////other/x.db").home == tmp_path / "elsewhere"
+    assert redacted(url) == "postgresql+psycopg://user:***@host/database"
+    with pytest.raises(ConfigError, match="expected a database URL"):
+        locate("results.db")
+
+
+def test_the_json_schema_takes_what_the_loader_takes(full: str) -> None:
+    schema = study_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    data = yaml.safe_load(full.replace("1e-2", "0.01").replace("1e1", "10.0"))
+    assert list(validator.iter_errors(data)) == []
+    for field, value in (("x", 1), ("seed", "a"), ("gates", {"family": "foo"}), ("pool", {"kinds": ["foo"]})):
+        assert list(validator.iter_errors({**data, field: value})), field
+
+
+def test_every_field_of_the_schema_is_described() -> None:
+    schema = study_schema()
+    for name, part in {"StudyConfig": schema, **schema["$defs"]}.items():
+        assert part["description"], name
+        for field, content in part["properties"].items():
+            assert content.get("description"), f"{name}.{field}"

@@ -9,8 +9,8 @@ from slasearch.errors import ConfigError
 
 __all__ = ["apply_overrides"]
 
-_DOTTED = (("phases", "design", "levels"), ("phases", "design", "base"))
-"""Mappings whose keys are dotted paths themselves: the rest of an override's path is one key there."""
+_DOTTED = (("phases", "design", "levels"), ("phases", "design", "base"), ("when",))
+"""Ends of paths to mappings whose keys are dotted paths themselves: the rest of an override's path is one key there."""
 
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
@@ -39,9 +39,9 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
 
 def _steps(name: str) -> tuple[str, ...]:
     steps = tuple(name.split("."))
-    for prefix in _DOTTED:
-        if steps[: len(prefix)] == prefix and len(steps) > len(prefix):
-            return (*prefix, ".".join(steps[len(prefix) :]))
+    for length in range(1, len(steps)):
+        if any(steps[:length][-len(end) :] == end for end in _DOTTED):
+            return (*steps[:length], ".".join(steps[length:]))
     return steps
 
 

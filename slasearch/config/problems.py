@@ -77,8 +77,6 @@ def _translate(detail: ErrorDetails, data: Any) -> Iterator[Problem]:
         yield Problem((*path, "mode"), "'penalty' or 'budget'", shown(mode))
     elif detail["type"] == "extra_forbidden":
         yield _unknown_field(path, data)
-    elif detail["type"] == "none_required":
-        yield Problem(path, "nothing", shown(value))
     else:
         words = _WORDS.get(detail["type"])
         expected = words(context) if words else f"another value ({detail['msg']})"

@@ -8,12 +8,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from slasearch.config.document import Path, Problem
+from slasearch.config.document import Problem
 from slasearch.config.schema import BudgetSize, StudyConfig
 from slasearch.errors import BackboneError, ConfigError, MissingExtraError
-from slasearch.records import BackboneSpec
+from slasearch.records import BackboneSpec, PoolSpec
 from slasearch.registry import SOURCES
 from slasearch.space.parameters import Parameter
 from slasearch.space.resolve import pool_spec
@@ -52,24 +52,33 @@ def backbone_problems(config: StudyConfig, found: tuple[Parameter, ...]) -> list
     except (BackboneError, MissingExtraError) as error:
         return [Problem(("backbone", "id"), "a model that can be read", f"{config.backbone.id!r}: {error}")]
     problems: dict[Problem, None] = {}
-    for pool in itertools.islice(_pools(config, found), _MOST_POOLS):
-        problems.update(dict.fromkeys([*_limits(pool, shapes)] or [*_budget(pool, shapes)]))
+    needed = 0
+    for fixed in itertools.islice(_pools(config, found), _MOST_POOLS):
+        pool = pool_spec(fixed)
+        beyond = list(_beyond(pool, shapes))
+        cheapest = None if beyond else _cheapest(pool, shapes)
+        if not beyond and cheapest is None:
+            got = f"kinds {', '.join(pool.kinds)} at {', '.join(pool.sites)}"
+            beyond = [Problem(("pool",), "a kind that fits one of the sites", got)]
+        problems.update(dict.fromkeys(beyond))
+        needed = max(needed, cheapest or 0)
+    budget = _smallest_budget(config, found)
+    if budget is not None and budget < needed:
+        expected = f"at least the {needed} parameters of the cheapest slot of each pool"
+        problems[Problem(("size_control", "parameters"), expected, str(budget))] = None
     return list(problems)
 
 
 def _pools(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[StudyConfig]:
-    """The study with each combination of the pool's choices, and with the smallest budget."""
+    """The study with each combination of the pool's choices."""
     searched = [parameter for parameter in found if parameter.path[0] == "pool"]
-    smallest: dict[Path, Any] = {
-        parameter.path: min(parameter.ends) for parameter in found if parameter.path == ("size_control", "parameters")
-    }
     for choices in itertools.product(*(parameter.choices for parameter in searched)):
         values = {parameter.path: choice for parameter, choice in zip(searched, choices, strict=True)}
-        yield substituted(config, {**smallest, **values})
+        yield substituted(config, values)
 
 
-def _limits(config: StudyConfig, shapes: BackboneShapes) -> Iterator[Problem]:
-    pool = pool_spec(config)
+def _beyond(pool: PoolSpec, shapes: BackboneShapes) -> Iterator[Problem]:
+    """What the backbone does not have."""
     for layer in pool.layers or ():
         if layer >= shapes.layers:
             expected = f"layer numbers from 0 to {shapes.layers - 1} (the backbone has {shapes.layers})"
@@ -84,18 +93,20 @@ def _limits(config: StudyConfig, shapes: BackboneShapes) -> Iterator[Problem]:
             yield Problem(("pool", "sites"), expected, site)
 
 
-def _budget(config: StudyConfig, shapes: BackboneShapes) -> Iterator[Problem]:
+def _cheapest(pool: PoolSpec, shapes: BackboneShapes) -> int | None:
+    """Parameters of the cheapest slot; None if the pool has no slot."""
     from slasearch.adapters.pool import slot_costs
 
-    pool = pool_spec(config)
     try:
         costs = slot_costs(pool, shapes.hosts, layers=shapes.layers)
     except ConfigError:
-        expected = "a kind that fits one of the sites"
-        yield Problem(("pool",), expected, f"kinds {', '.join(pool.kinds)} at {', '.join(pool.sites)}")
-        return
-    cheapest = min(cost.parameters for cost in costs.values())
+        return None
+    return min(cost.parameters for cost in costs.values())
+
+
+def _smallest_budget(config: StudyConfig, found: tuple[Parameter, ...]) -> int | None:
+    for parameter in found:
+        if parameter.name == "size_control.parameters":
+            return int(min(parameter.ends))
     size = config.size_control
-    if isinstance(size, BudgetSize) and isinstance(size.parameters, int) and size.parameters < cheapest:
-        expected = f"at least the {cheapest} parameters of the pool's cheapest slot"
-        yield Problem(("size_control", "parameters"), expected, str(size.parameters))
+    return size.parameters if isinstance(size, BudgetSize) and isinstance(size.parameters, int) else None

@@ -127,10 +127,10 @@ def parameters(config: StudyConfig) -> tuple[Parameter, ...]:
     waiting = {name: _parameter(name, path, found, stored) for name, path, found in searched}
     ordered: dict[str, Parameter] = {}
     while waiting:
-        ready = [p for p in waiting.values() if not any(parent in waiting for parent in p.when)]
+        ready = (name for name, p in waiting.items() if not any(parent in waiting for parent in p.when))
         # A circle of conditions has no order, and is an error that `check` reports: take it as it stands.
-        for parameter in ready or list(waiting.values()):
-            ordered[parameter.name] = waiting.pop(parameter.name)
+        name = next(ready, next(iter(waiting)))
+        ordered[name] = waiting.pop(name)
     return tuple(ordered.values())
 
 

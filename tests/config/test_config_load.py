@@ -161,6 +161,8 @@ def test_texts_that_are_no_study(change: str, wanted: str) -> None:
         ("description=3", "description: expected text, got 3"),
         ("training.epochs=.inf", "training.epochs: expected a finite number, got Infinity"),
         ("pool.ranks={int: [1, 2.5]}", "pool.ranks.int.1: expected a whole number, got 2.5"),
+        ("pool.ranks={categorical: [[1], [1]]}", "pool.ranks.categorical: expected different choices"),
+        ("pool.ranks={categorical: [[1], {}]}", "pool.ranks.categorical.1: expected"),
         ("pool.ranks={int: [1]}", "pool.ranks.int.1: expected a value, got nothing"),
         ("phases.design={sampler: {name: qmc}}", "expected a number of points with qmc, got none"),
         ("phases.design={sampler: {name: grid}}", "expected levels with grid, got none"),
@@ -185,6 +187,12 @@ def test_problems_between_sections_name_the_field_to_change(study: str) -> None:
     ]
     twice = study.replace("    source", "    metric: mcc\n    source") + "objectives: [{name: score}, {name: score}]\n"
     assert problems(twice) == ["s.yaml:14: objectives: expected each objective once, got score, score"]
+
+
+def test_a_duplicate_key_alone_is_an_error(study: str) -> None:
+    assert problems(study + "name: other\n") == [
+        "s.yaml:13: name: expected each field once, got it again (first: s.yaml:1)"
+    ]
 
 
 def test_overrides_change_values_lists_and_what_is_not_there(study: str) -> None:

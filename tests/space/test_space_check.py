@@ -1,0 +1,161 @@
+"""What the schema cannot see: distributions over wrong values, inert fields, conditions, designs, backbone, budget."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slasearch.config.schema import StudyConfig
+from slasearch.errors import ConfigError
+from slasearch.space import check, load_checked
+
+Study = Callable[..., StudyConfig]
+
+
+def lines(path: Path, *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_checked(path, overrides)
+    return caught.value.problems
+
+
+@pytest.fixture
+def file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_sound_study_has_no_problem(file: Path, study: Study) -> None:
+    assert check(study()) == []
+    assert load_checked(file) == study()
+    assert load_checked(file, ["training.batch_size=8"]) == study("training.batch_size=8")
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("training.learning_rate={float: [0, 1]}", "a distribution over a number above 0, got one with 0"),
+        ("training.batch_size={float: [8, 16]}", "a distribution over a whole number, got one with 8.0"),
+        ("training.schedule={categorical: [linear, step]}", "over 'linear', 'cosine' or 'constant', got one with"),
+        ("training.finish_share={float: [0.2, 1]}", "a distribution over a number below 1, got one with 1.0"),
+        ("gates.family={categorical: [sigmoid, foo]}", "a distribution over a known gate family"),
+        ("conditions.train.0.level={float: [0, 1.5]}", "a distribution over a share of words from 0 to 1, got one"),
+        ("pool.kinds={categorical: [lora, bias]}", 'a distribution over a list, got one with "lora"'),
+        ("pool.layers={int: [0, 3]}", "a distribution over a list or 'all', got one with 0"),
+        ("pool.sites={categorical: [[attn.q], [attn.z]]}", "a distribution over a known site"),
+        ("training.epochs={float: [1, 2], when: {gates.family: sigmoid}}", "training.epochs.when: expected no `when`"),
+        ("training.weight_decay={float: [0, 1], when: {gates.famly: sigmoid}}", "searched over a categorical, got"),
+        ("training.weight_decay={float: [0, 1], when: {training.batch_size: 8}}", "searched over a categorical, got"),
+        ("gates.temperature.when.gates.family=[sigmoid, tanh]", "one of sigmoid, hard_concrete, got"),
+        ("pool.kinds.when={pool.ranks: [[1]]}", "conditions without a circle, got one that leads back to pool.kinds"),
+        ("pool.kinds.when={pool.kinds: [[lora]]}", "conditions without a circle"),
+        (
+            "size_control={mode: penalty, sparsity_weight: 0, ramp: {float: [0, 1]}}",
+            "ramp: expected a value, got",
+        ),
+        ("pool={kinds: [bias], ranks: {categorical: [[1], [2]]}}", "no kind of the pool (bias) has a rank"),
+        (
+            "pool={kinds: {categorical: [[bias], [lora]]}, ranks: [512]}",
+            "(the backbone's hidden size), got 512",
+        ),
+        ("pool.ranks={categorical: [[1], [500]]}", "from 1 to 384 (the backbone's hidden size), got 500. Lower"),
+        ("pool.layers=[2, 6]", "layer numbers from 0 to 5 (the backbone has 6), got 6"),
+        ("pool.layers={categorical: [[2], [2, 7], all]}", "layer numbers from 0 to 5 (the backbone has 6), got 7"),
+        ("pool.kinds=[lora]", "pool.ranks.when.pool.kinds: expected a field that is searched over a categorical, got"),
+        ("backbone.id=bundled:foo", "a model that can be read, got 'bundled:foo'"),
+        ("backbone.id=path:/no/such/folder", "a model that can be read, got 'path:/no/such/folder'"),
+        ("pool.sites=[block]", "got kinds lora at block"),
+        ("tasks.0.source=bundled:foo", "one of bundled:tweet_sentiment, bundled:sms_spam, bundled:bbc_topic, got"),
+        ("tasks.1.source=file:none.csv", "tasks.1.source: expected an existing file or folder"),
+    ],
+)
+def test_each_problem_names_the_override(file: Path, override: str, wanted: str) -> None:
+    found = lines(file, override)
+    assert any(wanted in line for line in found), found
+
+
+def test_problems_have_the_lines_of_the_file(file: Path, text: str) -> None:
+    file.write_text(text.replace("level: {float: [0, 0.4]}", "level: {float: [0, 2]}").replace("{int: [8", "{int: [0"))
+    assert lines(file) == [
+        f"{file}:17: training.batch_size: expected a distribution over a number of at least 1, got one with 0",
+        f"{file}:21: conditions.train.0.level: "
+        "expected a distribution over a share of words from 0 to 1, got one with 2.0",
+    ]
+
+
+BUDGET = "size_control={mode: budget, parameters: %s}"
+
+
+@pytest.mark.parametrize("budget", ["383", "{int: [383, 9000]}", "{categorical: [9000, 383]}"])
+def test_a_budget_below_the_cheapest_slot_is_refused(file: Path, budget: str) -> None:
+    found = lines(file, BUDGET % budget)
+    assert len(found) == 1
+    assert found[0].endswith("expected at least the 1536 parameters of the cheapest slot of each pool, got 383")
+
+
+def test_a_budget_above_every_cheapest_slot_is_fine(file: Path) -> None:
+    assert load_checked(file, [BUDGET % 2000]).size_control.mode == "budget"
+    found = lines(file, BUDGET % 2000, "gates.threshold={float: [0.1, 0.9]}")
+    assert len(found) == 1
+    assert found[0].endswith("gates.threshold: expected a value, got a distribution, though the mode budget ignores it")
+
+
+def test_a_pool_without_a_slot_is_refused(file: Path) -> None:
+    found = lines(file, "pool={kinds: [bottleneck], sites: [attn.q]}")
+    assert any("a kind that fits one of the sites, got kinds bottleneck at attn.q" in line for line in found)
+
+
+DESIGN = "phases.design={sampler: {name: %s}, %s}"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "rest", "wanted"),
+    [
+        (
+            "grid",
+            "levels: {training.lr: [1]}",
+            "levels.training.lr: expected the name of a searched field (pool",
+        ),
+        (
+            "grid",
+            "levels: {training.batch_size: [8, 99]}",
+            "training.batch_size.1: expected a whole number from",
+        ),
+        ("grid", "levels: {training.batch_size: [8, 8]}", "expected different levels, got [8, 8]"),
+        ("grid", "levels: {pool.ranks: [[3]]}", "expected one of [1], [2, 4], got [3]"),
+        ("grid", "levels: {training.batch_size: [8]}, base: {training.batch_size: 8}", "a field that the grid varies"),
+        ("grid", "levels: {training.batch_size: [8]}, base: {gates.family: x}", "base.gates.family: expected one of"),
+        ("grid", "levels: {training.batch_size: [8]}, base: {foo: 1}", "base.foo: expected the name of a searched"),
+        ("qmc", "points: 4, base: {training.batch_size: 8}", "no base with qmc"),
+        ("qmc", "points: 65536, seeds: 2", "at most 100,000 trials, got 131,072"),
+        ("one_at_a_time", "levels: {training.batch_size: [12]}", "a level other than the base 12, got none"),
+        (
+            "one_at_a_time",
+            "levels: {gates.temperature: [1]}, base: {gates.family: hard_concrete}",
+            "levels.gates.temperature: expected a field that is active at the base point",
+        ),
+    ],
+)
+def test_designs_name_searched_fields_and_values_that_they_hold(
+    file: Path, sampler: str, rest: str, wanted: str
+) -> None:
+    found = lines(file, DESIGN % (sampler, rest))
+    assert len(found) == 1
+    assert wanted in found[0]
+
+
+def test_a_huge_grid_is_counted_and_not_made(file: Path) -> None:
+    levels = ", ".join(str(n / 1000) for n in range(390))
+    rest = f"levels: {{conditions.train.typos.level: [{levels}], size_control.sparsity_weight: [{levels[5:]}]}}"
+    assert any("at most 100,000 trials, got" in line for line in lines(file, DESIGN % ("grid", rest)))
+
+
+def test_a_design_needs_something_to_vary(file: Path) -> None:
+    nothing = ["pool={}", "gates={}", "size_control={mode: penalty}", "training.batch_size=8", "conditions.train=[]"]
+    found = lines(file, *nothing, "phases.design={sampler: {name: qmc}, points: 2}")
+    assert found[0].endswith("phases.design: expected a study that searches at least one field, got none")
+
+
+def test_problems_of_all_sorts_come_together(file: Path) -> None:
+    found = lines(file, "pool.layers=[9]", "tasks.0.source=bundled:foo", DESIGN % ("qmc", "points: 2, base: {foo: 1}"))
+    assert [line.split(": ")[-2] for line in found] == ["tasks.0.source", "phases.design.base.foo", "pool.layers"]

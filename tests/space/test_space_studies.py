@@ -1,0 +1,55 @@
+"""The study files that come with the project: valid, documented by a current schema, and of the promised size."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slasearch.space import design_points, load_checked, parameters
+
+STUDIES = Path(__file__).parents[2] / "studies"
+FILES = sorted(STUDIES.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_study_file_is_valid_and_names_its_schema(file: Path) -> None:
+    config = load_checked(file)
+    assert config.name == file.stem
+    assert config.description
+    assert file.read_text().splitlines()[0] == "# yaml-language-server: $schema=./study.schema.json"
+
+
+def test_the_stored_schema_is_the_one_that_the_command_prints() -> None:
+    done = subprocess.run([sys.executable, "-m", "slasearch", "schema"], capture_output=True, text=True, check=True)
+    stored = (STUDIES / "study.schema.json").read_text()
+    assert json.loads(stored)["title"] == "slasearch study file"
+    assert stored == done.stdout, "run: slasearch schema > studies/study.schema.json"
+
+
+def test_quickstart_searches_and_measures_what_it_promises() -> None:
+    config = load_checked(STUDIES / "quickstart.yaml")
+    assert len(config.tasks) == 3
+    names = {parameter.name for parameter in parameters(config)}
+    assert names == {
+        "size_control.sparsity_weight",
+        "conditions.train.embedding_gaussian.level",
+        "conditions.train.typos.level",
+        "training.learning_rate",
+        "pool.ranks",
+    }
+    assert {condition.kind for condition in config.conditions.measured} == {"typos", "embedding_gaussian"}
+    assert {objective.name for objective in config.objectives} == {"score", "exported_parameters", "robustness"}
+    points = design_points(config)
+    assert {point.factor for point in points} == {None, *names}
+    assert {point.repeat for point in points} == {0, 1}
+    assert config.phases.optimise is not None
+    assert config.phases.confirm is not None
+    assert len(points) + config.phases.optimise.trials >= 20
+
+
+def test_sensitivity_varies_three_factors_over_five_seeds() -> None:
+    points = design_points(load_checked(STUDIES / "sensitivity.yaml"))
+    assert len({point.factor for point in points} - {None}) == 3
+    assert {point.repeat for point in points} == set(range(5))

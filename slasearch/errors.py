@@ -14,6 +14,7 @@ __all__ = [
     "StudyConflictError",
     "StudyNotFoundError",
     "TaskError",
+    "TrialNotFoundError",
 ]
 
 
@@ -63,6 +64,10 @@ class ClusterError(SlaSearchError, ConnectionError):
 
 class StudyNotFoundError(SlaSearchError, LookupError):
     """No study of this name stands in the database."""
+
+
+class TrialNotFoundError(SlaSearchError, LookupError):
+    """A study has no trial of this number."""
 
 
 class StudyConflictError(SlaSearchError, ValueError):

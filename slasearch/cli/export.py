@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
 @storage_option
 @json_option
-def export(name: str, objective: str | None, label: str | None, out: Path, storage: str | None, as_json: bool) -> None:
+def export(
+    name: str, objective: Objective | None, label: str | None, out: Path, storage: str | None, as_json: bool
+) -> None:
     """Copy a trained adapter of the study NAME to a folder, ready for `slasearch predict`."""
     from slasearch.config.locations import locate
     from slasearch.report.export import best_trial, export_adapter, find_trial

@@ -9,6 +9,9 @@ import click
 from slasearch.cli._output import emit_json, json_option, show_table
 from slasearch.registry import GATES, KINDS
 
+COLUMNS = {"conditions": ("name", "level", "where", "summary")}
+"""What the table shows where JSON holds more than a line takes."""
+
 
 @click.command()
 @json_option
@@ -26,7 +29,7 @@ def kinds(as_json: bool) -> None:
         return
     for what, rows in found.items():
         click.echo(f"{what}:")
-        columns = tuple(rows[0])
+        columns = COLUMNS.get(what, tuple(rows[0]))
         show_table(columns, [[_text(row[column]) for column in columns] for row in rows])
         click.echo()
 

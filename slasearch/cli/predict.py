@@ -24,8 +24,11 @@ def predict(
 
     FOLDER is what `slasearch export` wrote. Texts are given by --text, or one a line in FILE (`-` is stdin).
     """
+    from transformers.utils.logging import disable_progress_bar
+
     from slasearch.trial.predict import Predictor
 
+    disable_progress_bar()
     lines = [*texts, *(line.rstrip("\r\n") for line in file or () if line.strip())]
     if not lines:
         raise click.UsageError("expected texts by --text or a FILE with one a line, got none")

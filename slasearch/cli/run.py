@@ -38,11 +38,12 @@ def run(file: Path, storage: str | None, address: str | None, overrides: tuple[s
         return 0
     say(f"study {config.name} in {redacted(locations.storage_url)}")
     from slasearch.orchestrate.driver import run_study
-    from slasearch.report.table import result_table
 
     summary = run_study(config, locations, address=address)
     say(_ending(summary))
     if summary.complete:
+        from slasearch.report.table import result_table
+
         click.echo(result_table(locations.storage_url, config.name))
         say(_next_commands(config.name, storage))
     return exit_code(summary)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from slasearch.config.locations import Locations
 from slasearch.config.schema import ObjectiveConfig
-from slasearch.errors import ArtifactError, ReportError
+from slasearch.errors import ArtifactError, ReportError, TrialNotFoundError
 from slasearch.search.plan import winners
 from slasearch.storage.artifacts import read_artifact
 from slasearch.storage.rows import TrialRow
@@ -48,14 +48,14 @@ def find_trial(trials: Sequence[TrialRow], label: str) -> TrialRow:
     """The trial that is called `label`.
 
     Raises:
-        ReportError: There is none.
+        TrialNotFoundError: There is none.
     """
     if re.fullmatch(r"c?\d+", label):
         for trial in trials:
             if trial_label(trial) == label:
                 return trial
     last = trial_label(trials[-1]) if trials else "none"
-    raise ReportError(
+    raise TrialNotFoundError(
         f"trial: expected a number such as 12, or c3 for a trial of confirm (the study's last is {last}), "
         f"got {label!r}. `slasearch trials NAME` lists them."
     )

@@ -1,0 +1,243 @@
+"""Every verb on a real study: run by Ray Tune on MiniLM, stored in SQLite, read back."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import slasearch
+from slasearch.cli.run import INTERRUPTED, exit_code
+from slasearch.orchestrate.interrupts import Interrupts
+from slasearch.search.summary import StudySummary
+
+Command = Callable[..., Any]
+
+
+def count(folder: Path, table: str) -> int:
+    with sqlite3.connect(folder / ".slasearch" / "slasearch.db") as connection:
+        found: int = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        return found
+
+
+def test_run_ends_with_the_result_table_and_the_next_commands(finished: tuple[Path, Any]) -> None:
+    folder, answer = finished
+    assert answer.code == 0, answer.err
+    assert "LoRA" in answer.out
+    assert "5 complete" in answer.err
+    assert "slasearch export tiny --best score" in answer.err
+    assert "Traceback" not in answer.err
+    assert count(folder, "sla_trial") == 5
+
+
+def test_running_again_does_nothing_and_says_so(study: Path, command: Command) -> None:
+    before = (study / ".slasearch" / "slasearch.db").stat().st_size, count(study, "trials"), count(study, "sla_metric")
+    answer = command("run", "tiny.yaml")
+    assert answer.code == 0
+    assert "Nothing to do" in answer.err
+    after = (study / ".slasearch" / "slasearch.db").stat().st_size, count(study, "trials"), count(study, "sla_metric")
+    assert after == before
+
+
+def test_another_content_under_the_same_name_is_refused(study: Path, command: Command) -> None:
+    answer = command("run", "tiny.yaml", "--set", "training.batch_size=16")
+    assert (answer.code, answer.out) == (2, "")
+    assert "training.batch_size: was 8, is 16" in answer.err
+
+
+def test_an_invalid_file_is_not_run(study: Path, command: Command) -> None:
+    answer = command("run", "tiny.yaml", "--set", "training.batch_size=none", "--set", "seed=-1")
+    assert (answer.code, answer.out) == (2, "")
+    assert "training.batch_size" in answer.err
+    assert "seed" in answer.err
+
+
+def test_dry_run_counts_and_makes_no_database(tmp_path: Path, study: Path, command: Command) -> None:
+    url = f"sqlite:///{tmp_path / 'new' / 'new.db'}"
+    answer = command("run", "tiny.yaml", "--dry-run", "--storage", url)
+    assert answer.code == 0
+    assert re.search(r"design\s+2\n", answer.out)
+    assert "size_control.sparsity_weight" in answer.out
+    assert not (tmp_path / "new").exists()
+
+
+def test_validate_says_ok_or_every_problem(study: Path, command: Command) -> None:
+    (study / "bad.yaml").write_text("name: bad name\ntasks: []\n")
+    answer = command("validate", "tiny.yaml", "bad.yaml")
+    assert answer.code == 2
+    assert answer.out == "tiny.yaml: ok\n"
+    assert len([line for line in answer.err.splitlines() if line.startswith("bad.yaml:")]) >= 3
+    found = json.loads(command("validate", "--json", "tiny.yaml", "bad.yaml").out)
+    assert [entry["valid"] for entry in found] == [True, False]
+    assert command("validate", "tiny.yaml").code == 0
+
+
+def test_status_counts_trials_by_phase(study: Path, command: Command) -> None:
+    assert re.search(r"tiny\s+finished\s+5/5\s+0", command("status").out)
+    answer = command("status", "tiny")
+    assert re.search(r"design\s+2\s+2\s+0\s+0", answer.out)
+    assert "finished" in answer.err
+    found = json.loads(command("status", "tiny", "--json").out)
+    assert (found["planned"], found["phases"]["confirm"]["complete"]) == (5, 3)
+    assert json.loads(command("status", "--json").out) == [found]
+
+
+def test_an_unknown_study_is_said_with_those_there_are(study: Path, command: Command) -> None:
+    answer = command("trials", "nosuch")
+    assert (answer.code, answer.out) == (2, "")
+    assert "tiny" in answer.err
+
+
+def test_trials_are_called_by_optunas_numbers(study: Path, command: Command) -> None:
+    rows = json.loads(command("trials", "tiny", "--json").out)
+    assert [row["trial"] for row in rows] == ["0", "1", "c0", "c1", "c2"]
+    assert {row["state"] for row in rows} == {"complete"}
+    assert rows[1]["parameters"] == {"size_control.sparsity_weight": 1.0}
+    table = command("trials", "tiny").out.splitlines()
+    assert len(table) == 6
+    assert "sparsity_weight=0.1" in table[1]
+
+
+def test_the_log_of_a_trial_is_printed(study: Path, command: Command) -> None:
+    answer = command("trials", "tiny", "--log", "c0")
+    assert answer.code == 0
+    assert "complete" in answer.out
+    for label in ("c99", "-1", "0x", "-"):
+        assert command("trials", "tiny", f"--log={label}").code == 2
+
+
+def test_a_lost_log_is_said(study: Path, command: Command) -> None:
+    row = json.loads(command("trials", "tiny", "--json").out)[1]
+    path = study / ".slasearch" / row["log"]
+    kept = path.read_bytes()
+    path.unlink()
+    answer = command("trials", "tiny", "--log", "1")
+    path.write_bytes(kept)
+    assert (answer.code, answer.out) == (1, "")
+    assert row["log"] in answer.err
+
+
+def test_report_writes_what_is_asked_for(study: Path, command: Command) -> None:
+    answer = command("report", "tiny", "--out", "report", "--format", "html,csv")
+    assert answer.code == 0, answer.err
+    files = [Path(line) for line in answer.out.splitlines()]
+    assert {file.suffix for file in files} == {".html", ".csv"}
+    assert all(file.stat().st_size > 0 for file in files)
+    again = command("report", "tiny", "--out", "report", "--format", "csv", "--json")
+    assert all(name.endswith(".csv") for name in json.loads(again.out))
+    assert command("report", "tiny", "--out", "report", "--format", "html,docx").code == 2
+
+
+def test_export_and_predict(study: Path, command: Command) -> None:
+    answer = command("export", "tiny", "--best", "score", "--out", "adapter")
+    assert answer.code == 0, answer.err
+    assert "Trial c0 (winner)" in answer.err
+    assert sorted(answer.out.split()) == ["adapter/adapter.json", "adapter/adapter.safetensors"]
+    assert command("export", "tiny", "--best", "exported_parameters", "--out", "adapter", "--json").code == 0
+    (study / "texts.txt").write_text("win a prize\n\nsee you at seven\n")
+    answer = command("predict", "adapter", "texts.txt", "--text", "hello", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    found = json.loads(answer.out)
+    assert [row["text"] for row in found] == ["hello", "win a prize", "see you at seven"]
+    assert {row["label"] for row in found} <= {"ham", "spam"}
+    assert all(0.5 <= row["probability"] <= 1 for row in found)
+    assert command("predict", "adapter", "--task", "spam", "--text", "hello").out.count("hello") == 1
+
+
+def test_predict_refuses_what_it_cannot_do(study: Path, command: Command) -> None:
+    command("export", "tiny", "--trial", "1", "--out", "other")
+    assert "got none" in command("predict", "other").err
+    assert command("predict", "other", "--task", "bbc", "--text", "a").code == 2
+    assert "separated by a tab" in command("predict", "other", "--pairs", "--text", "a").err
+    assert command("predict", "nosuch", "--text", "a").code == 2
+    (study / "other" / "adapter.safetensors").write_bytes(b"no tensors")
+    answer = command("predict", "other", "--text", "a")
+    assert answer.code == 1
+    assert "Traceback" not in answer.err
+
+
+def test_export_writes_over_its_own_files_only(study: Path, command: Command) -> None:
+    (study / "foreign").mkdir()
+    (study / "foreign" / "thesis.txt").write_text("mine")
+    answer = command("export", "tiny", "--trial", "0", "--out", "foreign")
+    assert answer.code == 1
+    assert "thesis.txt" in answer.err
+    assert [path.name for path in (study / "foreign").iterdir()] == ["thesis.txt"]
+    assert command("export", "tiny", "--trial", "0", "--out", "tiny.yaml").code == 1
+    assert command("export", "tiny", "--trial", "77", "--out", "new").code == 2
+    assert command("export", "tiny", "--best", "score", "--trial", "0", "--out", "new").code == 2
+    assert not (study / "new").exists()
+
+
+def test_a_changed_artifact_is_not_exported(study: Path, command: Command) -> None:
+    path = next((study / ".slasearch" / "artifacts" / "tiny").glob("1/adapter.json"))
+    kept = path.read_bytes()
+    path.write_bytes(kept + b" ")
+    answer = command("export", "tiny", "--trial", "0", "--out", "damaged")
+    path.write_bytes(kept)
+    assert answer.code == 1
+    assert "SHA-256" in answer.err
+    assert not (study / "damaged").exists()
+
+
+def test_doctor_looks_at_the_database(study: Path, command: Command) -> None:
+    checks = json.loads(command("doctor", "--json").out)
+    database = next(check for check in checks if check["area"] == "storage")
+    assert database["status"] == "ok"
+    assert "studies: 1" in database["found"]
+    assert command("doctor").out.startswith("status")
+
+
+def test_the_dashboard_serves_the_study_until_it_is_interrupted(study: Path) -> None:
+    words = [sys.executable, "-m", "slasearch", "dashboard", "--port", "0"]
+    with subprocess.Popen(words, cwd=study, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+        assert found, line
+        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=30)
+        connection.request("GET", "/api/studies")
+        names = {entry["study_name"] for entry in json.loads(connection.getresponse().read())["study_summaries"]}
+        connection.close()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    assert names == {"tiny", "tiny.confirm"}
+
+
+def test_python_reaches_the_same_functions(study: Path) -> None:
+    assert set(slasearch.__all__) <= set(dir(slasearch))
+    frames = slasearch.load_study("tiny")
+    assert len(frames.trials) == 5
+    summary = slasearch.run_study("tiny.yaml")
+    assert (summary.ran, summary.state) == (0, "finished")
+    assert callable(slasearch.register_kind)
+    with pytest.raises(AttributeError, match="nosuch"):
+        slasearch.nosuch  # noqa: B018
+
+
+def summary(state: str, *, failed: int = 0, stop_reason: str | None = None) -> StudySummary:
+    return StudySummary("s", state, 4, 2, 0, failed, 0, 0, {}, (), stop_reason=stop_reason)
+
+
+def test_run_ends_with_the_code_of_what_happened() -> None:
+    assert exit_code(summary("finished")) == 0
+    assert exit_code(summary("finished", failed=1)) == 3
+    assert exit_code(summary("failed", failed=4)) == 1
+    assert exit_code(summary("stopped", stop_reason="1.00 h of at most 1 h have passed.")) == 0
+    assert exit_code(summary("stopped", failed=1, stop_reason="interrupted by Ctrl-C")) == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_words_of_an_interruption_are_known(number: signal.Signals) -> None:
+    interrupts = Interrupts()
+    with interrupts.handled(), interrupts.counted():
+        os.kill(os.getpid(), number)
+    assert interrupts.reason.startswith(INTERRUPTED)

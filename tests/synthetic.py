@@ -280,9 +280,7 @@ def _encoded(value: Any) -> Any:
 def _design(writer: _Writer) -> None:
     points: list[tuple[str | None, dict[str, Any]]] = [(None, dict(BASE))]
     for factor, levels in LEVELS.items():
-        points += [
-            (factor, {**BASE, factor: _encoded(level)}) for level in levels if _encoded(level) != BASE[factor]
-        ]
+        points += [(factor, {**BASE, factor: _encoded(level)}) for level in levels if _encoded(level) != BASE[factor]]
     for point, (factor, params) in enumerate(points):
         for repeat in range(writer.plan.seeds):
             writer.trial(phase="design", params=params, repeat=repeat, factor=factor, point=point)

@@ -132,7 +132,7 @@ def _one_winner(frames: StudyFrames, pair_of: int, confirmed: pd.DataFrame, scor
         arms=arms,
         differences=differences,
         method=f"test split; paired by seed pair over {arms[0].complete} repeats; 95 % t-interval of the differences",
-        warnings=tuple(_cautions(arms)),
+        warnings=tuple(_cautions(arms, int(search["number"]))),
     )
 
 
@@ -165,18 +165,17 @@ def _difference(scores: pd.DataFrame, role: str, series: str) -> Comparison:
     )
 
 
-def _cautions(arms: tuple[Arm, ...]) -> Iterable[str]:
+def _cautions(arms: tuple[Arm, ...], number: int) -> Iterable[str]:
     winner = arms[0]
     if winner.complete < 2:
-        yield "One seed pair: no intervals, so nothing can be said about better or worse."
+        yield "one seed pair: no intervals, so nothing can be said about better or worse"
     for arm in arms[1:]:
+        name = arm.role.replace("control:", "control ")
         if arm.failed:
-            yield f"{arm.failed} of {arm.failed + arm.complete} runs of {arm.role} failed and are in no pair."
+            yield f"{name}: {arm.failed} of {arm.failed + arm.complete} runs failed and are in no pair"
         gap = arm.parameters.mean / winner.parameters.mean - 1 if winner.parameters.mean else np.nan
         if arm.parameters.mean > 0 and abs(gap) > SIZE_TOLERANCE:
-            yield (
-                f"{arm.role} holds {abs(gap):.0%} {'more' if gap > 0 else 'fewer'} exported parameters than the winner."
-            )
+            yield f"{name} holds {abs(gap) * 100:.0f} % {'more' if gap > 0 else 'fewer'} parameters than trial {number}"
 
 
 def _adjusted(found: list[Comparisons]) -> tuple[Comparisons, ...]:

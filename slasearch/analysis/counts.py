@@ -59,7 +59,7 @@ def count_trials(frames: StudyFrames, *phases: str) -> Counts:
 
 
 def failures(frames: StudyFrames) -> tuple[Failure, ...]:
-    """Failed attempts by reason, the most frequent first; `numbers` name them as `12` (search) or `confirm 3`."""
+    """Failed attempts by reason, the most frequent first; `numbers` name them as `12` (search) or `c3` (confirm)."""
     failed = frames.trials[frames.trials["state"] == "fail"]
     taken_over = failed["trial_id"].isin(frames.trials["retry_of"].dropna())
     reasons = failed["reason"].fillna("no reason was stored").str.split("\n").str[0]
@@ -73,4 +73,4 @@ def failures(frames: StudyFrames) -> tuple[Failure, ...]:
 def _label(row: pd.Series[object]) -> str:
     number = row["number"]
     name = f"{number:g}" if pd.notna(number) else "?"  # type: ignore[call-overload,str-format]
-    return f"confirm {name}" if row["phase"] == "confirm" else name
+    return f"c{name}" if row["phase"] == "confirm" else name

@@ -100,7 +100,10 @@ def importance(frames: StudyFrames, objective: str = "score", *, seed: int = 0) 
         quantile=quantile,
         fields=tuple(sorted(fields, key=lambda field: (-field.share, field.name))),
         n=len(trials),
-        method=f"PED-ANOVA: reaching the best {quantile:.0%} of {len(trials)} complete trials; not a share of variance",
+        method=(
+            f"PED-ANOVA: reaching the best {quantile * 100:.0f} % of {len(trials)} complete trials, "
+            "not a share of variance"
+        ),
         warnings=_cautions(fields, len(trials)),
     )
 
@@ -108,7 +111,7 @@ def importance(frames: StudyFrames, objective: str = "score", *, seed: int = 0) 
 def _cautions(fields: list[FieldImportance], n: int) -> tuple[str, ...]:
     if any(field.above_chance for field in fields):
         return ()
-    return (f"No field stands out from chance with {n} trials.",)
+    return (f"no field stands out from chance with {n} trials",)
 
 
 def _fields(

@@ -50,8 +50,8 @@ def robustness_curves(frames: StudyFrames, pair_of: int) -> dict[str, tuple[Curv
                 ),
                 complete=len(complete),
                 failed=frames.failed(runs),
-                method=f"test split; t-interval over {repeats} seed pairs",
-                warnings=("One seed pair: no intervals.",) if repeats < 2 else (),
+                method=f"test split; {repeats} seed pairs",
+                warnings=("one seed pair: no intervals",) if repeats < 2 else (),
             )
             for response in (MEAN, *frames.tasks)
         )

@@ -90,8 +90,8 @@ def _design_curve(
         series=build_series(data, (*frames.tasks, MEAN), _levels(frames, factor, data)),
         complete=len(complete),
         failed=frames.failed(trials),
-        method=f"{method}; validation; t-interval over {repeats} seed pairs",
-        warnings=("One seed pair: no intervals.",) if repeats < 2 else (),
+        method=f"{method}; validation split; {repeats} seed pairs",
+        warnings=("one seed pair: no intervals",) if repeats < 2 else (),
     )
 
 
@@ -142,7 +142,7 @@ def measured_curves(frames: StudyFrames) -> tuple[Curve, ...]:
             complete=len(trials),
             failed=failed,
             method=method,
-            warnings=("One trial: no intervals.",) if len(trials) < 2 else (),
+            warnings=("one trial: no intervals",) if len(trials) < 2 else (),
         )
         for kind in kinds
     )
@@ -157,8 +157,11 @@ def _measured_trials(frames: StudyFrames) -> tuple[pd.DataFrame, str]:
     design = frames.phase_trials("design", "complete")
     base = design[design["factor"].isna() & (design["sampler"] == "one_at_a_time")]
     if len(base):
-        return base, f"base point of the design; validation; t-interval over {len(base)} seed pairs"
+        return base, f"base point of the design; validation split; {len(base)} seed pairs"
     complete = frames.search_trials("complete")
     # Every trial is its own block: the interval then speaks of the trials of the search, not of seeds.
     trials = complete.assign(repeat=range(len(complete)))
-    return trials, f"all {len(trials)} complete trials of the search; validation; t-interval over trials"
+    return (
+        trials,
+        f"all {len(trials)} complete trials of the search; validation split; intervals over trials, not seeds",
+    )

@@ -91,7 +91,7 @@ def _mapped(frames: StudyFrames, gates: pd.DataFrame, number: int, n: int, metho
         overlap=_overlap(gates, tasks),
         n=n,
         method=method,
-        warnings=("One run: frequencies are 0 or 1, or shares within a place.",) if n < 2 else (),
+        warnings=("one run: shares are within a place only",) if n < 2 else (),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from slasearch.analysis.compare import Comparison
 from slasearch.analysis.curves import Level
 from slasearch.analysis.frames import MEAN
 from slasearch.config.schema import StudyConfig
@@ -15,6 +16,8 @@ __all__ = [
     "level_label",
     "measure_label",
     "objective_label",
+    "p_label",
+    "percent",
     "role_label",
     "series_label",
     "short_factor",
@@ -114,6 +117,20 @@ def objective_label(config: StudyConfig, objective: str) -> str:
         return "Exported parameters"
     measure = next((item.measure for item in config.objectives if item.name == "robustness"), None)
     return f"Robustness ({_MEASURES[measure or 'noisy_score']})"
+
+
+def p_label(one: Comparison) -> str:
+    """`p .032 (Holm)`: the adjusted p where there is one; empty without any."""
+    p = one.p if one.p_holm is None else one.p_holm
+    if p is None:
+        return ""
+    shown = "p < .001" if p < 0.001 else f"p {p:.3f}".replace("0.", ".", 1)
+    return shown if one.p_holm is None else f"{shown} (Holm)"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """`12 %`."""
+    return f"{share * 100:.{digits}f} %"
 
 
 def thousands(value: float) -> str:

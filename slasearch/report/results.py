@@ -25,7 +25,7 @@ _RESPONSES: tuple[Response, ...] = ("score", "change", "exported_parameters", "r
 
 @dataclass(frozen=True)
 class Results:
-    """What the figures, sentences and tables of a report are made from. `missing` says what could not be made, and why."""
+    """What the figures, sentences and tables of a report are made from; `missing` says what could not be made."""
 
     frames: StudyFrames
     counts: Counts

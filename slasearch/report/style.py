@@ -5,6 +5,7 @@ Colours are Okabe and Ito's (2008). Every series also has its own marker, so tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,18 +22,27 @@ from slasearch.analysis.frames import MEAN
 
 __all__ = [
     "ACCENT",
+    "DARK",
     "FORMATS",
     "GRID",
     "INK",
     "MUTED",
+    "PAPER",
+    "VERMILION",
     "WIDTH",
     "Mark",
+    "broken",
+    "compact",
+    "compact_axis",
+    "count_ticks",
     "footnote",
-    "log_ticks",
+    "level_ticks",
     "new_figure",
+    "plain_ticks",
     "role_marks",
     "save",
     "series_marks",
+    "state_marks",
     "style",
 ]
 
@@ -41,6 +51,13 @@ BLUE, ORANGE, GREEN, PINK, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#C
 ACCENT = BLUE
 WIDTH = 7.2
 """Width of every figure in inches; at half of it the smallest text is still 4.5 pt."""
+
+DARK = {
+    INK: "#e6edf3", MUTED: "#9198a1", GRID: "#2d333b", PAPER: "#12171e", BLUE: "#3d9be0", VERMILION: "#f2793a",
+    "rgba(31,35,40,": "rgba(230,237,243,", "#b4bac1": "#4a525b",
+    "#f7fbff": "#18222d", "#c6dbef": "#1e3f60", "#6baed6": "#2f77ad", "#2171b5": "#69b1e6", "#08306b": "#d9ecfb",
+}  # fmt: skip
+"""Colours of the interactive figures and what stands for them on a dark screen."""
 
 FORMATS = ("png", "svg", "pdf")
 _METADATA: dict[str, dict[str, Any]] = {
@@ -126,6 +143,15 @@ def role_marks(roles: Sequence[str]) -> dict[str, Mark]:
     return {role: _ROLE_MARKS[role] if role in _ROLE_MARKS else next(spare) for role in roles}
 
 
+def state_marks() -> dict[str, Mark]:
+    """A mark for each state in which a trial ends."""
+    return {
+        "complete": Mark(BLUE, "o", "circle"),
+        "pruned": Mark(ORANGE, "v", "triangle-down"),
+        "fail": Mark(VERMILION, "x", "x-thin"),
+    }
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Everything is drawn and saved inside this, whatever the user's own matplotlibrc says."""
@@ -149,18 +175,40 @@ def footnote(figure: Figure, text: str) -> None:
     figure.supxlabel(text, fontsize=8.5, color=MUTED, x=0.01, ha="left")
 
 
-def log_ticks(axes: Axes, levels: Sequence[float]) -> None:
-    """Ticks of a logarithmic x axis at the levels themselves, thinned so that their labels do not touch."""
+def level_ticks(axes: Axes, levels: Sequence[float], *, log: bool) -> None:
+    """Ticks of an x axis at the levels that were run, leaving out those whose labels would touch."""
     ordered = sorted(levels)
-    step = max(1, -(-len(ordered) // 6))
-    axes.set_xticks(ordered[::step], [f"{level:g}" for level in ordered[::step]])
+    places = [math.log10(level) for level in ordered] if log else ordered
+    shown: list[int] = []
+    for index, place in enumerate(places):
+        if not shown or place - places[shown[-1]] >= 0.11 * (places[-1] - places[0]):
+            shown.append(index)
+    axes.set_xticks([ordered[index] for index in shown], [f"{ordered[index]:g}" for index in shown])
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def broken(label: str, most: int = 34) -> str:
+    """A long axis label on two lines, its unit on the second."""
+    name, bracket, unit = label.partition(" (")
+    return f"{name}\n({unit}" if bracket and len(label) > most else label
 
 
 def plain_ticks(axes: Axes, which: str = "y", most: int = 6) -> None:
     """At most so many round ticks on a linear axis."""
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+
+
+def count_ticks(values: Sequence[float]) -> list[float]:
+    """Ticks of a logarithmic axis of counts: 1, 2 and 5 times powers of ten around the values above 0.
+
+    Over more than three decades powers of ten alone.
+    """
+    found = [value for value in values if value > 0] or [1.0]
+    low, high = math.floor(math.log10(min(found))), math.ceil(math.log10(max(found)))
+    steps = (1,) if high - low > 3 else (1, 2, 5)
+    ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
+    return [tick for tick in ticks if min(found) / 2.2 <= tick <= max(found) * 2.2]
 
 
 def compact(value: float, _: object = None) -> str:

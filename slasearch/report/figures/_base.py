@@ -6,13 +6,15 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from slasearch.report.style import GRID, INK, MUTED, Mark
 
-__all__ = ["LegendItem", "Panel", "ReportFigure", "band", "note", "panel_figure", "tint"]
+__all__ = ["LegendItem", "Panel", "ReportFigure", "band", "note", "panel_figure", "thinned", "tint"]
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,18 @@ class ReportFigure:
     legend: tuple[LegendItem, ...] = ()
 
 
-def note(*parts: str, width: int = 118) -> str:
+def note(*parts: str, width: int = 108) -> str:
     """A footnote from its parts, wrapped to the width of a figure."""
     return "\n".join(textwrap.wrap(" · ".join(part for part in parts if part), width))
+
+
+def thinned(keep: NDArray[np.bool_], most: int = 4_000) -> NDArray[np.bool_]:
+    """Which of many points an interactive chart holds: those of `keep`, and of the rest every k-th, so many in all."""
+    shown = keep.copy()
+    rest = np.flatnonzero(~keep)
+    stride = max(1, -(-len(rest) // max(1, most - int(keep.sum()))))
+    shown[rest[::stride]] = True
+    return shown
 
 
 def tint(color: str, alpha: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,11 +15,14 @@ from slasearch.report.figures._base import LegendItem, Panel, band, panel_figure
 from slasearch.report.labels import level_label
 from slasearch.report.style import (
     MUTED,
+    PAPER,
     Mark,
+    broken,
     compact,
     compact_axis,
+    count_ticks,
     footnote,
-    log_ticks,
+    level_ticks,
     new_figure,
     plain_ticks,
     style,
@@ -31,7 +33,11 @@ __all__ = ["CurveGrid", "draw_grid", "grid_panels"]
 
 @dataclass(frozen=True)
 class CurveGrid:
-    """What a grid of curves needs beside the curves: titles and x labels by panel, marks by series, one y label."""
+    """What a grid of curves needs beside the curves: titles and x labels by panel, marks by series, one y label.
+
+    `banded` names the series that get an interval band (none: all). `counts` draws y as a logarithmic count, `zero` a
+    line at 0, `share_y` gives all panels one y axis.
+    """
 
     curves: tuple[Curve, ...]
     titles: tuple[str, ...]
@@ -40,6 +46,7 @@ class CurveGrid:
     marks: Mapping[str, Mark]
     legend: tuple[LegendItem, ...]
     note: str
+    banded: tuple[str, ...] = ()
     counts: bool = False
     share_y: bool = True
     zero: bool = False
@@ -53,10 +60,11 @@ def draw_grid(grid: CurveGrid) -> Figure:
         figure, axes = new_figure(1.0 + 2.5 * rows, rows, columns, sharey=grid.share_y)
         for index, (ax, curve) in enumerate(zip(axes, grid.curves, strict=False)):
             _draw_curve(ax, curve, grid)
-            ax.set_title(grid.titles[index])
-            ax.set_xlabel(grid.x_labels[index])
+            if grid.titles[index]:
+                ax.set_title(grid.titles[index])
+            ax.set_xlabel(broken(grid.x_labels[index]))
             if index % columns == 0:
-                ax.set_ylabel(grid.y_label)
+                ax.set_ylabel(broken(grid.y_label, 24))
         for ax in axes[len(grid.curves) :]:
             ax.set_axis_off()
         _draw_legend(figure, axes, grid)
@@ -68,85 +76,78 @@ def _draw_legend(figure: Figure, axes: Sequence[Axes], grid: CurveGrid) -> None:
     if len(grid.legend) < 2:
         return
     handles = [
-        Line2D([], [], color=item.mark.color, marker=item.mark.marker, markersize=6, linewidth=item.mark.width)
+        Line2D([], [], color=item.mark.color, marker=item.mark.marker, markersize=5.5, linewidth=item.mark.width)
         for item in grid.legend
     ]
     labels = [item.label for item in grid.legend]
     if len(axes) > len(grid.curves):
-        axes[-1].legend(handles, labels, loc="center left", fontsize=11, borderaxespad=2.0)
+        axes[-1].legend(handles, labels, loc="center left", fontsize=11, borderaxespad=2.0, labelspacing=0.8)
     else:
         figure.legend(handles, labels, loc="outside upper left", ncols=min(4, len(handles)))
-
-
-def _positions(curve: Curve, series: Series) -> list[float]:
-    if curve.scale == "category":
-        return [float(curve.levels.index(point.level)) for point in series.points]
-    return [float(point.level) for point in series.points]
 
 
 def _draw_curve(ax: Axes, curve: Curve, grid: CurveGrid) -> None:
     if grid.zero:
         ax.axhline(0, color=MUTED, linewidth=1)
-    for series in curve.series:
+    for index, series in enumerate(curve.series):
         mark = grid.marks[series.name]
-        x = _positions(curve, series)
-        means = [point.estimate.mean for point in series.points]
-        known = [index for index, point in enumerate(series.points) if point.estimate.low is not None]
-        ax.fill_between(
-            [x[index] for index in known],
-            [_end(series, index, "low") for index in known],
-            [_end(series, index, "high") for index in known],
-            color=mark.color, alpha=0.14, linewidth=0,
-        )  # fmt: skip
-        points = [(place, value) for place, point in zip(x, series.points, strict=True) for value in point.values]
-        ax.scatter(*zip(*points, strict=True), s=9, color=mark.color, alpha=0.55, linewidths=0, zorder=3)
-        ax.plot(
-            x, means, color=mark.color, marker=mark.marker, markersize=5.5, linewidth=mark.width,
-            linestyle="none" if curve.scale == "category" else "-", markeredgecolor="white", markeredgewidth=0.7,
-            zorder=4,
-        )  # fmt: skip
+        banded = series.name in grid.banded if grid.banded else True
         if curve.scale == "category":
-            _draw_bars(ax, x, series, mark)
+            _draw_category(ax, curve, series, mark, (index - (len(curve.series) - 1) / 2) * 0.14)
+        else:
+            _draw_line(ax, series, mark, banded)
     _set_axes(ax, curve, grid)
 
 
-def _draw_bars(ax: Axes, x: list[float], series: Series, mark: Mark) -> None:
-    """Categories have no way between them: an interval is a bar there, and no line joins the means."""
+def _draw_line(ax: Axes, series: Series, mark: Mark, banded: bool) -> None:
+    levels = [float(point.level) for point in series.points]
+    known = [point for point in series.points if point.estimate.low is not None]
+    if banded:
+        x = [float(point.level) for point in known]
+        low, high = ([float(getattr(point.estimate, end)) for point in known] for end in ("low", "high"))
+        ax.fill_between(x, low, high, color=mark.color, alpha=0.15, linewidth=0)
+    ax.plot(levels, [point.estimate.mean for point in series.points], color=mark.color, linewidth=mark.width, zorder=4)
+    _draw_points(ax, levels, series, mark)
+
+
+def _draw_category(ax: Axes, curve: Curve, series: Series, mark: Mark, shift: float) -> None:
+    """Categories have no way between them: series stand side by side, intervals are bars, and no line joins means."""
+    x = [curve.levels.index(point.level) + shift for point in series.points]
     for place, point in zip(x, series.points, strict=True):
-        if point.estimate.low is not None and point.estimate.high is not None:
-            ax.vlines(place, point.estimate.low, point.estimate.high, color=mark.color, linewidth=mark.width, zorder=2)
+        mean, low, high = point.estimate.mean, point.estimate.low, point.estimate.high
+        if low is not None and high is not None:
+            ax.vlines(place, low, high, color=mark.color, linewidth=7, alpha=0.25)
+        ax.hlines(mean, place - 0.06, place + 0.06, color=mark.color, linewidth=mark.width, zorder=4)
+    _draw_points(ax, x, series, mark)
 
 
-def _end(series: Series, index: int, which: str) -> float:
-    return float(getattr(series.points[index].estimate, which))
+def _draw_points(ax: Axes, x: Sequence[float], series: Series, mark: Mark) -> None:
+    points = [(place, value) for place, point in zip(x, series.points, strict=True) for value in point.values]
+    ax.scatter(
+        *zip(*points, strict=True), s=17, color=mark.color, marker=mark.marker, linewidths=0.6, edgecolors="white",
+        zorder=5,
+    )  # fmt: skip
 
 
 def _set_axes(ax: Axes, curve: Curve, grid: CurveGrid) -> None:
     if curve.scale == "category":
         ax.set_xticks(range(len(curve.levels)), [level_label(level) for level in curve.levels])
         ax.set_xlim(-0.5, len(curve.levels) - 0.5)
-    elif curve.scale == "log":
-        ax.set_xscale("log")
-        log_ticks(ax, [float(level) for level in curve.levels])
     else:
-        plain_ticks(ax, "x")
+        if curve.scale == "log":
+            ax.set_xscale("log")
+        level_ticks(ax, [float(level) for level in curve.levels], log=curve.scale == "log")
     if grid.counts:
         ax.set_yscale("log")
-        ticks = _log_counts(curve)
-        ax.set_yticks(ticks)
+        ax.set_yticks(count_ticks(_all_values(curve)))
         ax.minorticks_off()
         compact_axis(ax, "y")
     else:
         plain_ticks(ax, "y", 5)
 
 
-def _log_counts(curve: Curve) -> list[float]:
-    """1, 2 and 5 times powers of ten (powers alone over more than two decades) around all values."""
-    values = [value for series in curve.series for point in series.points for value in point.values if value > 0]
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    steps = (1,) if high - low > 3 else (1, 2, 5)
-    ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
-    return [tick for tick in ticks if min(values) / 2.2 <= tick <= max(values) * 2.2]
+def _all_values(curve: Curve) -> list[float]:
+    return [value for series in curve.series for point in series.points for value in point.values]
 
 
 def grid_panels(grid: CurveGrid) -> tuple[Panel, ...]:
@@ -161,8 +162,9 @@ def _panel(curve: Curve, grid: CurveGrid, x_label: str) -> go.Figure:
     figure = panel_figure(x_label, grid.y_label)
     names = {item.series: item.label for item in grid.legend}
     for series in curve.series:
-        for trace in _traces(curve, series, grid.marks[series.name], names.get(series.name, series.name)):
-            figure.add_trace(trace)
+        banded = series.name in grid.banded if grid.banded else True
+        name = names.get(series.name, series.name)
+        figure.add_traces(_traces(curve, series, grid.marks[series.name], name, banded=banded))
     if curve.scale == "log":
         figure.update_xaxes(
             type="log", tickvals=[float(level) for level in curve.levels],
@@ -171,7 +173,7 @@ def _panel(curve: Curve, grid: CurveGrid, x_label: str) -> go.Figure:
     if curve.scale == "category":
         figure.update_xaxes(type="category")
     if grid.counts:
-        ticks = _log_counts(curve)
+        ticks = count_ticks(_all_values(curve))
         figure.update_yaxes(type="log", tickvals=ticks, ticktext=[compact(tick) for tick in ticks])
     if grid.zero:
         figure.add_hline(y=0, line={"color": MUTED, "width": 1})
@@ -182,10 +184,10 @@ def _shown(curve: Curve, level: Level) -> Level:
     return level_label(level) if curve.scale == "category" else level
 
 
-def _traces(curve: Curve, series: Series, mark: Mark, name: str) -> list[go.Scatter]:
+def _traces(curve: Curve, series: Series, mark: Mark, name: str, *, banded: bool) -> list[go.Scatter]:
     known = [point for point in series.points if point.estimate.low is not None]
     traces = []
-    if known and curve.scale != "category":
+    if known and banded and curve.scale != "category":
         low = [point.estimate.low or 0.0 for point in known]
         high = [point.estimate.high or 0.0 for point in known]
         traces.append(band([_shown(curve, point.level) for point in known], low, high, mark, series.name))
@@ -208,7 +210,7 @@ def _traces(curve: Curve, series: Series, mark: Mark, name: str) -> list[go.Scat
             y=[point.estimate.mean for point in series.points],
             mode="markers" if curve.scale == "category" else "lines+markers", legendgroup=series.name, name=name,
             line={"color": mark.color, "width": mark.width},
-            marker={"color": mark.color, "size": 9, "symbol": mark.symbol, "line": {"color": "white", "width": 1}},
+            marker={"color": mark.color, "size": 9, "symbol": mark.symbol, "line": {"color": PAPER, "width": 1}},
             error_y={"type": "data", "array": [value or 0.0 for value in half], "visible": curve.scale == "category",
                      "color": mark.color},
             customdata=[[point.estimate.text(), point.estimate.n] for point in series.points],
@@ -216,5 +218,3 @@ def _traces(curve: Curve, series: Series, mark: Mark, name: str) -> list[go.Scat
         )
     )  # fmt: skip
     return traces
-
-

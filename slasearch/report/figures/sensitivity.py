@@ -9,7 +9,14 @@ from slasearch.analysis.frames import MEAN
 from slasearch.analysis.sensitivity import Response
 from slasearch.report.figures._base import LegendItem, ReportFigure, note
 from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels
-from slasearch.report.labels import factor_label, level_label, measure_label, objective_label, series_label, short_factor
+from slasearch.report.labels import (
+    factor_label,
+    level_label,
+    measure_label,
+    objective_label,
+    series_label,
+    short_factor,
+)
 from slasearch.report.results import Results
 from slasearch.report.style import series_marks
 
@@ -59,7 +66,7 @@ def _design(results: Results, response: Response, curves: tuple[Curve, ...]) -> 
         caption=caption,
         y_label=y_label,
         x_labels=tuple(factor_label(curve.factor) for curve in curves),
-        counts="Design: " + results.counts_of("design").text(),
+        counts="design: " + results.counts_of("design").text(),
         response=response,
     )
 
@@ -73,7 +80,7 @@ def _measured(results: Results) -> ReportFigure:
         caption="Validation score while the inputs are disturbed more and more; level 0 is undisturbed.",
         y_label="score",
         x_labels=tuple(measure_label(curve.factor) for curve in results.measured),
-        counts="Search: " + results.counts_of("design", "optimise").text(),
+        counts="search: " + results.counts_of("design", "optimise").text(),
         response="score",
     )
 
@@ -92,7 +99,7 @@ def _figure(
 ) -> ReportFigure:
     marks = series_marks(results.frames.tasks)
     warnings = dict.fromkeys(warning for curve in curves for warning in curve.warnings)
-    text = note(f"Points: trials. Lines: means. Bands: 95 % t-intervals. {curves[0].method}", *warnings, counts)
+    text = note("points: trials", "lines: means", "bands: 95 % t-intervals", curves[0].method, *warnings, counts)
     grid = CurveGrid(
         curves=curves,
         titles=("",) * len(curves),
@@ -101,6 +108,7 @@ def _figure(
         marks=marks,
         legend=_legend(results, curves),
         note=text,
+        banded=(MEAN,) if response == "change" else (),
         counts=response == "exported_parameters",
         zero=response == "change",
     )

@@ -1,0 +1,16 @@
+"""Every figure of a report, in the order in which it is read."""
+
+from __future__ import annotations
+
+from slasearch.report.figures import comparison, gates, history, importance, pareto, robustness, sensitivity
+from slasearch.report.figures._base import ReportFigure
+from slasearch.report.results import Results
+
+__all__ = ["all_figures"]
+
+_KINDS = (comparison, robustness, sensitivity, pareto, gates, importance, history)
+
+
+def all_figures(results: Results) -> list[ReportFigure]:
+    """What the results allow; a kind without data gives no figure, and the report says why."""
+    return [figure for kind in _KINDS for figure in kind.figures(results)]

@@ -1,0 +1,192 @@
+"""The searched structure against its controls: paired differences on the test split, with intervals."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import blended_transform_factory
+
+from slasearch.analysis.compare import Comparison, Comparisons
+from slasearch.analysis.frames import MEAN
+from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note, panel_figure
+from slasearch.report.labels import p_label, role_label, series_label, thousands
+from slasearch.report.results import Results
+from slasearch.report.style import (
+    INK,
+    MUTED,
+    PAPER,
+    Mark,
+    footnote,
+    new_figure,
+    plain_ticks,
+    series_marks,
+    style,
+)
+
+__all__ = ["comparison_table", "figures"]
+
+
+def figures(results: Results) -> list[ReportFigure]:
+    """One figure with a panel for each winner; none without confirmed controls."""
+    if not any(item.differences for item in results.comparisons):
+        return []
+    series = (MEAN, *results.frames.tasks)
+    marks = series_marks(results.frames.tasks)
+    legend = tuple(LegendItem(name, series_label(name), marks[name]) for name in series)
+    text = note(
+        "markers: mean differences",
+        "bars: 95 % t-intervals over pairs",
+        "small points: pairs",
+        "paired by seed, test split",
+        *dict.fromkeys(warning for item in results.comparisons for warning in item.warnings),
+        "confirm: " + results.counts_of("confirm").text(),
+    )
+    return [
+        ReportFigure(
+            name="comparison",
+            section="comparison",
+            title="Searched structure minus control",
+            caption="Right of the line the searched structure scores higher, left of it the control does.",
+            note=text,
+            alt="Differences of test scores, mean of tasks. " + " ".join(_spoken(item) for item in results.comparisons),
+            table=comparison_table(results.comparisons),
+            draw=lambda: _draw(results.comparisons, series, marks, legend, text),
+            panels=lambda: tuple(Panel(_title(item), _panel(item, series, marks)) for item in results.comparisons),
+            legend=legend,
+        )
+    ]
+
+
+def comparison_table(comparisons: tuple[Comparisons, ...]) -> pd.DataFrame:
+    """Tidy: one row for each difference (`what` is `mean`) and for each pair (`pair`)."""
+    rows = []
+    for item in comparisons:
+        for one in item.differences:
+            key = (item.number, item.label, one.control, one.series)
+            estimate = one.difference
+            rows.append(
+                (*key, "mean", estimate.mean, estimate.low, estimate.high, estimate.n, one.p, one.p_holm, one.verdict)
+            )
+            rows.extend((*key, "pair", pair, None, None, 1, None, None, "") for pair in one.pairs)
+    columns = [
+        "winner", "label", "control", "series", "what", "value", "low", "high", "n", "p", "p_holm", "verdict",
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype(dict.fromkeys(["value", "low", "high", "p", "p_holm"], "float64"))
+
+
+def _title(item: Comparisons) -> str:
+    return f"Trial {item.number} ({item.label}), {thousands(item.winner.parameters.mean)} parameters"
+
+
+def _spoken(item: Comparisons) -> str:
+    parts = [
+        f"{role_label(one.control)} {one.difference.text(signed=True)}, {one.verdict}"
+        for one in item.differences
+        if one.series == MEAN
+    ]
+    return f"Trial {item.number} against " + "; ".join(parts) + "."
+
+
+def _row_label(item: Comparisons, control: str) -> str:
+    size = next(arm.parameters.mean for arm in item.controls if arm.role == control)
+    return f"{role_label(control)}\n{thousands(size)} parameters"
+
+
+def _draw(
+    comparisons: tuple[Comparisons, ...],
+    series: tuple[str, ...],
+    marks: dict[str, Mark],
+    legend: tuple[LegendItem, ...],
+    text: str,
+) -> Figure:
+    heights = [len(item.controls) for item in comparisons]
+    with style():
+        figure, axes = new_figure(
+            1.3 + 0.82 * sum(heights) + 0.45 * len(heights), len(heights), 1, sharex=True, height_ratios=heights
+        )
+        for ax, item in zip(axes, comparisons, strict=True):
+            _draw_winner(ax, item, series, marks)
+        axes[-1].set_xlabel("Difference of test scores (searched structure − control)")
+        handles = [
+            Line2D([], [], color=mark.mark.color, marker=mark.mark.marker, markersize=6, linewidth=mark.mark.width)
+            for mark in legend
+        ]
+        figure.legend(handles, [item.label for item in legend], loc="outside upper left", ncols=min(4, len(legend)))
+        footnote(figure, text)
+    return figure
+
+
+def _draw_winner(ax: Axes, item: Comparisons, series: tuple[str, ...], marks: dict[str, Mark]) -> None:
+    ax.axvline(0, color=INK, linewidth=1.1, zorder=1)
+    controls = [arm.role for arm in item.controls]
+    beside = blended_transform_factory(ax.transAxes, ax.transData)
+    for row, control in enumerate(controls):
+        if row % 2:
+            ax.axhspan(row - 0.5, row + 0.5, color=MUTED, alpha=0.06, linewidth=0)
+        for index, name in enumerate(series):
+            one = item.difference(control, name)
+            _draw_difference(ax, one, row + (index - (len(series) - 1) / 2) * 0.72 / len(series), marks[name])
+        mean = item.difference(control)
+        said = f"{mean.difference.text(signed=True)}\n{p_label(mean)}\n{mean.verdict}"
+        ax.text(1.01, row, said, transform=beside, va="center", fontsize=9, linespacing=1.25)
+    ax.set_yticks(range(len(controls)), [_row_label(item, control) for control in controls])
+    ax.set_ylim(len(controls) - 0.5, -0.5)
+    ax.grid(visible=False, axis="y")
+    ax.tick_params(axis="y", length=0)
+    plain_ticks(ax, "x", 7)
+    ax.set_title(_title(item))
+
+
+def _draw_difference(ax: Axes, one: Comparison, y: float, mark: Mark) -> None:
+    if not one.difference.n:
+        return
+    if one.difference.low is not None and one.difference.high is not None:
+        ax.hlines(y, one.difference.low, one.difference.high, color=mark.color, linewidth=mark.width, zorder=3)
+    ax.scatter(one.pairs, [y] * len(one.pairs), s=9, color="white", edgecolors=mark.color, linewidths=0.7, zorder=3.5)
+    ax.scatter(
+        [one.difference.mean], [y], s=38, color=mark.color, marker=mark.marker, edgecolors="white", linewidths=0.8,
+        zorder=4,
+    )  # fmt: skip
+
+
+def _panel(item: Comparisons, series: tuple[str, ...], marks: dict[str, Mark]) -> go.Figure:
+    controls = [arm.role for arm in item.controls]
+    figure = panel_figure("Difference of test scores", "", height=110 + 90 * len(controls))
+    step = 0.72 / len(series)
+    for index, name in enumerate(series):
+        found = [(row, item.difference(control, name)) for row, control in enumerate(controls)]
+        found = [(row, one) for row, one in found if one.difference.n]
+        mark = marks[name]
+        figure.add_trace(
+            go.Scatter(
+                x=[one.difference.mean for _, one in found],
+                y=[row + (index - (len(series) - 1) / 2) * step for row, _ in found],
+                mode="markers",
+                legendgroup=name,
+                marker={"color": mark.color, "symbol": mark.symbol, "size": 10, "line": {"color": PAPER, "width": 1}},
+                error_x={
+                    "type": "data",
+                    "array": [one.difference.half_width or 0.0 for _, one in found],
+                    "color": mark.color,
+                    "thickness": mark.width,
+                },
+                customdata=[
+                    [one.difference.text(signed=True), one.difference.n, role_label(one.control)] for _, one in found
+                ],
+                hovertemplate="%{customdata[2]}: %{customdata[0]} (%{customdata[1]} pairs)"
+                f"<extra>{series_label(name)}</extra>",
+            )
+        )
+    figure.update_yaxes(
+        tickvals=list(range(len(controls))),
+        ticktext=[_row_label(item, control).replace("\n", "<br>") for control in controls],
+        range=[len(controls) - 0.5, -0.5],
+        showgrid=False,
+        ticks="",
+    )
+    figure.add_vline(x=0, line={"color": INK, "width": 1.2})
+    return figure

@@ -1,0 +1,125 @@
+"""Trial history: every trial of the search in its order, whatever became of it, and the best so far."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
+
+from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note, panel_figure, thinned
+from slasearch.report.labels import objective_label
+from slasearch.report.results import Results
+from slasearch.report.style import INK, MUTED, VERMILION, Mark, broken, footnote, new_figure, state_marks, style
+
+__all__ = ["figures", "history_table"]
+
+
+def figures(results: Results) -> list[ReportFigure]:
+    """The history; none without a trial of the search that has ended."""
+    table = history_table(results)
+    if table.empty:
+        return []
+    marks = state_marks()
+    legend = tuple(
+        LegendItem(state, "failed" if state == "fail" else state, marks[state])
+        for state in marks
+        if (table["state"] == state).any()
+    )
+    text = note(
+        "line: best complete score so far",
+        "pruned trials stand at their last score, failed ones at the bottom",
+        "search: " + results.counts_of("design", "optimise").text(),
+    )
+    y_label = objective_label(results.frames.config, "score")
+    return [
+        ReportFigure(
+            name="history",
+            section="history",
+            title="Trials in their order",
+            caption="Validation score of each trial, with one seed pair each.",
+            note=text,
+            alt=f"Scatter of {len(table)} trials by number: {results.counts_of('design', 'optimise').text()}.",
+            table=table,
+            draw=lambda: _draw(table, legend, y_label, text),
+            panels=lambda: (Panel("", _panel(table, legend, y_label), wide=True),),
+            legend=legend,
+        )
+    ]
+
+
+def history_table(results: Results) -> pd.DataFrame:
+    """One row for each attempt of the search that has ended: `number, phase, state, score, best, reason`."""
+    trials = results.frames.search_trials()
+    ended = trials[trials["state"].isin(["complete", "pruned", "fail"])].sort_values("number", kind="stable")
+    best = ended["score"].where(ended["state"] == "complete").cummax().ffill()
+    columns = ["trial_id", "number", "phase", "attempt", "state", "score"]
+    return ended[columns].assign(best=best, reason=ended["reason"]).reset_index(drop=True)
+
+
+def _draw(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str, text: str) -> Figure:
+    with style():
+        figure, (ax,) = new_figure(3.9)
+        at_bottom = blended_transform_factory(ax.transData, ax.transAxes)
+        for item in legend:
+            rows = table[table["state"] == item.series]
+            failed = item.series == "fail"
+            y = pd.Series(0.03, index=rows.index) if failed else rows["score"]
+            ax.scatter(
+                rows["number"], y, s=30, color=item.mark.color, marker=item.mark.marker, zorder=3, label=item.label,
+                transform=at_bottom if failed else ax.transData, linewidths=1.6 if failed else 0.6,
+                **({} if failed else {"edgecolors": "white"}),
+            )  # fmt: skip
+        ax.step(table["number"], table["best"], where="post", color=INK, linewidth=1.6, label="best so far", zorder=2)
+        above = blended_transform_factory(ax.transData, ax.transAxes)
+        for start, phase in _phases(table):
+            if start > table["number"].min():
+                ax.axvline(start - 0.5, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+            ax.text(start - 0.3, 1.0, phase, transform=above, color=MUTED, fontsize=9, va="bottom")
+        ax.set_xlabel("Trial number")
+        ax.set_ylabel(broken(y_label, 24))
+        ax.margins(x=0.02, y=0.12)
+        figure.legend(loc="outside upper left", ncols=4)
+        footnote(figure, text)
+    return figure
+
+
+def _phases(table: pd.DataFrame) -> list[tuple[float, str]]:
+    return [(float(rows["number"].min()), str(phase)) for phase, rows in table.groupby("phase", sort=False)]
+
+
+def _panel(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str) -> go.Figure:
+    figure = panel_figure("Trial number", y_label, height=380)
+    best = table.dropna(subset=["best"])
+    figure.add_trace(
+        go.Scatter(x=best["number"].tolist(), y=best["best"].tolist(), mode="lines", hoverinfo="skip",
+                   line={"shape": "hv", "color": INK, "width": 1.6})
+    )  # fmt: skip
+    shown = table[thinned((table["state"] != "complete").to_numpy(dtype=np.bool_))]
+    scores = table["score"].dropna()
+    floor = float(scores.min() - 0.06 * (scores.max() - scores.min())) if len(scores) else 0.0
+    for item in legend:
+        rows = shown[shown["state"] == item.series]
+        y = rows["score"].where(rows["state"] != "fail", floor)
+        figure.add_trace(_trace(rows, y, item.mark, item))
+    for start, phase in _phases(table):
+        figure.add_annotation(
+            x=start, y=1.0, yref="paper", text=phase, showarrow=False, xanchor="left", yanchor="bottom",
+            font={"color": MUTED, "size": 12},
+        )  # fmt: skip
+    figure.update_layout(margin={"t": 24})
+    return figure
+
+
+def _trace(rows: pd.DataFrame, y: pd.Series[float], mark: Mark, item: LegendItem) -> go.Scatter:
+    texts = [
+        f"trial {number:g} ({phase}), {state}" + ("" if pd.isna(score) else f", score {score:.3f}")
+        for number, phase, state, score in zip(rows["number"], rows["phase"], rows["state"], rows["score"], strict=True)
+    ]
+    line = {"color": mark.color, "width": 2 if mark.color == VERMILION else 0}
+    return go.Scatter(
+        x=rows["number"].tolist(), y=y.tolist(), mode="markers", legendgroup=item.series, text=texts,
+        marker={"color": mark.color, "symbol": mark.symbol, "size": 9, "line": line},
+        hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip

@@ -1,0 +1,158 @@
+"""The trade-off: score against exported parameters, coloured by robustness, the front drawn as a staircase."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from slasearch.analysis.pareto import ParetoFront
+from slasearch.report.figures._base import Panel, ReportFigure, note, panel_figure, thinned
+from slasearch.report.labels import objective_label
+from slasearch.report.results import Results
+from slasearch.report.style import ACCENT, INK, MUTED, compact, compact_axis, count_ticks, footnote, new_figure, style
+
+__all__ = ["figures", "front_table"]
+
+_SCALE = "cividis"
+
+
+def figures(results: Results) -> list[ReportFigure]:
+    """The Pareto scatter; none without complete trials that have a size."""
+    front = results.front
+    if front is None:
+        return []
+    config = results.frames.config
+    colour = objective_label(config, "robustness") if "robustness" in front.objectives else None
+    y_label = objective_label(config, "score")
+    text = note(
+        f"{front.n} trials, {int(front.on_front.sum())} on the front over {', '.join(front.objectives)}".replace(
+            "exported_parameters", "size"
+        ),
+        "validation split, one seed pair each",
+        f"{front.left_out} left out: an objective is missing" if front.left_out else "",
+        "search: " + results.counts_of("design", "optimise").text(),
+    )
+    return [
+        ReportFigure(
+            name="pareto",
+            section="tradeoff",
+            title="Score against size",
+            caption="Ringed: beaten by no other trial in all objectives. Staircase: the best score for a size.",
+            note=text,
+            alt=_spoken(front),
+            table=front_table(front),
+            draw=lambda: _draw(front, y_label, colour, text),
+            panels=lambda: (Panel("", _panel(front, y_label, colour), wide=True),),
+        )
+    ]
+
+
+def front_table(front: ParetoFront) -> pd.DataFrame:
+    """One row for each trial that was weighed, best score first."""
+    table = pd.DataFrame(
+        {
+            "trial_id": front.trial_ids,
+            "number": front.numbers,
+            "phase": front.phases,
+            **{name: front.column(name) for name in front.objectives},
+            "on_front": front.on_front,
+            "on_size_front": front.on_size_front,
+        }
+    )
+    return table.sort_values(["score", "trial_id"], ascending=[False, True], ignore_index=True)
+
+
+def _spoken(front: ParetoFront) -> str:
+    size, score = front.column("exported_parameters"), front.column("score")
+    best, least = int(score.argmax()), int(size.argmin())
+    return (
+        f"Scatter of {front.n} trials. Best score {score[best]:.3f} with {size[best]:,.0f} exported parameters; "
+        f"fewest {size[least]:,.0f} with score {score[least]:.3f}."
+    )
+
+
+def _staircase(front: ParetoFront) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    order = np.argsort(front.column("exported_parameters")[front.on_size_front], kind="stable")
+    size, score = (front.column(name)[front.on_size_front][order] for name in ("exported_parameters", "score"))
+    return size, score
+
+
+def _draw(front: ParetoFront, y_label: str, colour: str | None, text: str) -> Figure:
+    with style():
+        figure, (ax,) = new_figure(4.6)
+        size, score = front.column("exported_parameters"), front.column("score")
+        ax.step(*_staircase(front), where="post", color=INK, linewidth=1.3, zorder=2)
+        shades = front.column("robustness") if colour else None
+        ends = {} if shades is None else {"cmap": _SCALE, "vmin": float(shades.min()), "vmax": float(shades.max())}
+        for chosen, area, alpha, edge in ((~front.on_front, 26, 0.75, MUTED), (front.on_front, 78, 1.0, INK)):
+            points = ax.scatter(
+                size[chosen], score[chosen], s=area, alpha=alpha, edgecolors=edge, linewidths=0.4 if area < 50 else 1.3,
+                c=ACCENT if shades is None else shades[chosen], zorder=3 if area < 50 else 4, **ends,
+            )  # fmt: skip
+        if colour:
+            bar = figure.colorbar(points, ax=ax, pad=0.02, aspect=28)
+            bar.set_label(colour)
+            bar.outline.set_visible(False)
+        _set_axes(ax, size)
+        ax.set_ylabel(y_label)
+        handles = [
+            Line2D([], [], color=INK, linewidth=1.3),
+            Line2D([], [], linestyle="", marker="o", markersize=8, markerfacecolor="none", markeredgecolor=INK),
+            Line2D([], [], linestyle="", marker="o", markersize=5, color=MUTED, alpha=0.6),
+        ]
+        labels = ["best score for a size", "on the front", "dominated"]
+        figure.legend(handles, labels, loc="outside upper left", ncols=3)
+        footnote(figure, text)
+    return figure
+
+
+def _set_axes(ax: Axes, size: NDArray[np.float64]) -> None:
+    if size.min() > 0:
+        ax.set_xscale("log")
+        ax.set_xticks(count_ticks(size.tolist()))
+        ax.minorticks_off()
+    ax.set_xlabel("Exported parameters")
+    compact_axis(ax, "x")
+
+
+def _panel(front: ParetoFront, y_label: str, colour: str | None) -> go.Figure:
+    figure = panel_figure("Exported parameters", y_label, height=430)
+    size, score = _staircase(front)
+    line = {"shape": "hv", "color": INK, "width": 1.3}
+    figure.add_trace(go.Scatter(x=size.tolist(), y=score.tolist(), mode="lines", hoverinfo="skip", line=line))
+    # The points on the front come last, so that they lie on top.
+    table = front_table(front)[::-1].sort_values("on_front", kind="stable", ignore_index=True)
+    table = table[thinned(table["on_front"].to_numpy(dtype=np.bool_))]
+    marker: dict[str, object] = {
+        "size": [14 if chosen else 8 for chosen in table["on_front"]],
+        "opacity": [1.0 if chosen else 0.75 for chosen in table["on_front"]],
+        "line": {"color": INK, "width": [1.6 if chosen else 0.0 for chosen in table["on_front"]]},
+        "color": table["robustness"].tolist() if colour else ACCENT,
+    }
+    if colour:
+        title = {"text": colour.partition(" (")[0], "side": "top", "font": {"size": 12}}
+        marker |= {"colorscale": _SCALE, "colorbar": {"title": title, "thickness": 12, "outlinewidth": 0}}
+    figure.add_trace(
+        go.Scatter(
+            x=table["exported_parameters"].tolist(), y=table["score"].tolist(), mode="markers", marker=marker,
+            text=[_hover(row) for _, row in table.iterrows()], hovertemplate="%{text}<extra></extra>",
+        )
+    )  # fmt: skip
+    sizes = front.column("exported_parameters")
+    if sizes.min() > 0:
+        ticks = count_ticks(sizes.tolist())
+        figure.update_xaxes(type="log", tickvals=ticks, ticktext=[compact(tick) for tick in ticks])
+    return figure
+
+
+def _hover(row: pd.Series[Any]) -> str:
+    text = f"trial {row['number']} ({row['phase']})<br>score {row['score']:.3f}"
+    text += f"<br>{row['exported_parameters']:,.0f} parameters"
+    return text + (f"<br>robustness {row['robustness']:.3f}" if "robustness" in row else "")

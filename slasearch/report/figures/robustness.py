@@ -1,0 +1,64 @@
+"""Robustness: test score against the level of each measured condition, the searched structure beside its controls."""
+
+from __future__ import annotations
+
+from slasearch.analysis.curves import Curve, curve_table
+from slasearch.report.figures._base import LegendItem, ReportFigure, note
+from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels
+from slasearch.report.labels import condition_label, measure_label, role_label, series_label
+from slasearch.report.results import Results
+from slasearch.report.style import role_marks
+
+__all__ = ["figures"]
+
+
+def figures(results: Results) -> list[ReportFigure]:
+    """One figure for each measured condition: a panel for the mean over tasks and one for each task."""
+    return [_figure(results, kind, curves) for kind, curves in results.robustness.items()]
+
+
+def _figure(results: Results, kind: str, curves: tuple[Curve, ...]) -> ReportFigure:
+    roles = list(dict.fromkeys(series.name for curve in curves for series in curve.series))
+    marks = role_marks(roles)
+    winner = results.comparisons[0]
+    text = note(
+        "points: runs",
+        "lines: means",
+        "bands: 95 % t-intervals",
+        curves[0].method,
+        f"winner: trial {winner.number} ({winner.label})",
+        *curves[0].warnings,
+        "confirm: " + results.counts_of("confirm").text(),
+    )
+    grid = CurveGrid(
+        curves=curves,
+        titles=tuple(series_label(curve.response) for curve in curves),
+        x_labels=(measure_label(kind),) * len(curves),
+        y_label="Test score",
+        marks=marks,
+        legend=tuple(LegendItem(role, role_label(role), marks[role]) for role in roles),
+        note=text,
+        share_y=False,
+    )
+    name = condition_label(kind)
+    return ReportFigure(
+        name=f"robustness_{kind}",
+        section="robustness",
+        title=f"Under {name}, beside the controls",
+        caption=f"Test score while {name} grows; level 0 is undisturbed. Every run is measured on the same inputs.",
+        note=text,
+        alt=f"Test score under {name}, mean of tasks. " + _spoken(curves[0]),
+        table=curve_table(curves),
+        draw=lambda: draw_grid(grid),
+        panels=lambda: grid_panels(grid),
+        legend=grid.legend,
+    )
+
+
+def _spoken(curve: Curve) -> str:
+    parts = [
+        f"{role_label(series.name)}: {series.points[0].estimate.mean:.3f} undisturbed, "
+        f"{series.points[-1].estimate.mean:.3f} at {series.points[-1].level:g}."
+        for series in curve.series
+    ]
+    return " ".join(parts)

@@ -1,0 +1,258 @@
+"""The report as one HTML file that works offline: plotly.js is embedded once, and nothing is loaded from anywhere.
+
+A content security policy in the page forbids every request and every script but the two embedded ones, by their hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+import yaml
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from slasearch import __version__
+from slasearch.analysis.compare import Comparisons
+from slasearch.report.figures._base import LegendItem, ReportFigure
+from slasearch.report.findings import findings
+from slasearch.report.labels import role_label, thousands
+from slasearch.report.results import Results
+from slasearch.report.style import DARK, INK
+from slasearch.report.tables import (
+    Table,
+    best_trials,
+    controls_tables,
+    cost_table,
+    event_table,
+    failure_table,
+)
+
+__all__ = ["render", "study_file"]
+
+_SECTIONS = {
+    "comparison": "Against the controls",
+    "robustness": "Robustness",
+    "sensitivity": "Sensitivity",
+    "tradeoff": "Trade-off",
+    "structure": "Structure",
+    "importance": "Importance",
+    "history": "Trials",
+}
+_MOST_ROWS = 60
+
+
+@dataclass(frozen=True)
+class _PanelView:
+    title: str
+    index: int
+    height: int
+
+
+@dataclass(frozen=True)
+class _FigureView:
+    """A figure as the template sees it: its charts by their index in the embedded JSON."""
+
+    name: str
+    title: str
+    caption: str
+    note: str
+    alt: str
+    wide: bool
+    panels: tuple[_PanelView, ...]
+    legend: tuple[LegendItem, ...]
+    table: Table
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Section:
+    name: str
+    title: str
+    before: list[Table]
+    figures: list[_FigureView]
+    after: list[Table]
+
+
+@dataclass(frozen=True)
+class _Tile:
+    label: str
+    value: str
+    detail: str
+
+
+def render(results: Results, figures: list[ReportFigure]) -> str:
+    """The whole page. Texts of the study are escaped; only our own styles, scripts and JSON are put in as they are."""
+    charts: list[str] = []
+    views = {figure.name: _view(figure, charts) for figure in figures}
+    plotly, script = get_plotlyjs(), _resource("report.js")
+    study, config = results.frames.study, results.frames.config
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_resource("template.html")).render(
+        study=study,
+        description=config.description,
+        facts=_facts(results),
+        tiles=_tiles(results),
+        findings=[(topic, list(items)) for topic, items in groupby(findings(results), key=lambda item: item.topic)],
+        sections=_sections(results, figures, views),
+        commands=_commands(study.name),
+        identity=_identity(results),
+        study_file=study_file(results),
+        version=__version__,
+        ink=INK,
+        css=Markup(_resource("report.css")),
+        charts=_data(charts),
+        dark=Markup(json.dumps(list(DARK.items()))),
+        plotly=Markup(plotly),
+        script=Markup(script),
+        script_hashes=Markup(" ".join(_hash(text) for text in (plotly, script))),
+    )
+
+
+def _resource(name: str) -> str:
+    return files("slasearch.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _data(charts: list[str]) -> Markup:
+    """A JSON array that cannot end the script element it stands in."""
+    return Markup(f"[{','.join(charts)}]".replace("<", "\\u003c"))
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _view(figure: ReportFigure, charts: list[str]) -> _FigureView:
+    panels = []
+    built = figure.panels()
+    for panel in built:
+        panels.append(_PanelView(panel.title, len(charts), int(panel.figure.layout.height)))
+        charts.append(str(panel.figure.to_json()))
+    return _FigureView(
+        name=figure.name,
+        title=figure.title,
+        caption=figure.caption,
+        note=figure.note.replace("\n", " "),
+        alt=figure.alt,
+        wide=any(panel.wide for panel in built),
+        panels=tuple(panels),
+        legend=figure.legend,
+        table=_numbers(figure.table),
+        rows=len(figure.table),
+    )
+
+
+def _numbers(table: pd.DataFrame) -> Table:
+    """The means of a figure's table (all its rows where it has none), the first 60 of them."""
+    means = table[table["what"] == "mean"].drop(columns=["what"]) if "what" in table else table
+    shown = means.head(_MOST_ROWS).dropna(axis="columns", how="all")
+    title = "Means" if "what" in table else "Rows"
+    title += f" (first {len(shown)} of {len(means)})" if len(shown) < len(means) else ""
+    numeric = [pd.api.types.is_numeric_dtype(shown[name]) for name in shown.columns]
+    return Table(
+        title=title,
+        columns=tuple(str(name).replace("_", " ") for name in shown.columns),
+        rows=tuple(tuple(_cell(value) for value in row) for row in shown.itertuples(index=False)),
+        text_columns=numeric.index(True) if True in numeric else len(numeric),
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:.4g}" if abs(value) < 10_000 else thousands(value)
+    return "" if pd.isna(value) else str(value)
+
+
+def _sections(results: Results, figures: list[ReportFigure], views: dict[str, _FigureView]) -> list[_Section]:
+    trials = [table for table in (failure_table(results), event_table(results), cost_table(results)) if table]
+    best = best_trials(results)
+    before = {"comparison": controls_tables(results)}
+    after = {"tradeoff": [best] if best else [], "history": trials}
+    found = []
+    for name, title in _SECTIONS.items():
+        mine = [views[figure.name] for figure in figures if figure.section == name]
+        section = _Section(name, title, before.get(name, []), mine, after.get(name, []))
+        if section.before or section.figures or section.after:
+            found.append(section)
+    return found
+
+
+def _facts(results: Results) -> list[str]:
+    study, config = results.frames.study, results.frames.config
+    tasks = results.frames.tasks
+    named = f"{len(tasks)} tasks: {', '.join(tasks)}" if len(tasks) > 1 else f"task {tasks[0]}"
+    started = datetime.fromtimestamp(study.created_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return [study.state, results.counts.text(), config.backbone.id, named, f"started {started}"]
+
+
+def _tiles(results: Results) -> list[_Tile]:
+    if results.comparisons:
+        return _confirmed_tiles(results, results.comparisons[0])
+    front = results.front
+    if front is None:
+        return []
+    best = int(front.column("score").argmax())
+    return [
+        _Tile(
+            "Best validation score", f"{front.column('score')[best]:.3f}", f"trial {front.numbers[best]}, one seed pair"
+        ),
+        _Tile("its size", thousands(front.column("exported_parameters")[best]), "exported parameters"),
+    ]
+
+
+def _confirmed_tiles(results: Results, item: Comparisons) -> list[_Tile]:
+    winner = item.winner
+    tiles = [
+        _Tile("Test score", winner.score().text(), f"trial {item.number}, {item.label}, n = {winner.score().n}"),
+        _Tile("Exported parameters", thousands(winner.parameters.mean), "without the task heads"),
+    ]
+    if item.controls:
+        control = item.controls[0]
+        one = item.difference(control.role)
+        label = f"Minus {role_label(control.role)} ({thousands(control.parameters.mean)})"
+        tiles.append(_Tile(label, one.difference.text(signed=True), f"{one.verdict}, {one.difference.n} pairs"))
+    if winner.robustness.n:
+        tiles.append(_Tile("Robustness", winner.robustness.text(), "score under the measured conditions"))
+    return tiles
+
+
+def _commands(name: str) -> str:
+    return "\n".join(
+        [
+            f"slasearch run {name}.yaml",
+            f"slasearch report {name} --out report",
+            f"slasearch export {name} --best score --out adapter",
+        ]
+    )
+
+
+def _identity(results: Results) -> list[tuple[str, str]]:
+    study, trials = results.frames.study, results.frames.trials
+    pairs = trials.groupby("phase", sort=False)[["init_seed", "data_seed"]]
+    seeds = "; ".join(
+        f"{phase} {', '.join(f'{init}/{data}' for init, data in sorted(set(map(tuple, rows.to_numpy().tolist()))))}"
+        for phase, rows in pairs
+    )
+    return [
+        ("study", study.name),
+        ("run with", f"slasearch {study.version}"),
+        ("fingerprint", study.fingerprint),
+        ("seed of the study", str(study.seed)),
+        ("seed pairs (weights/data)", seeds),
+    ]
+
+
+def study_file(results: Results) -> str:
+    """The study file as YAML, fields at their default left out; reading it gives the same study again."""
+    plain = results.frames.config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)

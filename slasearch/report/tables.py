@@ -1,0 +1,158 @@
+"""Tables of a report: plain cells, made once, for the page and for the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from slasearch.analysis.compare import Arm, Comparisons
+from slasearch.analysis.frames import MEAN
+from slasearch.report.labels import level_label, p_label, role_label, series_label, short_factor, thousands
+from slasearch.report.results import Results
+
+__all__ = ["Table", "best_trials", "controls_tables", "cost_table", "event_table", "failure_table", "winners_table"]
+
+BEST = 10
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; the first `text_columns` are set to the left, the rest to the right."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text_columns: int = 1
+    note: str = ""
+
+
+def controls_tables(results: Results) -> list[Table]:
+    """One table for each winner: test scores by task, size and robustness of every arm, and the paired difference."""
+    return [_controls(results, item) for item in results.comparisons]
+
+
+def _controls(results: Results, item: Comparisons) -> Table:
+    tasks = results.frames.tasks
+    robust = any(arm.robustness.n for arm in item.arms)
+    columns = ("", f"test score, {series_label(MEAN)}", *tasks, "exported parameters")
+    columns += (("robustness",) if robust else ()) + ("searched − control", "p", "verdict")
+    return Table(
+        title=f"Trial {item.number}: {item.label}",
+        columns=columns,
+        rows=tuple(_arm(item, arm, tasks, robust=robust) for arm in item.arms),
+        note=f"{item.method}. " + "".join(f"{warning[:1].upper()}{warning[1:]}. " for warning in item.warnings),
+    )
+
+
+def _arm(item: Comparisons, arm: Arm, tasks: tuple[str, ...], *, robust: bool) -> tuple[str, ...]:
+    cells = [role_label(arm.role), arm.score().text(), *(arm.score(task).text() for task in tasks)]
+    cells.append(thousands(arm.parameters.mean) if arm.parameters.n else "–")
+    if robust:
+        cells.append(arm.robustness.text())
+    if arm is item.winner:
+        return (*cells, "", "", "")
+    one = item.difference(arm.role)
+    return (*cells, one.difference.text(signed=True), p_label(one).removeprefix("p "), one.verdict)
+
+
+def winners_table(results: Results) -> Table | None:
+    """All winners with their controls in one narrow table; None where nothing has been confirmed."""
+    found = results.comparisons
+    if not found:
+        return None
+    rows = []
+    for item in found:
+        for arm in item.arms:
+            name = f"trial {item.number} ({item.label})" if arm is item.winner else f"  {role_label(arm.role)}"
+            size = thousands(arm.parameters.mean) if arm.parameters.n else "–"
+            ends = ("", "")
+            if arm is not item.winner:
+                one = item.difference(arm.role)
+                ends = (one.difference.text(signed=True), one.verdict)
+            rows.append((name, arm.score().text(), size, arm.robustness.text(), *ends))
+    tasks = len(results.frames.tasks)
+    return Table(
+        title=f"Test split, mean of {tasks} task{'s' if tasks > 1 else ''}, {found[0].winner.complete} seed pairs",
+        columns=("", "score", "parameters", "robustness", "winner − control", ""),
+        rows=tuple(rows),
+    )
+
+
+def best_trials(results: Results) -> Table | None:
+    """The best complete trials of the search by score, with what they were made of; None without any."""
+    complete = results.frames.search_trials("complete").dropna(subset=["score"])
+    if complete.empty:
+        return None
+    best = complete.sort_values(["score", "trial_id"], ascending=[False, True]).head(BEST)
+    params = results.frames.params.set_index("trial_id").loc[best["trial_id"]]
+    searched = [str(name) for name in params.columns if params[name].notna().any()]
+    robust = bool(best["robustness"].notna().any())
+    on_front = dict(zip(results.front.trial_ids, results.front.on_front, strict=True)) if results.front else {}
+    rows = []
+    for (_, trial), (_, values) in zip(best.iterrows(), params.iterrows(), strict=True):
+        cells = [f"{trial['number']:g}", str(trial["phase"]), f"{trial['score']:.3f}", _count(trial)]
+        cells += [f"{trial['robustness']:.3f}"] if robust else []
+        cells.append("yes" if on_front.get(trial["trial_id"], False) else "")
+        rows.append((*cells, *(_value(values[name]) for name in searched)))
+    columns = ("trial", "phase", "score", "parameters", *(("robustness",) if robust else ()), "on front")
+    return Table(
+        title=f"Best {len(rows)} of {len(complete)} complete trials by validation score",
+        columns=(*columns, *(short_factor(name) for name in searched)),
+        rows=tuple(rows),
+        text_columns=2,
+    )
+
+
+def _count(trial: pd.Series[object]) -> str:
+    value = trial["exported_parameters"]
+    return thousands(float(value)) if pd.notna(value) else "–"  # type: ignore[arg-type,call-overload]
+
+
+def _value(value: object) -> str:
+    if not isinstance(value, str) and pd.isna(value):  # type: ignore[call-overload]
+        return ""
+    return level_label(value) if isinstance(value, str) else f"{value:.3g}"
+
+
+def failure_table(results: Results) -> Table | None:
+    """Failed attempts by reason; None without any."""
+    if not results.failures:
+        return None
+    rows = tuple(
+        (failure.reason, str(len(failure.numbers)), ", ".join(failure.numbers), str(failure.repeated))
+        for failure in results.failures
+    )
+    return Table("Failures", ("reason", "attempts", "trials", "of them repeated"), rows)
+
+
+def event_table(results: Results) -> Table | None:
+    """Warnings and errors by kind; None without any."""
+    events = results.frames.events
+    events = events[events["level"] != "info"]
+    if events.empty:
+        return None
+    rows = tuple(
+        (str(kind), str(group["message"].iloc[0]), str(len(group)))
+        for kind, group in events.groupby("kind", sort=False)
+    )
+    return Table("Warnings", ("kind", "first message", "times"), rows, text_columns=2)
+
+
+def cost_table(results: Results) -> Table | None:
+    """Sums over trials of each phase for every cost that adds up (seconds and tokens); None without any."""
+    costs = results.frames.costs.merge(results.frames.trials[["trial_id", "phase"]], on="trial_id")
+    costs = costs[costs["unit"].isin(["s", "tokens"])]
+    if costs.empty:
+        return None
+    sums = costs.groupby(["phase", "name", "unit"], sort=False)["value"].agg(["sum", "size"]).reset_index()
+    rows = tuple(
+        (
+            str(row["phase"]),
+            str(row["name"]).replace("_", " "),
+            f"{thousands(row['sum'])} {row['unit']}",
+            str(row["size"]),
+        )
+        for _, row in sums.iterrows()
+    )
+    return Table("Cost", ("phase", "what", "sum", "trials"), rows, text_columns=2)

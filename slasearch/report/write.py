@@ -1,0 +1,122 @@
+"""Writes a report: one HTML file, pictures, the numbers behind them, and a description of the methods."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from slasearch import __version__
+from slasearch.analysis.frames import load_frames
+from slasearch.errors import ReportError
+from slasearch.report.figures._base import ReportFigure
+from slasearch.report.figures.all import all_figures
+from slasearch.report.findings import findings
+from slasearch.report.html import render
+from slasearch.report.results import Results, analyse
+from slasearch.report.style import FORMATS as PICTURES
+from slasearch.report.style import save, style
+
+__all__ = ["REPORT_FORMATS", "write_report"]
+
+REPORT_FORMATS = ("html", *PICTURES, "csv", "parquet")
+
+
+def write_report(
+    url: str, study_name: str, out: Path, formats: Sequence[str] = ("html", "png", "svg", "csv")
+) -> list[Path]:
+    """Writes `out/report.html`, `out/figures/*` and `out/data/*`, over what stood there.
+
+    The same database gives the same bytes, but for the line with the version.
+
+    Args:
+        url: SQLAlchemy URL of the database.
+        study_name: Name of the study.
+        out: Folder; made if need be.
+        formats: Some of `html`, `png`, `svg`, `pdf`, `csv`, `parquet`.
+
+    Returns:
+        Every file written, the HTML file first.
+
+    Raises:
+        ReportError: An unknown format, no trial in the study, or a folder that cannot be written.
+        StudyNotFoundError: No study of this name.
+        StorageError: The database cannot be read.
+    """
+    unknown = [name for name in formats if name not in REPORT_FORMATS]
+    if unknown or not formats:
+        raise ReportError(
+            f"formats: expected some of {', '.join(REPORT_FORMATS)}, got {', '.join(unknown) or 'none'}. "
+            "Name them with --format, separated by commas."
+        )
+    results = analyse(load_frames(url, study_name))
+    figures = all_figures(results)
+    try:
+        return [path for name in _ordered(formats) for path in _write(results, figures, out, name)]
+    except OSError as error:
+        raise ReportError(
+            f"report folder {out}: expected a folder that can be written, got: {error.strerror or error}. "
+            "Name another with --out."
+        ) from error
+
+
+def _ordered(formats: Sequence[str]) -> list[str]:
+    return [name for name in REPORT_FORMATS if name in formats]
+
+
+def _write(results: Results, figures: list[ReportFigure], out: Path, format_name: str) -> list[Path]:
+    if format_name == "html":
+        return [_text(out / "report.html", render(results, figures))]
+    if format_name in PICTURES:
+        return [_picture(figure, out / "figures" / f"{figure.name}.{format_name}") for figure in figures]
+    written = [
+        _table(table, out / "data" / f"{name}.{format_name}") for name, table in _tables(results, figures).items()
+    ]
+    if format_name == "csv":
+        written.append(_text(out / "data" / "methods.json", _methods(results, figures)))
+    return written
+
+
+def _tables(results: Results, figures: list[ReportFigure]) -> dict[str, pd.DataFrame]:
+    trials = results.frames.trials.merge(results.frames.params, on="trial_id", validate="one_to_one")
+    return {**{figure.name: figure.table for figure in figures}, "trials": trials}
+
+
+def _picture(figure: ReportFigure, path: Path) -> Path:
+    with style():
+        drawn = figure.draw()
+        return _made(path, lambda: save(drawn, path, path.suffix[1:]))
+
+
+def _table(table: pd.DataFrame, path: Path) -> Path:
+    if path.suffix == ".csv":
+        return _made(path, lambda: table.to_csv(path, index=False, lineterminator="\n"))
+    return _made(path, lambda: table.to_parquet(path, index=False))
+
+
+def _text(path: Path, text: str) -> Path:
+    return _made(path, lambda: path.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def _made(path: Path, write: Callable[[], object]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write()
+    return path
+
+
+def _methods(results: Results, figures: list[ReportFigure]) -> str:
+    """How each figure was measured, the findings, and what identifies the study."""
+    study = results.frames.study
+    content = {
+        "study": study.name,
+        "fingerprint": study.fingerprint,
+        "study_version": study.version,
+        "seed": study.seed,
+        "trials": results.counts.text(),
+        "findings": [{"topic": item.topic, "kind": item.kind, "text": item.text} for item in findings(results)],
+        "figures": {item.name: {"title": item.title, "note": item.note.replace("\n", " ")} for item in figures},
+        "report_version": __version__,
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

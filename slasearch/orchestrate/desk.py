@@ -164,17 +164,12 @@ class TrialDesk:
                 self._session.lost(live.ask.trial_id, "stopped before its end")
         self._printer.trial_ended(live.ask.phase, self._clock() - live.since)
 
-    def broke(self, ray_id: str, reason: str, *, lost: bool) -> None:
-        """The trial ended without a report: its worker is gone (`lost`: tried again), or the worker's code raised."""
+    def lost(self, ray_id: str, reason: str) -> None:
+        """The trial's worker is gone; the study decides whether the trial is tried again."""
         live = self._release(ray_id)
-        if live is None:
-            return
-        with self._watched:
-            if lost:
+        if live is not None:
+            with self._watched:
                 self._session.lost(live.ask.trial_id, reason)
-            else:
-                self._session.finish(live.ask.trial_id, _failure(live.last, reason))
-        self._printer.trial_ended(live.ask.phase, self._clock() - live.since)
 
     def stop(self, reason: str) -> None:
         """No new trials; those that run go on to their end."""
@@ -186,19 +181,13 @@ class TrialDesk:
         self._printer.note(f"{reason}: stopping after {len(self._live)} running trials; once more stops at once")
 
     def tick(self) -> None:
-        """Renews the lease now and then and moves the progress on; to be called several times a second.
-
-        Raises:
-            RunEnded: The session raised something; it stands in `error`.
-        """
+        """Renews the lease now and then and moves the progress on; to be called several times a second."""
         with self._watched:
             if self._clock() - self._renewed >= RENEW_SECONDS:
                 self._renewed = self._clock()
                 self._session.renew()
                 self._heartbeat()
             self._printer.tick(self._session.summary, self._phase)
-        if self.error is not None:
-            raise RunEnded
 
     def _ask(self) -> Ask | Literal["wait", "done"]:
         if self._first is not None:
@@ -221,16 +210,4 @@ def idle_study() -> SlaSearchError:
     return SlaSearchError(
         "study: expected a trial to run or the end of the study, got a study that waits although no trial runs. "
         "Run the same command again; it looks over the stored trials first."
-    )
-
-
-def _failure(last: Progress | None, text: str) -> TrialReport:
-    """A report in the place of the one that never came; the last line of `text` is the reason."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return TrialReport(
-        state="fail",
-        budget=last.budget if last else 0,
-        budget_max=last.budget_max if last else 0,
-        reason=lines[-1] if lines else "the worker raised an error without text",
-        traceback=text,
     )

@@ -14,7 +14,7 @@ from slasearch.config.schema import StudyConfig
 from slasearch.errors import ClusterError
 from slasearch.orchestrate.desk import RunEnded, TrialDesk, idle_study
 from slasearch.orchestrate.interrupts import Interrupts
-from slasearch.orchestrate.local_ray import end_leftovers, environment, local_ray
+from slasearch.orchestrate.local_ray import environment, local_ray
 from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.records import TaskData
 from slasearch.search.study import StudySession, StudySummary
@@ -57,8 +57,8 @@ def run_study(
     Args:
         config: The study.
         locations: Database and folders.
-        address: Ray cluster (`auto` or `HOST:PORT`). None: a Ray that this process has initialised, else one of its own
-            on this machine, which ends with the run.
+        address: Ray cluster (`auto` or `HOST:PORT`). None: a Ray of its own on this machine, which ends with the run.
+            A Ray that this process has initialised before is used as it is, and left running.
         progress: Prints progress; on stderr by default.
         worker_factory: Makes what runs trials; `trial_worker` by default.
 
@@ -171,12 +171,11 @@ def _ray(config: StudyConfig, locations: Locations, address: str | None) -> Iter
     from slasearch.orchestrate.trainable import thread_variables
 
     threads = config.resources.cpus_per_trial
-    if address is not None:
+    if ray.is_initialized():
+        yield _nothing
+    elif address is not None:
         with _cluster(address):
             yield _nothing
-    elif ray.is_initialized():
-        end_leftovers(locations.ray)
-        yield _nothing
     else:
         cpus = max(len(os.sched_getaffinity(0)), threads)
         with local_ray(locations.ray, cpus=cpus, variables=thread_variables(threads)) as heartbeat:

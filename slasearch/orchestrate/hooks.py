@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
@@ -21,12 +22,19 @@ class StudyHooks(Callback):  # type: ignore[misc]
         self._interrupts = interrupts
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """The first interrupt ends the study after the running trials, the second at once."""
+        """The first interrupt ends the study after the running trials; the second, or an error of the study, at once.
+
+        Raises:
+            RunEnded: The loop is to be left now; no worker of it runs any more.
+        """
         if self._interrupts.count:
             self._desk.stop(self._interrupts.reason)
-        if self._interrupts.count > 1:
-            raise RunEnded
         self._desk.tick()
+        if self._interrupts.count > 1 or self._desk.error is not None:
+            for trial in trials:
+                if trial.temporary_state.ray_actor is not None:
+                    ray.kill(trial.temporary_state.ray_actor)
+            raise RunEnded
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Names the worker by its actor's id: trials with the same one shared a process."""

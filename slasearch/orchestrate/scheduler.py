@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
-from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
@@ -13,6 +13,8 @@ from slasearch.orchestrate.desk import TrialDesk
 from slasearch.orchestrate.trainable import PROGRESS
 
 __all__ = ["StudyScheduler"]
+
+LONGEST_REASON = 300
 
 
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -32,11 +34,12 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP if prune else TrialScheduler.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """An exception in the worker's code fails the trial; anything else means that the worker is gone."""
-        error = trial.get_pickled_error()
-        self._desk.broke(trial.trial_id, _plain(str(error)), lost=not isinstance(error, RayTaskError))
+        """The worker is gone: an exception in its code would have come as a report."""
+        self._desk.lost(trial.trial_id, last_words(trial))
 
 
-def _plain(text: str) -> str:
-    """Without the escape codes that Ray puts into its messages."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+def last_words(trial: Trial) -> str:
+    """The last line of what Ray has noted about a trial's error, without its escape codes."""
+    text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
+    return lines[-1][:LONGEST_REASON] if lines else "no reason known"

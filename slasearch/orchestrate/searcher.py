@@ -27,7 +27,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return None if answer == "wait" else {SPEC: answer}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tells the trial's end. Errors were told by the scheduler, which knows their reason."""
+        """Tells the trial's end. Lost workers were told by the scheduler, which knows the reason."""
         if not error:
             self._desk.ended(trial_id, (result or {}).get(REPORT))
 

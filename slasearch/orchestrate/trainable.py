@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,11 +48,8 @@ class WorkerFactory(Protocol):
 
 def trial_worker(tasks: Sequence[TaskData], *, cache: Path | None, threads: int) -> Worker:
     """The worker that trains."""
-    import torch
-
     from slasearch.trial.run import TrialWorker
 
-    torch.set_num_threads(threads)
     return TrialWorker(tasks, cache=cache, threads=threads)
 
 
@@ -73,24 +72,37 @@ class StudyTrainable(Trainable):  # type: ignore[misc]
     ) -> None:
         """Once for each process. The worker is made in the first step, where an error is told with its traceback."""
         os.environ.update(thread_variables(threads))
-        self._make_worker = lambda: factory(tasks, cache=cache, threads=threads)
+        self._make_worker: Callable[[], Worker] = partial(factory, tasks, cache=cache, threads=threads)
         self._worker: Worker | None = None
         self._reports: Iterator[Progress | TrialReport] | None = None
+        self._last: Progress | None = None
 
     def step(self) -> dict[str, Any]:
         """The trial's next report."""
-        if self._worker is None:
-            self._worker = self._make_worker()
-        if self._reports is None:
-            self._reports = self._worker.run(self.config[SPEC])
-        report = next(self._reports, None)
-        if report is None:
-            report = TrialReport(state="fail", budget=0, budget_max=0, reason="the worker ended without a report")
+        report = self._next_report()
         common = {"budget": report.budget, "budget_max": report.budget_max}
         if isinstance(report, Progress):
+            self._last = report
             return {PROGRESS: report, "done": False, **common}
         self._end_trial()
         return {REPORT: report, "done": True, **common}
+
+    def _next_report(self) -> Progress | TrialReport:
+        try:
+            if self._worker is None:
+                self._worker = self._make_worker()
+            if self._reports is None:
+                self._reports = self._worker.run(self.config[SPEC])
+            return next(self._reports, None) or self._failed("the worker ended without a report")
+        except (
+            Exception
+        ) as error:  # the process's edge: Ray would tell a lost worker from a broken one by its text only
+            self._worker = None
+            return self._failed(f"{type(error).__name__}: {error}", traceback.format_exc())
+
+    def _failed(self, reason: str, trace: str | None = None) -> TrialReport:
+        budget, budget_max = (self._last.budget, self._last.budget_max) if self._last else (0, 0)
+        return TrialReport("fail", budget, budget_max, reason=reason, traceback=trace)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Ready for the next trial; a trial that was stopped early is closed first."""
@@ -109,6 +121,6 @@ class StudyTrainable(Trainable):  # type: ignore[misc]
 
     def _end_trial(self) -> None:
         reports, self._reports = self._reports, None
-        self._last_result = None
+        self._last = self._last_result = None
         if isinstance(reports, Generator):
             reports.close()

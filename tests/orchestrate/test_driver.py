@@ -1,0 +1,167 @@
+"""Studies on a real Ray, with the real session and database, and workers that train nothing or misbehave."""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import ray
+from small_study import FaultyWorker, rows, small_study, states
+
+from slasearch.errors import ClusterError, LeaseError
+from slasearch.orchestrate.driver import QUIET, run_study
+from slasearch.orchestrate.local_ray import environment, local_ray
+from slasearch.orchestrate.progress import ProgressPrinter
+from slasearch.orchestrate.simulate import SimulatedWorker
+from slasearch.records import TrialReport
+from slasearch.search.summary import StudySummary
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    here = {"PYTHONPATH": str(Path(__file__).parent)}
+    with environment(QUIET), local_ray(tmp_path_factory.mktemp("ray"), cpus=2, variables=here):
+        yield
+
+
+class Watching(ProgressPrinter):
+    """Prints to nowhere and calls a function at every step of the loop with the study's summary."""
+
+    def __init__(self, look: Callable[[StudySummary], None]) -> None:
+        super().__init__(io.StringIO(), terminal=False)
+        self.look = look
+
+    def tick(self, summary: Callable[[], StudySummary], phase: str) -> None:
+        self.look(summary())
+
+
+def quiet() -> ProgressPrinter:
+    return ProgressPrinter(io.StringIO(), terminal=False)
+
+
+def test_every_end_is_told_truthfully(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 12, prune=True)
+    faults = {5: "nan", 6: "raise", 7: "silent", 9: "bad", 10: "bad"}
+    factory = partial(FaultyWorker, folder=tmp_path, faults=faults)
+    summary = run_study(config, locations, progress=quiet(), worker_factory=factory)
+    found = states(tmp_path)
+    assert found["fail"] == 3
+    assert found["pruned"] >= 2
+    assert found == {"complete": 12 - 3 - found["pruned"], "pruned": found["pruned"], "fail": 3}
+    assert states(tmp_path, "trials") == found
+    assert (summary.state, summary.retried, summary.running, summary.waiting) == ("finished", 0, 0, 0)
+    reasons = " | ".join(row[0] for row in rows(tmp_path, "SELECT reason FROM sla_trial WHERE state = 'fail'"))
+    assert "RuntimeError: the worker broke" in reasons
+    assert "nan" in reasons.lower()
+    assert "without a report" in reasons
+    logs = [(tmp_path / row[0]).read_text() for row in rows(tmp_path, "SELECT log FROM sla_trial WHERE state = 'fail'")]
+    assert any("Traceback" in log and "the worker broke" in log for log in logs)
+    scores = rows(tmp_path, "SELECT MIN(score) FROM sla_trial WHERE state = 'pruned'")
+    assert scores == [(-10.0,)]
+
+
+def test_workers_are_reused_closed_between_trials_and_keep_nothing(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 10, prune=True)
+    held: list[int] = []
+
+    def look(summary: StudySummary) -> None:
+        held.append(sum(isinstance(found, TrialReport) for found in gc.get_objects()))
+
+    factory = partial(FaultyWorker, folder=tmp_path, faults={8: "bad"})
+    summary = run_study(config, locations, progress=Watching(look), worker_factory=factory)
+    assert summary.complete + summary.pruned == 10
+    assert len(rows(tmp_path, "SELECT DISTINCT worker FROM sla_trial")) <= 2
+    assert len(list((tmp_path / "closed").iterdir())) == 10
+    assert max(held) <= 2, "expected ended trials to leave the driver's memory"
+    assert not list((tmp_path / "ray").rglob("*.json")), "expected no experiment state of Ray's"
+    assert len(list((tmp_path / "artifacts").rglob("*.safetensors"))) == summary.complete
+
+
+def test_a_lost_worker_is_tried_again_with_the_same_parameters(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 3)
+    factory = partial(FaultyWorker, folder=tmp_path, faults={2: "exit"})
+    summary = run_study(config, locations, progress=quiet(), worker_factory=factory)
+    assert (summary.complete, summary.failed, summary.retried) == (3, 0, 1)
+    again = "SELECT params, init_seed, data_seed FROM sla_trial WHERE "
+    lost = rows(tmp_path, again + "state = 'fail'")
+    assert lost == rows(tmp_path, again + "retry_of IS NOT NULL")
+    assert rows(tmp_path, "SELECT attempt, state FROM sla_trial WHERE retry_of IS NOT NULL") == [(2, "complete")]
+    ((reason,),) = rows(tmp_path, "SELECT reason FROM sla_trial WHERE state = 'fail'")
+    assert reason.startswith("worker lost")
+
+
+def test_a_worker_that_is_always_lost_fails_after_its_retries(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 1, retries=1)
+    factory = partial(FaultyWorker, folder=tmp_path, faults={0: "exit"})
+    summary = run_study(config, locations, progress=quiet(), worker_factory=factory)
+    assert (summary.complete, summary.failed, summary.ran) == (0, 1, 2)
+    assert rows(tmp_path, "SELECT attempt, state FROM sla_trial ORDER BY id") == [(1, "fail"), (2, "fail")]
+
+
+def test_the_first_interrupt_lets_running_trials_end_and_the_study_goes_on_later(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 8)
+
+    def interrupt(summary: StudySummary) -> None:
+        if summary.complete == 2 and not interrupts:
+            interrupts.append(summary.running)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    interrupts: list[int] = []
+    factory = partial(SimulatedWorker, seconds=0.2)
+    stopped = run_study(config, locations, progress=Watching(interrupt), worker_factory=factory)
+    assert interrupts
+    assert stopped.state == "stopped"
+    assert stopped.stop_reason == "interrupted by Ctrl-C"
+    assert 2 <= stopped.complete < 8
+    assert (stopped.running, stopped.retried) == (0, 0)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finished = run_study(config, locations, progress=quiet(), worker_factory=SimulatedWorker)
+    assert (finished.state, finished.complete, finished.retried) == ("finished", 8, 0)
+
+
+def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 4)
+
+    def interrupt(summary: StudySummary) -> None:
+        if summary.running:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    began = time.monotonic()
+    factory = partial(SimulatedWorker, seconds=60.0)
+    summary = run_study(config, locations, progress=Watching(interrupt), worker_factory=factory)
+    assert time.monotonic() - began < 20
+    assert summary.stop_reason == "ended by SIGTERM"
+    assert (summary.running, summary.complete, summary.state) == (0, 0, "stopped")
+    assert "running" not in states(tmp_path)
+
+
+def test_a_lost_lease_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 50)
+
+    def steal(summary: StudySummary) -> None:
+        import sqlite3
+
+        if summary.complete == 1:
+            with sqlite3.connect(tmp_path / "study.db") as connection:
+                connection.execute("UPDATE sla_lease SET token = token + 1")
+
+    factory = partial(SimulatedWorker, seconds=0.2)
+    with pytest.raises(LeaseError):
+        run_study(config, locations, progress=Watching(steal), worker_factory=factory)
+    assert states(tmp_path)["complete"] <= 2
+
+
+def test_a_trial_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 1)
+    resources = config.resources.model_copy(update={"cpus_per_trial": 1000})
+    large = config.model_copy(update={"resources": resources})
+    with pytest.raises(ClusterError, match="expected 1000 CPUs"):
+        run_study(large, locations, progress=quiet(), worker_factory=SimulatedWorker)
+    assert ray.is_initialized(), "expected a Ray that was there before to be left running"

@@ -114,7 +114,7 @@ class MirroredStudy:
 
     def judged_bad(self, number: int, pruner: BasePruner) -> bool:
         """What one of Optuna's pruners says of a running trial's last intermediate value."""
-        return pruner.prune(self._memory, self._trial(number))
+        return bool(pruner.prune(self._memory, self._trial(number)))
 
     def tell(
         self, number: int, state: TrialState, values: Sequence[float] | None = None, reason: str | None = None

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial
 
 from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.records import CostRow, Event, GateRow, MetricRow, Progress, Slot, TrialReport
+from slasearch.search.plan import last_attempts, plan, planned
 from slasearch.search.study import Ask, StudySession
+from slasearch.space import design_points
+from slasearch.storage.models import SlaLease, SlaMetric
+from slasearch.storage.rows import TrialRow
+from slasearch.storage.store import Store
 
 RATE = "training.learning_rate"
 WEIGHT = "size_control.sparsity_weight"
@@ -59,6 +69,9 @@ SMALL_DESIGN = {
     "base": {WEIGHT: 0.1},
     "seeds": 2,
 }
+FULL = study(
+    design=SMALL_DESIGN, optimise=3, confirm={"top": 1, "seeds": 2, "controls": ["lora", "random", "linear_probe"]}
+)
 
 
 def locations(folder: Path) -> Locations:
@@ -101,3 +114,66 @@ def run_all(session: StudySession) -> list[Ask]:
         session.progress(ask.trial_id, progress(4, 0.5))
         session.finish(ask.trial_id, report(ask))
         asks.append(ask)
+
+
+def dead_holder(where: Locations) -> None:
+    """Makes whoever holds the lease look like a process that has ended."""
+    store = Store(where.storage_url)
+    with store.write() as writer:
+        for row in writer.connection.execute(sa.select(SlaLease.__table__)).all():
+            if row.holder:
+                holder = json.dumps({**json.loads(row.holder), "started": "0"})
+                writer.connection.execute(
+                    sa.update(SlaLease).where(SlaLease.study_id == row.study_id).values(holder=holder)
+                )
+    store.close()
+
+
+def trials_of(where: Locations, name: str = "toy") -> list[TrialRow]:
+    store = Store(where.storage_url)
+    rows = store.trials(store.study(name).id)
+    store.close()
+    return rows
+
+
+def optuna_trials(where: Locations, name: str = "toy") -> list[FrozenTrial]:
+    """As anybody else's Optuna reads them."""
+    storage = optuna.storages.RDBStorage(where.storage_url, skip_compatibility_check=True, skip_table_creation=True)
+    trials = storage.get_all_trials(storage.get_study_id_from_name(name), deepcopy=False)
+    storage.engine.dispose()
+    return trials
+
+
+def column(where: Locations, query: Any) -> list[Any]:
+    store = Store(where.storage_url)
+    with store.engine.connect() as connection:
+        values = list(connection.scalars(query).all())
+    store.close()
+    return values
+
+
+def check_truth(config: StudyConfig, where: Locations) -> None:
+    """What must hold in the database of a study that has been run to its end, whatever happened on the way."""
+    rows = trials_of(where, config.name)
+    ended = last_attempts(rows)
+    assert plan(config, rows, design_points(config)) == "done"
+    assert all(not row.open for row in rows)
+    assert len(ended) == sum(planned(config, rows, design_points(config)).values())
+    points = [(row.point, row.repeat) for row in ended if row.phase == "design"]
+    assert len(set(points)) == len(points)
+    confirmed = [(row.role, row.pair_of, row.repeat) for row in ended if row.phase == "confirm"]
+    assert len(set(confirmed)) == len(confirmed)
+    objectives = [objective.name for objective in config.objectives]
+    for which, name in (("search", config.name), ("confirm", f"{config.name}.confirm")):
+        ours = {row.number: row for row in rows if row.optuna_study == which}
+        theirs = {trial.number: trial for trial in optuna_trials(where, name)}
+        assert ours.keys() == theirs.keys()
+        for number, row in ours.items():
+            assert theirs[number].state.name.lower() == row.state
+            assert theirs[number].params == row.values
+            if row.state == "complete":
+                assert theirs[number].values == [row.objective(objective) for objective in objectives]
+    metrics = column(where, sa.select(sa.func.count()).select_from(SlaMetric))[0]
+    columns = (SlaMetric.trial_id, SlaMetric.task, SlaMetric.split, SlaMetric.metric, SlaMetric.step)
+    different = column(where, sa.select(sa.func.count()).select_from(sa.select(*columns).distinct().subquery()))[0]
+    assert metrics == different

@@ -1,0 +1,143 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from slasearch.errors import LeaseError
+from slasearch.search import lease as lease_module
+from slasearch.search.lease import RENEW_SECONDS, STALE_SECONDS, Lease, has_driver, is_dead, this_process
+from slasearch.storage.models import SlaLease
+from slasearch.storage.store import Store
+from slasearch.testing.storage import example_study
+
+NOW = 1_750_000_000.0
+
+
+@pytest.fixture
+def store(where):
+    store = Store(where.storage_url)
+    with store.write() as writer:
+        writer.add_study(example_study())
+    yield store
+    store.close()
+
+
+def stored(store):
+    with store.engine.connect() as connection:
+        return connection.execute(sa.select(SlaLease.__table__)).one()
+
+
+def hold_as(store, holder, renewed_at=NOW):
+    with store.write() as writer:
+        text = None if holder is None else json.dumps(vars(holder))
+        writer.connection.execute(sa.update(SlaLease).values(holder=text, renewed_at=renewed_at))
+
+
+def test_a_living_process_is_not_dead_however_silent():
+    assert not is_dead(this_process(NOW), NOW, NOW + 1e9)
+
+
+def test_an_ended_process_is_dead_at_once_even_if_its_number_is_used_again():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    me = this_process(NOW)
+    assert is_dead(replace(me, pid=ended.pid), NOW, NOW)
+    assert is_dead(replace(me, started="1"), NOW, NOW)
+    assert is_dead(replace(me, boot="before", namespace="then"), NOW, NOW)
+
+
+def test_a_process_that_waits_to_be_reaped_is_dead():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    holder = replace(this_process(NOW), pid=child.pid, started=lease_module._start(child.pid))
+    assert not is_dead(holder, NOW, NOW)
+    child.stdin.close()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert is_dead(holder, NOW, NOW)
+    child.wait()
+
+
+@pytest.mark.parametrize("change", [{"host": "elsewhere"}, {"namespace": "pid:[1]"}])
+def test_a_process_that_cannot_be_looked_at_is_dead_after_silence(change):
+    other = replace(this_process(NOW), **change)
+    assert not is_dead(other, NOW, NOW + STALE_SECONDS)
+    assert is_dead(other, NOW, NOW + STALE_SECONDS + 1)
+
+
+def test_tokens_grow_and_a_dead_holder_is_remembered(store):
+    first = Lease.take(store, 1, "example", NOW)
+    assert (first.token, first.previous) == (1, None)
+    dead = replace(this_process(NOW), started="0")
+    hold_as(store, dead, NOW + 5)
+    second = Lease.take(store, 1, "example", NOW + 9)
+    assert (second.token, second.previous) == (2, (dead, NOW + 5))
+    assert json.loads(stored(store).holder)["pid"] == os.getpid()
+
+
+def test_a_living_holder_is_named_with_what_to_do(store):
+    Lease.take(store, 1, "example", NOW)
+    with pytest.raises(LeaseError) as caught:
+        Lease.take(store, 1, "example", NOW + 1)
+    text = str(caught.value)
+    assert f"process {os.getpid()} on {socket.gethostname()} since 2025-06-15 15:06:40 UTC" in text
+    assert f"kill {os.getpid()}" in text
+
+
+def test_a_released_lease_is_free_and_its_token_stays(store):
+    lease = Lease.take(store, 1, "example", NOW)
+    assert has_driver(store, 1, NOW)
+    lease.release(store)
+    assert not has_driver(store, 1, NOW)
+    assert Lease.take(store, 1, "example", NOW).token == 2
+
+
+def test_no_lease_means_no_driver(store):
+    assert not has_driver(store, 1, NOW)
+
+
+def test_renewal_is_written_now_and_then(store):
+    lease = Lease.take(store, 1, "example", NOW)
+    lease.renew(store, NOW + RENEW_SECONDS - 1)
+    assert stored(store).renewed_at == NOW
+    lease.renew(store, NOW + RENEW_SECONDS)
+    assert stored(store).renewed_at == NOW + RENEW_SECONDS
+
+
+def test_an_overtaken_holder_can_neither_renew_nor_write_nor_release(store):
+    old = Lease.take(store, 1, "example", NOW)
+    hold_as(store, None)
+    new = Lease.take(store, 1, "example", NOW)
+    with pytest.raises(LeaseError, match="another driver has taken the study over"):
+        old.renew(store, NOW + 100)
+    store.guard(old.check)
+    with pytest.raises(LeaseError), store.write() as writer:
+        writer.update_study(1, state="finished")
+    assert old.lost
+    old.release(store)
+    store.guard(new.check)
+    with store.write() as writer:
+        writer.update_study(1, state="stopped")
+    assert store.study("example").state == "stopped"
+    assert stored(store).holder is not None
+
+
+def test_on_postgresql_the_check_locks_the_token_until_the_commit():
+    query = sa.select(SlaLease.token).with_for_update(read=True)
+    assert "FOR SHARE" in str(query.compile(dialect=postgresql.dialect()))
+
+
+def test_where_the_system_does_not_tell_the_start_a_living_process_still_counts(monkeypatch):
+    class NoProc(type(lease_module.Path())):
+        def is_file(self):
+            return False
+
+    monkeypatch.setattr(lease_module, "Path", NoProc)
+    assert lease_module._start(os.getpid()) == ""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert lease_module._start(ended.pid) is None

@@ -1,0 +1,327 @@
+"""A driver may be killed at any point: nothing finished is lost, nothing counts twice, nothing stays open."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from session_kit import (
+    SMALL_DESIGN,
+    check_truth,
+    column,
+    dead_holder,
+    optuna_trials,
+    progress,
+    report,
+    run_all,
+    study,
+    trials_of,
+)
+
+from slasearch.errors import LeaseError
+from slasearch.search import book as book_module
+from slasearch.search.book import DRIVER_LOST
+from slasearch.search.lease import Lease
+from slasearch.search.plan import last_attempts
+from slasearch.search.study import StudySession
+from slasearch.storage.engine import optuna_storage
+from slasearch.storage.models import SlaArtifact, SlaEvent, SlaStudy
+from slasearch.storage.store import Store
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing in the code under test catches it."""
+
+
+class Killer:
+    """Counts steps that leave a trace outside the process, and kills after the one that is due."""
+
+    def __init__(self, monkeypatch):
+        self.steps = []
+        self.due = None
+        for owner, name in (
+            (RDBStorage, "create_new_trial"),
+            (RDBStorage, "set_trial_state_values"),
+            (RDBStorage, "set_trial_intermediate_value"),
+            (RDBStorage, "set_trial_user_attr"),
+            (book_module, "write_artifacts"),
+            (book_module, "write_log"),
+            (book_module, "discard_artifacts"),
+        ):
+            monkeypatch.setattr(owner, name, self._after(getattr(owner, name), name))
+        monkeypatch.setattr(Store, "write", self._after_commit(Store.write))
+        # A killed process releases nothing.
+        monkeypatch.setattr(Lease, "release", lambda lease, store: None)
+
+    def _after(self, function, name):
+        def counted(*args, **kwargs):
+            result = function(*args, **kwargs)
+            self._step(name)
+            return result
+
+        return counted
+
+    def _after_commit(self, write):
+        @contextmanager
+        def counted(store):
+            with write(store) as writer:
+                yield writer
+            self._step("commit")
+
+        return counted
+
+    def _step(self, name):
+        self.steps.append(name)
+        if self.due is not None and len(self.steps) == self.due:
+            self.due = None
+            raise KilledError(name)
+
+    def arm(self, step):
+        self.steps.clear()
+        self.due = step
+
+
+CONFIG = study(optimise=2, confirm={"top": 1, "seeds": 1, "controls": ["lora"]}, objectives=("score",))
+
+
+def one_trial(session, done):
+    ask = session.next()
+    session.started(ask.trial_id, ray_trial_id="r", worker="w")
+    session.progress(ask.trial_id, progress(4, 0.5))
+    session.finish(ask.trial_id, report(ask))
+    done.append(ask.trial_id)
+
+
+STEPS = [
+    "commit",  # the study
+    "commit",  # the lease
+    "commit",  # our row, waiting
+    "create_new_trial",
+    "commit",  # our row, running
+    "set_trial_state_values",
+    "commit",  # the report
+    "set_trial_intermediate_value",
+    "write_artifacts",
+    "write_log",
+    "commit",  # our rows, complete
+    "set_trial_state_values",
+]
+
+
+@pytest.mark.parametrize("step", range(1, len(STEPS) + 1))
+def test_killed_after_any_step_of_a_trial(step, where, monkeypatch):
+    killer = Killer(monkeypatch)
+    killer.arm(step)
+    done = []
+    with pytest.raises(KilledError):
+        one_trial(StudySession.open(CONFIG, where), done)
+    dead_holder(where)
+    session = StudySession.open(CONFIG, where)
+    run_all(session)
+    session.close()
+    check_truth(CONFIG, where)
+    rows = trials_of(where)
+    assert len(last_attempts(rows)) == 4
+    assert all(row.state == "complete" for row in last_attempts(rows))
+    assert len(rows) - 4 == sum((row.reason or "").startswith(DRIVER_LOST) for row in rows) <= 1
+    trained = [row for row in rows if row.state == "complete"]
+    assert column(where, sa.select(SlaArtifact.trial_id).distinct()) == [row.id for row in trained]
+    folder = where.artifacts / "toy"
+    assert {int(path.name) for path in folder.iterdir()} == {row.id for row in trained}
+
+
+def test_those_are_all_the_steps(where, monkeypatch):
+    killer = Killer(monkeypatch)
+    one_trial(StudySession.open(CONFIG, where), [])
+    assert killer.steps == STEPS
+
+
+def test_what_finished_before_the_kill_is_kept(where, monkeypatch):
+    killer = Killer(monkeypatch)
+    killer.arm(None)
+    session = StudySession.open(CONFIG, where)
+    done = []
+    one_trial(session, done)
+    killer.arm(3)
+    with pytest.raises(KilledError):
+        one_trial(session, done)
+    dead_holder(where)
+    session = StudySession.open(CONFIG, where)
+    run_all(session)
+    session.close()
+    check_truth(CONFIG, where)
+    rows = {row.id: row for row in trials_of(where)}
+    assert done == [1]
+    assert rows[1].state == "complete"
+    assert 1 not in {row.retry_of for row in rows.values()}
+
+
+def fails(session, done):
+    ask = session.next()
+    session.started(ask.trial_id, ray_trial_id="r")
+    session.finish(ask.trial_id, report(ask, state="fail", reason="no memory", traceback="Traceback …"))
+
+
+def loses(session, done):
+    ask = session.next()
+    session.started(ask.trial_id, ray_trial_id="r")
+    session.lost(ask.trial_id, "node gone")
+
+
+def prunes(session, done):
+    ask = session.next()
+    session.started(ask.trial_id, ray_trial_id="r")
+    session.prune(ask.trial_id, progress(2, 0.1))
+
+
+@pytest.mark.parametrize("back", [1, 2, 3])
+@pytest.mark.parametrize("ending", [fails, loses, prunes])
+def test_killed_near_the_end_of_other_endings(ending, back, where, monkeypatch, tmp_path):
+    killer = Killer(monkeypatch)
+    killer.arm(None)
+    ending(StudySession.open(CONFIG.model_copy(update={"name": "other"}), where), [])
+    killer.arm(len(killer.steps) + 1 - back)
+    with pytest.raises(KilledError):
+        ending(StudySession.open(CONFIG, where), [])
+    dead_holder(where)
+    session = StudySession.open(CONFIG, where)
+    run_all(session)
+    session.close()
+    check_truth(CONFIG, where)
+    assert len(last_attempts(trials_of(where))) == 4
+
+
+@pytest.mark.parametrize("step", range(1, 15, 2))
+def test_killed_while_it_mends(step, where, monkeypatch):
+    killer = Killer(monkeypatch)
+    killer.arm(None)
+    session = StudySession.open(CONFIG, where)
+    for _ in range(2):
+        ask = session.next()
+        session.started(ask.trial_id, ray_trial_id="r")
+    dead_holder(where)
+    killer.arm(step)
+    with pytest.raises(KilledError):
+        StudySession.open(CONFIG, where)
+    dead_holder(where)
+    session = StudySession.open(CONFIG, where)
+    run_all(session)
+    session.close()
+    check_truth(CONFIG, where)
+    rows = trials_of(where)
+    assert len(last_attempts(rows)) == 4
+    assert len(rows) == 6
+
+
+def test_a_trial_that_was_asked_and_not_started_keeps_its_attempt(opened, where):
+    first = opened(CONFIG).next()
+    assert optuna_trials(where)[0].state is TrialState.WAITING
+    again = opened(CONFIG).next()
+    assert again == first
+    assert len(optuna_trials(where)) == 1
+
+
+def test_a_running_trial_of_a_lost_driver_is_run_again_with_the_same_choices(opened, where):
+    session = opened(CONFIG)
+    first = session.next()
+    session.started(first.trial_id, ray_trial_id="r")
+    again = opened(CONFIG).next()
+    assert (again.attempt, again.spec) == (2, first.spec)
+    old, new = trials_of(where)
+    assert old.state == "fail"
+    assert old.reason == "driver lost: the process that ran the study ended"
+    assert (new.retry_of, new.params, new.init_seed) == (old.id, old.params, old.init_seed)
+    trials = optuna_trials(where)
+    assert [trial.state for trial in trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert trials[0].user_attrs["reason"] == old.reason
+    assert trials[1].user_attrs["retry_of"] == old.id
+    assert "driver.took_over" in column(where, sa.select(SlaEvent.kind))
+
+
+def test_lost_drivers_do_not_use_up_retries(opened, where):
+    config = study(optimise=1, limits={"max_retries": 0})
+    for attempt in range(1, 4):
+        session = opened(config)
+        ask = session.next()
+        assert ask.attempt == attempt
+        session.started(ask.trial_id, ray_trial_id="r")
+    session.lost(ask.trial_id, "node gone")
+    assert session.next() == "done"
+    assert [row.state for row in trials_of(where)] == ["fail"] * 3
+
+
+def test_a_foreign_optuna_trial_does_not_stay_open(opened, where):
+    opened(CONFIG).next()
+    storage = optuna_storage(where.storage_url)
+    storage.create_new_trial(storage.get_study_id_from_name("toy"))
+    storage.engine.dispose()
+    session = opened(CONFIG)
+    assert optuna_trials(where)[1].state is TrialState.FAIL
+    run_all(session)
+    assert len(last_attempts(trials_of(where))) == 4
+    assert all(trial.state.is_finished() for trial in optuna_trials(where))
+
+
+def test_a_stale_writer_is_refused_in_both_sets_of_tables(opened, where):
+    stale = opened(CONFIG)
+    ask = stale.next()
+    stale.started(ask.trial_id, ray_trial_id="r")
+    fresh = opened(CONFIG)
+    before = trials_of(where), [trial.state for trial in optuna_trials(where)]
+    with pytest.raises(LeaseError, match="another driver has taken the study over"):
+        stale.finish(ask.trial_id, report(ask))
+    with pytest.raises(LeaseError):
+        stale._search.tell(ask.number, TrialState.COMPLETE, [0.5])
+    with pytest.raises(LeaseError):
+        stale._search.record(0, {})
+    with pytest.raises(LeaseError):
+        stale.stop("late")
+    assert (trials_of(where), [trial.state for trial in optuna_trials(where)]) == before
+    stale.close()
+    run_all(fresh)
+    fresh.close()
+    check_truth(CONFIG, where)
+
+
+SCRIPT = """
+import os, signal, sys
+sys.path.insert(0, {folder!r})
+from pathlib import Path
+from session_kit import *
+from slasearch.search.book import Book
+
+config = study(design=SMALL_DESIGN, optimise=2, confirm={{"top": 1, "seeds": 1, "controls": ["lora"]}})
+session = StudySession.open(config, locations(Path({home!r})))
+done = 0
+def tell(self, row):
+    global done
+    done += 1
+    if done == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    original(self, row)
+original, Book._tell = Book._tell, tell
+run_all(session)
+"""
+
+
+def test_a_driver_killed_by_sigkill_is_taken_over_at_once(tmp_path, where):
+    folder = str(Path(__file__).parent)
+    script = SCRIPT.format(folder=folder, home=str(tmp_path))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert [row.state for row in trials_of(where)] == ["complete"] * 3
+    assert [trial.state.name for trial in optuna_trials(where)] == ["COMPLETE", "COMPLETE", "RUNNING"]
+    config = study(design=SMALL_DESIGN, optimise=2, confirm={"top": 1, "seeds": 1, "controls": ["lora"]})
+    session = StudySession.open(config, where)
+    run_all(session)
+    session.close()
+    check_truth(config, where)
+    assert len(trials_of(where)) == session.summary().planned
+    assert column(where, sa.select(SlaStudy.state)) == ["finished"]

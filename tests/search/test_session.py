@@ -1,0 +1,519 @@
+import json
+import math
+import re
+from dataclasses import replace
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.trial import TrialState
+from session_kit import (
+    FULL,
+    RATE,
+    SMALL_DESIGN,
+    WEIGHT,
+    check_truth,
+    column,
+    dead_holder,
+    optuna_trials,
+    progress,
+    report,
+    run_all,
+    study,
+    trials_of,
+)
+
+from slasearch.errors import ConfigError, LeaseError, StorageError, StudyConflictError
+from slasearch.records import MetricRow
+from slasearch.search.study import StudySession
+from slasearch.search.summary import Best, PhaseCount, read_summary
+from slasearch.storage.artifacts import read_artifact
+from slasearch.storage.models import SlaCost, SlaEvent, SlaGate, SlaMetric
+from slasearch.storage.store import Store
+
+
+def started(session):
+    ask = session.next()
+    session.started(ask.trial_id, ray_trial_id=f"ray{ask.trial_id}", worker="w")
+    return ask
+
+
+# ---------------------------------------------------------------- a whole study
+
+
+def test_a_study_runs_to_its_end_and_the_same_command_again_does_nothing(finished):
+    where, asks = finished
+    check_truth(FULL, where)
+    phases = [ask.phase for ask in asks]
+    assert phases == sorted(phases, key=["design", "optimise", "confirm"].index)
+    assert phases.count("design") == 6
+    assert phases.count("optimise") == 3
+    before = trials_of(where), Store(where.storage_url).study("toy")
+    assert before[1].state == "finished"
+    again = StudySession.open(FULL, where)
+    assert again.next() == "done"
+    again.close()
+    summary = again.summary()
+    assert (summary.planned, summary.complete, summary.ran) == (len(asks), len(asks), 0)
+    assert (trials_of(where), Store(where.storage_url).study("toy")) == before
+
+
+def test_the_test_split_is_scored_in_confirm_only(finished):
+    where, asks = finished
+    assert {ask.spec.splits for ask in asks if ask.phase != "confirm"} == {("validation",)}
+    assert {ask.spec.splits for ask in asks if ask.phase == "confirm"} == {("validation", "test")}
+    tested = set(column(where, sa.select(SlaMetric.trial_id).where(SlaMetric.split == "test")))
+    assert tested == {ask.trial_id for ask in asks if ask.phase == "confirm"}
+
+
+def test_a_test_metric_outside_confirm_fails_the_trial_and_is_not_stored(opened, where):
+    session = opened(study(optimise=1))
+    ask = started(session)
+    leak = MetricRow("spam", "test", "clean", 0.0, "accuracy", 0.9)
+    session.progress(ask.trial_id, replace(progress(2, 0.5), metrics=(replace(leak, step=2),)))
+    session.finish(ask.trial_id, report(ask, metrics=(leak,)))
+    assert trials_of(where)[0].reason == "metrics: expected none on the test split in optimise, got some"
+    assert column(where, sa.select(SlaMetric.split).distinct()) == ["validation"]
+
+
+def test_confirm_pairs_winners_and_controls_by_seed_and_size(finished):
+    where, _ = finished
+    rows = {row.id: row for row in trials_of(where)}
+    winners = [row for row in rows.values() if row.role == "winner"]
+    assert len(winners) in (2, 4)
+    for row in rows.values():
+        if row.role in ("control:lora", "control:random"):
+            (pair,) = [w for w in winners if (w.pair_of, w.repeat) == (row.pair_of, row.repeat)]
+            assert row.control_size == pair.exported_parameters
+            assert (row.init_seed, row.data_seed) == (pair.init_seed, pair.data_seed)
+            assert json.loads(row.spec)["control_size"] == row.control_size
+        if row.phase == "confirm":
+            assert row.init_seed >= 1000
+            assert row.params in {winner.params for winner in winners}
+    assert sum(row.role == "control:linear_probe" for row in rows.values()) == 2
+
+
+def test_everything_of_a_report_is_stored(opened, where):
+    session = opened(study(optimise=1))
+    ask = started(session)
+    session.finish(ask.trial_id, report(ask))
+    (row,) = trials_of(where)
+    assert (row.state, row.budget, row.budget_max, row.worker) == ("complete", 8, 8, "w")
+    assert row.exported_parameters == 1000
+    assert column(where, sa.select(SlaGate.slot)) == ["0:attn.q:lora:r4:0"]
+    assert column(where, sa.select(SlaCost.name)) == ["train_seconds"]
+    assert column(where, sa.select(SlaEvent.kind)) == ["gate_health.ok"]
+    artifacts = Store(where.storage_url).artifacts(row.id)
+    assert [read_artifact(where.home, artifact) for artifact in artifacts] == [b"tensors", b"{}"]
+    log = (where.home / row.log).read_text()
+    assert row.log == f"logs/toy/{row.id}-1.log"
+    assert "state: complete" in log
+    assert "event: info gate_health.ok: all well" in log
+
+
+def test_optuna_shows_what_each_trial_is(finished):
+    where, _ = finished
+    search, confirm = optuna_trials(where), optuna_trials(where, "toy.confirm")
+    assert search[0].user_attrs == {
+        "phase": "design",
+        "sampler": "one_at_a_time",
+        "role": "search",
+        "short": "design point 0, seed 1",
+        "trial": 1,
+    }
+    assert search[0].params[WEIGHT] == 0.1
+    assert search[6].user_attrs["short"] == "optimise"
+    assert confirm[0].user_attrs["role"] == "winner"
+    assert confirm[0].user_attrs["short"].startswith("winner of trial ")
+    assert optuna.load_study(study_name="toy", storage=where.storage_url).metric_names == [
+        "score",
+        "exported_parameters",
+    ]
+
+
+# ---------------------------------------------------------------- the end of a trial is told truthfully
+
+
+@pytest.mark.parametrize(
+    ("objectives", "reason"),
+    [
+        ({"score": math.nan, "exported_parameters": 1.0}, "objective score: expected a finite number, got nan"),
+        ({"score": 0.5, "exported_parameters": math.inf}, "objective exported_parameters: expected .*, got inf"),
+        ({"score": 0.5}, "objective exported_parameters: expected a finite number, got none"),
+    ],
+)
+def test_a_number_that_is_none_fails_the_trial(opened, where, objectives, reason):
+    session = opened(study(optimise=1))
+    ask = started(session)
+    session.finish(ask.trial_id, report(ask, objectives=objectives))
+    (row,) = trials_of(where)
+    (trial,) = optuna_trials(where)
+    assert (row.state, row.score, trial.state, trial.values) == ("fail", None, TrialState.FAIL, None)
+    assert row.reason == trial.user_attrs["reason"]
+    assert re.fullmatch(reason, row.reason)
+    assert session.next() == "done"
+    assert not where.artifacts.exists()
+
+
+def test_a_failed_trial_is_not_tried_again_and_its_traceback_is_in_the_log(opened, where):
+    session = opened(study(optimise=2))
+    ask = started(session)
+    session.finish(ask.trial_id, report(ask, state="fail", reason="loss is NaN", traceback="Traceback: line 1"))
+    (row,) = trials_of(where)
+    assert (row.state, row.reason) == ("fail", "loss is NaN")
+    log = (where.home / row.log).read_text()
+    assert "reason: loss is NaN" in log
+    assert log.endswith("Traceback: line 1\n")
+    assert started(session).attempt == 1
+    assert len(trials_of(where)) == 2
+
+
+def test_a_pruned_trial_keeps_its_last_metrics_and_value(opened, where):
+    session = opened(study(optimise=1, objectives=("score",)))
+    ask = started(session)
+    session.progress(ask.trial_id, progress(2, 0.3))
+    session.prune(ask.trial_id, progress(4, 0.4))
+    (row,) = trials_of(where)
+    (trial,) = optuna_trials(where)
+    assert (row.state, row.score, row.budget, row.budget_max) == ("pruned", 0.4, 4, 8)
+    assert row.reason == "stopped by the pruner at step 4 of 8"
+    assert (trial.state, trial.value) == (TrialState.PRUNED, 0.4)
+    assert trial.intermediate_values == {25: 0.3, 50: 0.4}
+    steps = sa.select(SlaMetric.step).where(SlaMetric.metric == "accuracy")
+    assert column(where, steps) == [2, 4]
+
+
+def test_with_several_objectives_optuna_gets_no_intermediate_values(opened, where):
+    session = opened(study(optimise=30, sampler={"name": "tpe", "options": {"n_startup_trials": 4}}))
+    for number in range(8):
+        ask = started(session)
+        session.progress(ask.trial_id, progress(4, 0.3))
+        if number % 3:
+            session.finish(ask.trial_id, report(ask))
+        else:
+            session.prune(ask.trial_id, None)
+    trials = optuna_trials(where)
+    assert {tuple(trial.intermediate_values) for trial in trials} == {()}
+    assert [trial.state.name for trial in trials[:3]] == ["PRUNED", "COMPLETE", "COMPLETE"]
+    assert trials[0].values is None
+
+
+def test_a_second_word_on_a_trial_counts_for_nothing(opened, where):
+    session = opened(study(optimise=1))
+    ask = started(session)
+    session.finish(ask.trial_id, report(ask))
+    before = trials_of(where)
+    session.finish(ask.trial_id, report(ask, state="fail"))
+    session.prune(ask.trial_id, progress(2, 0.1))
+    session.lost(ask.trial_id, "late")
+    session.started(ask.trial_id, ray_trial_id="other")
+    assert session.progress(ask.trial_id, progress(2, 0.1)) is False
+    assert trials_of(where) == before
+
+
+def test_a_trial_may_end_without_having_been_called_started(opened, where):
+    session = opened(study(optimise=1))
+    ask = session.next()
+    session.finish(ask.trial_id, report(ask))
+    assert trials_of(where)[0].state == "complete"
+    assert optuna_trials(where)[0].state is TrialState.COMPLETE
+
+
+def test_a_lost_trial_is_tried_again_up_to_the_limit(opened, where):
+    session = opened(study(optimise=1, limits={"max_retries": 2}))
+    params = set()
+    for attempt in (1, 2, 3):
+        ask = started(session)
+        assert ask.attempt == attempt
+        params.add(json.dumps(ask.spec.training.learning_rate))
+        session.lost(ask.trial_id, "node gone")
+    assert session.next() == "done"
+    assert len(params) == 1
+    rows = trials_of(where)
+    assert [row.state for row in rows] == ["fail"] * 3
+    assert [row.retry_of for row in rows] == [None, 1, 2]
+    summary = session.summary()
+    assert (summary.planned, summary.failed, summary.retried) == (1, 1, 2)
+    assert [trial.state for trial in optuna_trials(where)] == [TrialState.FAIL] * 3
+
+
+# ---------------------------------------------------------------- continue, grow, refuse
+
+
+def test_raised_counts_add_trials_to_a_finished_study(opened, where):
+    session = opened(study(optimise=2))
+    run_all(session)
+    session.close()
+    more = study(optimise=5, limits={"max_hours": 9})
+    session = StudySession.open(more, where)
+    assert session.summary().state == "finished"
+    assert len(run_all(session)) == 3
+    session.close()
+    check_truth(more, where)
+    assert json.loads(Store(where.storage_url).study("toy").config)["phases"]["optimise"]["trials"] == 5
+
+
+def test_other_content_under_the_same_name_is_refused_with_the_difference(opened, where):
+    opened(study(optimise=2)).close()
+    with pytest.raises(StudyConflictError, match=r"study toy: exists with other content.*\n.*seed: was 0, is 7"):
+        StudySession.open(study(optimise=2, seed=7), where)
+
+
+def test_a_stored_file_that_cannot_be_read_is_reported(opened, where):
+    opened(study(optimise=2)).close()
+    store = Store(where.storage_url)
+    with store.write() as writer:
+        writer.update_study(1, config='{"name": "toy", "of": "another age"}')
+    with pytest.raises(StudyConflictError, match=r"made by slasearch 0\.1\.0, whose study file this one cannot read"):
+        StudySession.open(study(optimise=2), where)
+
+
+def test_two_studies_share_a_database(opened, where):
+    run_all(opened(study(optimise=2)))
+    other = StudySession.open(study(name="other", optimise=3), where)
+    run_all(other)
+    other.close()
+    assert len(trials_of(where)) == 2
+    assert len(trials_of(where, "other")) == 3
+    assert [trial.number for trial in optuna_trials(where, "other")] == [0, 1, 2]
+
+
+def test_a_living_driver_keeps_others_out(where):
+    session = StudySession.open(study(optimise=1), where)
+    with pytest.raises(LeaseError, match=r"got process \d+ on .* since .* UTC"):
+        StudySession.open(study(optimise=1), where)
+    session.close()
+    StudySession.open(study(optimise=1), where).close()
+
+
+def test_closing_early_leaves_nothing_running_and_the_next_session_goes_on(opened, where):
+    config = study(optimise=3)
+    session = opened(config)
+    run_first = started(session)
+    session.next()
+    session.close()
+    assert session.summary().state == "stopped"
+    assert [row.state for row in trials_of(where)] == ["fail", "waiting", "waiting"]
+    assert TrialState.RUNNING not in {trial.state for trial in optuna_trials(where)}
+    session = StudySession.open(config, where)
+    asks = run_all(session)
+    session.close()
+    check_truth(config, where)
+    assert sorted(ask.attempt for ask in asks) == [1, 1, 2]
+    assert run_first.spec in [ask.spec for ask in asks if ask.attempt == 2]
+
+
+def test_options_are_checked_before_anything_is_made(where):
+    config = study(optimise=1, sampler={"name": "tpe", "options": {"n_start": 3}})
+    with pytest.raises(ConfigError, match=r"phases.optimise.sampler.options.n_start: expected n_startup_trials"):
+        StudySession.open(config, where)
+    with pytest.raises(ConfigError, match="expected n_startup_trials, n_min_trials of median, got n_min_trials = 'x'"):
+        StudySession.open(
+            study(optimise=1, objectives=("score",), pruner={"name": "median", "options": {"n_min_trials": "x"}}), where
+        )
+    with pytest.raises(ConfigError, match="unless score is the objective, got median"):
+        StudySession.open(study(optimise=1, objectives=("exported_parameters",), pruner={"name": "median"}), where)
+    assert Store(where.storage_url).studies() == []
+
+
+# ---------------------------------------------------------------- when to stop
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_max_hours_hands_out_no_more_and_running_trials_may_finish(opened, where):
+    clock = Clock()
+    session = opened(study(optimise=5, limits={"max_hours": 1}), now=clock)
+    ask = started(session)
+    clock.now += 3601
+    assert session.next() == "done"
+    session.finish(ask.trial_id, report(ask))
+    session.close()
+    summary = session.summary()
+    assert (summary.state, summary.complete, summary.planned) == ("stopped", 1, 5)
+    assert "1.00 h of at most 1 h" in summary.stop_reason
+    assert "limit.max_hours" in column(where, sa.select(SlaEvent.kind))
+
+
+def test_max_device_hours_charge_running_trials_and_earlier_runs(opened, where):
+    clock = Clock()
+    config = study(optimise=9, limits={"max_device_hours": 2})
+    session = opened(config, now=clock)
+    asks = [started(session), started(session)]
+    clock.now += 1800
+    for ask in asks:
+        session.finish(ask.trial_id, report(ask))
+    session.close()
+    session = StudySession.open(config, where, now=clock)
+    ask = started(session)
+    clock.now += 3599
+    assert session.next() != "done"
+    clock.now += 1
+    assert session.next() == "done"
+    session.finish(ask.trial_id, report(ask))
+    session.close()
+    assert "2.00 h of at most 2 device hours" in session.summary().stop_reason
+
+
+def test_a_study_whose_trials_keep_failing_stops(opened, where):
+    config = study(optimise=50, limits={"failure_window": 4})
+    session = opened(config)
+    for number in range(5):
+        ask = started(session)
+        bad = number in (1, 3, 4)
+        session.finish(ask.trial_id, report(ask, **({"state": "fail", "reason": "x"} if bad else {})))
+    assert session.next() == "done"
+    session.close()
+    assert session.summary().state == "failed"
+    assert "3 of the last 4 trials failed" in session.summary().stop_reason
+    session = StudySession.open(config, where)
+    assert session.next() != "done"
+    session.close()
+
+
+def test_a_study_in_which_nothing_is_complete_has_failed(opened, where):
+    config = study(optimise=2, confirm={"seeds": 1})
+    session = opened(config)
+    for _ in range(2):
+        ask = started(session)
+        session.finish(ask.trial_id, report(ask, state="fail"))
+    assert session.next() == "done"
+    session.close()
+    assert session.summary().state == "failed"
+    assert trials_of(where)[0].reason == "the trial failed and gave no reason"
+    assert "study.nothing_complete" in column(where, sa.select(SlaEvent.kind))
+
+
+def test_stop_hands_out_no_more(opened, where):
+    session = opened(study(optimise=5))
+    started(session)
+    session.stop("interrupted")
+    assert session.next() == "done"
+    session.close()
+    assert (session.summary().state, session.summary().stop_reason) == ("stopped", "interrupted")
+
+
+# ---------------------------------------------------------------- pruning and sampling through the session
+
+
+@pytest.mark.parametrize(
+    ("pruner", "objectives"),
+    [
+        ({"name": "median", "options": {"n_startup_trials": 3}}, ("score",)),
+        ({"name": "successive_halving"}, ("score",)),
+        ({"name": "successive_halving"}, ("score", "exported_parameters")),
+    ],
+)
+def test_a_bad_trial_is_stopped_when_it_may_be_and_only_in_optimise(opened, where, pruner, objectives):
+    config = study(design=SMALL_DESIGN, optimise=4, pruner=pruner, objectives=objectives)
+    session = opened(config)
+    for number in range(6):
+        ask = started(session)
+        assert session.progress(ask.trial_id, progress(4, 0.8 if number else 0.1)) is False
+        session.finish(ask.trial_id, report(ask))
+    bad, good, cold = started(session), started(session), started(session)
+    assert session.progress(cold.trial_id, progress(4, 0.1, prunable=False)) is False
+    assert session.progress(bad.trial_id, progress(4, 0.2)) is True
+    assert session.progress(good.trial_id, progress(4, 0.9)) is False
+    session.prune(bad.trial_id, progress(4, 0.2))
+    session = opened(config)
+    again = [started(session) for _ in range(3)]
+    assert {ask.attempt for ask in again} == {1, 2}
+    assert session.progress(again[0].trial_id, progress(4, 0.2)) is True
+
+
+def test_a_report_that_is_no_number_does_not_stop_the_trial(opened, where):
+    session = opened(study(optimise=1, objectives=("score",)))
+    ask = started(session)
+    assert session.progress(ask.trial_id, progress(4, math.nan)) is False
+    session.prune(ask.trial_id, None)
+    assert optuna_trials(where)[0].value is None
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+def test_a_restarted_driver_draws_the_same_next_point_as_one_that_never_stopped(tmp_path, where, sampler):
+    config = study(optimise=5, sampler={"name": sampler})
+    drawn = []
+    for name in ("steady", "stopping"):
+        named = config.model_copy(update={"name": name})
+        session = StudySession.open(named, where)
+        for number in range(5):
+            if name == "stopping" and number % 3 == 2:
+                session.close()
+                session = StudySession.open(named, where)
+            ask = started(session)
+            session.finish(ask.trial_id, report(ask))
+        session.close()
+        drawn.append([row.params for row in trials_of(where, name)])
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 5
+
+
+def test_tpe_learns_from_the_design(opened, where):
+    """After a design that favours a large weight, TPE proposes larger weights than chance would."""
+    levels = [0.011, 0.02, 0.03, 0.05, 0.08, 0.2, 0.4, 0.6, 0.8, 0.99]
+    design = {"sampler": {"name": "grid"}, "levels": {WEIGHT: levels}}
+    config = study(design=design, optimise=8, objectives=("score",))
+    session = opened(config)
+    run_all(session)
+    weights = [row.values[WEIGHT] for row in trials_of(where) if row.phase == "optimise"]
+    assert sum(weight > 0.1 for weight in weights) >= 6
+
+
+# ---------------------------------------------------------------- reading
+
+
+def test_the_summary_reads_the_same_from_session_and_database(opened, where):
+    session = opened(FULL)
+    for _ in range(3):
+        ask = started(session)
+        session.finish(ask.trial_id, report(ask))
+    started(session)
+    session.next()
+    summary = session.summary()
+    assert summary.phases["design"] == PhaseCount(planned=6, complete=3, pruned=0, failed=0, waiting=1, running=1)
+    assert (summary.ended, summary.phases["design"].ended) == (3, 3)
+    assert summary.planned == 6 + 3 + 2 * (2 * 3 + 1)
+    assert [best.objective for best in summary.best] == ["score", "exported_parameters"]
+    assert summary.best[1] == Best("exported_parameters", 1, 0, 1000.0)
+    store = Store(where.storage_url)
+    assert replace(read_summary(store, "toy"), ran=summary.ran) == summary
+    session.close()
+    assert read_summary(store, "toy").state == "stopped"
+
+
+def test_a_study_whose_driver_is_dead_reads_as_interrupted(opened, where):
+    started(opened(FULL))
+    store = Store(where.storage_url)
+    assert read_summary(store, "toy").state == "running"
+    dead_holder(where)
+    assert read_summary(store, "toy").state == "interrupted"
+
+
+def test_a_database_that_goes_away_is_a_storage_error(opened, where):
+    session = opened(study(optimise=2))
+    with session._store.engine.begin() as connection:
+        connection.exec_driver_sql("drop table trial_values")
+    with pytest.raises(StorageError, match=r"no such table: trial_values\. The database was made by something else"):
+        session.next()
+
+
+def test_another_writer_in_the_optuna_study_is_noticed(opened, where):
+    session = opened(study(optimise=2))
+    optuna.load_study(study_name="toy", storage=where.storage_url).add_trial(
+        optuna.trial.create_trial(state=TrialState.FAIL)
+    )
+    with pytest.raises(StorageError, match="expected trial number 0 for a new trial, got 1"):
+        session.next()
+
+
+def test_the_rate_stays_inside_its_distribution(opened, where):
+    session = opened(study(optimise=6))
+    run_all(session)
+    assert all(1e-4 <= row.values[RATE] <= 1e-2 for row in trials_of(where))

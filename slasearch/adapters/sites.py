@@ -14,7 +14,16 @@ from torch import nn
 from slasearch.errors import BackboneError
 from slasearch.records import SITES
 
-__all__ = ["FAMILIES", "HostShape", "SiteTable", "host_modules", "host_shapes", "layers_of"]
+__all__ = [
+    "FAMILIES",
+    "HostShape",
+    "SiteTable",
+    "hidden_states",
+    "host_modules",
+    "host_shapes",
+    "layers_of",
+    "table_of",
+]
 
 
 @dataclass(frozen=True)
@@ -27,17 +36,19 @@ class HostShape:
 
 @dataclass(frozen=True)
 class SiteTable:
-    """One model family: the path to its list of layers, and for each site the module paths inside a layer.
+    """One model family: the paths to its embeddings and its list of layers, and each site's module paths in a layer.
 
     An empty path is the layer itself. `decoder` decides the default pooling.
     """
 
+    embeddings: str
     layers: str
     sites: Mapping[str, tuple[str, ...]]
     decoder: bool
 
 
 _BERT = SiteTable(
+    embeddings="embeddings",
     layers="encoder.layer",
     sites={
         "attn.q": ("attention.self.query",),
@@ -51,6 +62,7 @@ _BERT = SiteTable(
     decoder=False,
 )
 _LLAMA = SiteTable(
+    embeddings="embed_tokens",
     layers="layers",
     sites={
         "attn.q": ("self_attn.q_proj",),

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from slasearch.perturb.apply import embedding_noise, perturb_examples
-from slasearch.records import ConditionSpec, Split, TaskData
+from slasearch.records import ConditionSpec, Split, Structure, TaskData
 from slasearch.registry import CONDITIONS
 from slasearch.tasks.batches import Batch, eval_batches, train_batches
 from slasearch.tasks.encoding import EncodedSplit, encode_split
 from slasearch.trial.backbone import Backbone
+from slasearch.trial.model import TaskModel
 
 __all__ = ["EvaluationData", "TrainingData"]
 
@@ -103,24 +104,70 @@ class TrainingData:
 
 
 class EvaluationData:
-    """Evaluation batches, made once for each (task, split, condition) and kept: trials of a study share them."""
+    """Evaluation batches under each condition, and what the frozen lower layers make of them; trials share both.
 
-    def __init__(self, tasks: Sequence[TaskData], backbone: Backbone, cache: Path | None) -> None:
+    Args:
+        tasks: The tasks, in the order of their numbers.
+        backbone: Tokeniser and embedding width.
+        cache: Folder for encoded splits, or None.
+        memory: Most bytes of hidden states that are kept; what does not fit is computed again each time.
+    """
+
+    def __init__(
+        self, tasks: Sequence[TaskData], backbone: Backbone, cache: Path | None, *, memory: int = 512 * 2**20
+    ) -> None:
         self._tasks, self._backbone, self._cache = tuple(tasks), backbone, cache
         self._names = [task.spec.name for task in tasks]
         self._batches: dict[tuple[int, Split, ConditionSpec | None], list[Batch]] = {}
+        self._lower: dict[tuple[int, Split, ConditionSpec | None, int, int], Tensor] = {}
+        self._memory = memory
 
-    def batches(
-        self, number: int, split: Split, condition: ConditionSpec | None
-    ) -> Iterator[tuple[Batch, Tensor | None]]:
-        """One task's batches under one condition (None: clean), each with its embedding noise."""
+    def logits(
+        self,
+        model: TaskModel,
+        number: int,
+        split: Split,
+        condition: ConditionSpec | None,
+        gates: Tensor | Structure | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Labels (`n`) and logits (`n x labels`) of one task under one condition (None: clean), on the CPU."""
+        labels, logits = [], []
+        with torch.inference_mode():
+            for place, batch in enumerate(self._batches_of(number, split, condition)):
+                lower = self._lower_of(model, batch, (number, split, condition, model.depth, place))
+                if lower is None:
+                    ((_, _, part),) = model.forward(batch, gates, self._noise(batch, condition))
+                else:
+                    ((_, _, part),) = model.forward(batch, gates, lower=(model.depth, lower))
+                labels.append(batch.labels)
+                logits.append(part.cpu())
+        return torch.cat(labels), torch.cat(logits)
+
+    def _noise(self, batch: Batch, condition: ConditionSpec | None) -> Tensor | None:
+        conditions = () if condition is None else (condition,)
+        return noise_for(batch, conditions, self._names, self._backbone.shapes.hidden, None)
+
+    def _lower_of(
+        self, model: TaskModel, batch: Batch, key: tuple[int, Split, ConditionSpec | None, int, int]
+    ) -> Tensor | None:
+        condition, depth = key[2], key[3]
+        if depth == 0:
+            return None
+        if key not in self._lower:
+            lower = model.lower(batch, depth, self._noise(batch, condition))
+            size = lower.numel() * lower.element_size()
+            if size > self._memory:
+                return lower
+            self._memory -= size
+            self._lower[key] = lower
+        return self._lower[key]
+
+    def _batches_of(self, number: int, split: Split, condition: ConditionSpec | None) -> list[Batch]:
         text = condition if condition is not None and _family(condition) == "text" else None
         key = (number, split, text)
         if key not in self._batches:
             self._batches[key] = self._make(number, split, text)
-        conditions = () if condition is None else (condition,)
-        for batch in self._batches[key]:
-            yield batch, noise_for(batch, conditions, self._names, self._backbone.shapes.hidden, None)
+        return self._batches[key]
 
     def _make(self, number: int, split: Split, condition: ConditionSpec | None) -> list[Batch]:
         task = self._tasks[number]

@@ -41,7 +41,7 @@ def evaluate(
     rows = []
     for condition in conditions:
         for number, task in enumerate(tasks):
-            labels, logits = _predict(model, data, number, split, condition, gates)
+            labels, logits = data.logits(model, number, split, condition, gates)
             kind, level = ("clean", 0.0) if condition is None else (condition.kind, condition.level)
             value = score(task.metric, labels.numpy(), logits.argmax(1).numpy())
             rows.append(MetricRow(task.name, split, kind, level, task.metric, value, step))
@@ -49,24 +49,6 @@ def evaluate(
                 loss = float(nn.functional.cross_entropy(logits, labels))
                 rows.append(MetricRow(task.name, split, kind, level, "loss", loss, step))
     return rows
-
-
-def _predict(
-    model: TaskModel,
-    data: EvaluationData,
-    number: int,
-    split: Split,
-    condition: ConditionSpec | None,
-    gates: torch.Tensor | Structure | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels (`n`) and logits (`n x labels`) of one task on the CPU."""
-    labels, logits = [], []
-    with torch.inference_mode():
-        for batch, noise in data.batches(number, split, condition):
-            ((_, _, part),) = model.forward(batch, gates, noise)
-            labels.append(batch.labels)
-            logits.append(part.cpu())
-    return torch.cat(labels), torch.cat(logits)
 
 
 def mean_score(rows: Iterable[MetricRow], split: Split, condition: str = "clean", level: float = 0.0) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +16,7 @@ from slasearch.adapters.sites import hidden_states
 from slasearch.records import Structure
 from slasearch.tasks.batches import Batch
 from slasearch.trial.backbone import Backbone
+from slasearch.trial.halves import only_layers, run_lower, start_from
 
 __all__ = ["TaskModel", "make_heads"]
 
@@ -76,8 +78,31 @@ class TaskModel:
             return None
         return output + (self._noise * self.backbone.embedding_rms).to(output.dtype)
 
+    @property
+    def depth(self) -> int:
+        """How many layers lie below the first slot: they compute the same in every trial."""
+        layers = [layer for layer, _ in self.pool.places]
+        return min(layers, default=self.backbone.shapes.layers)
+
+    def lower(self, batch: Batch, depth: int, noise: Tensor | None = None) -> Tensor:
+        """Hidden states that enter layer `depth` ≥ 1, `n x t x d`, on the CPU; for `forward(lower=…)`.
+
+        Args:
+            batch: n examples of t tokens.
+            depth: Number of layers to run; at most `self.depth`.
+            noise: `n x t x d`, added to the word embeddings in units of their RMS.
+        """
+        batch = batch.to(self.backbone.device)
+        with self._noisy(noise):
+            return run_lower(self.backbone.model, depth, self._inputs(batch)).cpu()
+
     def forward(
-        self, batch: Batch, gates: Tensor | Structure | None = None, noise: Tensor | None = None
+        self,
+        batch: Batch,
+        gates: Tensor | Structure | None = None,
+        noise: Tensor | None = None,
+        *,
+        lower: tuple[int, Tensor] | None = None,
     ) -> list[tuple[int, Tensor, Tensor]]:
         """Logits of a batch that may mix tasks.
 
@@ -85,6 +110,7 @@ class TaskModel:
             batch: n examples of t tokens.
             gates: z of each (task, slot), `T x S`; or a structure's paths; None: all slots open.
             noise: `n x t x d`, added to the word embeddings in units of their RMS.
+            lower: A depth and what `self.lower` gave for it: the layers below are not run, and noise is in it already.
 
         Returns:
             For each task in the batch its number, its row numbers (`m`), and logits (`m x labels`, fp32).
@@ -94,16 +120,36 @@ class TaskModel:
             self.pool.route_paths(batch.task_index, gates)
         else:
             self.pool.route(batch.task_index, gates)
-        self._noise = None if noise is None else noise.to(self.backbone.device)
-        extra = {"token_type_ids": batch.token_type_ids} if self.backbone.shapes.family == "bert" else {}
-        output = self.backbone.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **extra)
-        hidden = hidden_states(output[0]).float()
+        hidden = self._hidden(batch, noise, lower).float()
         vectors = self.backbone.pool_tokens(hidden, batch.attention_mask)
         parts = []
         for number in sorted(set(batch.task_index.tolist())):
             rows = (batch.task_index == number).nonzero().flatten()
             parts.append((number, rows, self.heads[self.tasks[number]](vectors[rows])))
         return parts
+
+    def _hidden(self, batch: Batch, noise: Tensor | None, lower: tuple[int, Tensor] | None) -> Tensor:
+        model, inputs = self.backbone.model, self._inputs(batch)
+        if lower is None:
+            with self._noisy(noise):
+                return hidden_states(model(**inputs)[0])
+        depth, below = lower
+        with only_layers(model, depth, self.backbone.shapes.layers), start_from(model, below.to(self.backbone.device)):
+            return hidden_states(model(**inputs)[0])
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        if self.backbone.shapes.family == "bert":
+            return inputs | {"token_type_ids": batch.token_type_ids}
+        return inputs | {"use_cache": False}
+
+    @contextmanager
+    def _noisy(self, noise: Tensor | None) -> Iterator[None]:
+        self._noise = None if noise is None else noise.to(self.backbone.device)
+        try:
+            yield
+        finally:
+            self._noise = None
 
     def loss(
         self, batch: Batch, weights: Sequence[float], gates: Tensor | Structure | None, noise: Tensor | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ __all__ = ["database_file", "make_engine", "optuna_storage", "storage_errors"]
 
 BUSY_SECONDS = 30.0
 """How long a SQLite connection waits for another one's write."""
+MAKE_ATTEMPTS = 5
+"""How often Optuna's tables are tried to be made."""
 
 _NEXT_STEPS = (
     ("readonly", "Make the file and its folder writable, or choose another with --storage."),
@@ -80,7 +83,7 @@ def optuna_storage(url: str) -> RDBStorage:
         _make_folder(file.parent)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with storage_errors(url):
-        storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=_options(url))
+        storage = _made_by_one_of_several(url.replace("{", "{{").replace("}", "}}"), _options(url))
     _set_up_connections(storage.engine)
     storage.engine.dispose()
     return storage
@@ -111,6 +114,16 @@ def _parse(url: str) -> sa.URL:
             "database: expected a URL such as sqlite:///study.db or postgresql+psycopg://user@host/name, "
             "got something else. Check --storage and $SLASEARCH_STORAGE."
         ) from None
+
+
+def _made_by_one_of_several(template: str, options: dict[str, Any]) -> RDBStorage:
+    """Optuna looks for its tables and then makes them: two drivers that start at once get in each other's way."""
+    for _ in range(MAKE_ATTEMPTS - 1):
+        try:
+            return RDBStorage(template, engine_kwargs=options)
+        except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError):
+            time.sleep(0.1)
+    return RDBStorage(template, engine_kwargs=options)
 
 
 def _make_folder(folder: Path) -> None:

@@ -20,6 +20,7 @@ from slasearch.storage.engine import optuna_storage
 from slasearch.storage.models import WHOLE_TRIAL, SlaCost, SlaGate, SlaMetric
 from slasearch.storage.rows import ArtifactRow, StudyRow, TrialRow
 from slasearch.storage.store import Store
+from slasearch.storage.writer import Writer
 
 __all__ = ["STORAGE_CHECKS", "example_study", "example_trial"]
 
@@ -147,11 +148,12 @@ def writes_all_or_nothing(url: str) -> None:
 def refuses_what_contradicts(url: str) -> None:
     """A name twice, a number twice in one study, a trial of no study: StorageError, and nothing is written."""
     store, trial = _with_trial(url)
-    for add in (
+    contradictions: tuple[Callable[[Writer], object], ...] = (
         lambda writer: writer.add_study(example_study()),
         lambda writer: writer.add_trial(example_trial(trial.study_id, number=0)),
         lambda writer: writer.add_trial(example_trial(trial.study_id + 1)),
-    ):
+    )
+    for add in contradictions:
         try:
             with store.write() as writer:
                 add(writer)

@@ -39,7 +39,7 @@ quickstart: $(VENV)/.installed-bundled ## Run a small real study, report on it, 
 		--text "The striker scored twice in the second half of the cup final" \
 		--text "Shares fell after the bank reported lower profits"
 	@echo
-	@echo "Look at the report:    $(OUT)/report/index.html"
+	@echo "Look at the report:    $(OUT)/report/report.html"
 	@echo "Try next:"
 	@echo "  $(BIN)/slasearch status quickstart      what was run"
 	@echo "  $(BIN)/slasearch dashboard              Optuna's dashboard on the study, read-only"

@@ -8,7 +8,8 @@ import click
 
 from slasearch.cli._output import emit_json, json_option, say, storage_option
 
-FORMATS = ("html", "png", "svg", "csv")
+FORMATS = ("html", "png", "svg", "pdf", "csv", "parquet")
+DEFAULT = "html,png,svg,csv"
 
 
 def _split(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -23,7 +24,13 @@ def _split(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 @click.argument("name")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write into.")
 @click.option(
-    "--format", "formats", default=",".join(FORMATS), show_default=True, callback=_split, help="What to write."
+    "--format",
+    "formats",
+    metavar="LIST",
+    default=DEFAULT,
+    show_default=True,
+    callback=_split,
+    help=f"Some of {', '.join(FORMATS)}.",
 )
 @storage_option
 @json_option

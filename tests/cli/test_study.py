@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 import slasearch
+from slasearch.cli.report import FORMATS
 from slasearch.cli.run import INTERRUPTED, exit_code
 from slasearch.orchestrate.interrupts import Interrupts
+from slasearch.report.write import REPORT_FORMATS
 from slasearch.search.summary import StudySummary
 
 Command = Callable[..., Any]
@@ -129,10 +131,11 @@ def test_report_writes_what_is_asked_for(study: Path, command: Command) -> None:
     answer = command("report", "tiny", "--out", "report", "--format", "html,csv")
     assert answer.code == 0, answer.err
     files = [Path(line) for line in answer.out.splitlines()]
-    assert {file.suffix for file in files} == {".html", ".csv"}
+    assert {file.suffix for file in files} == {".html", ".csv", ".json"}
     assert all(file.stat().st_size > 0 for file in files)
     again = command("report", "tiny", "--out", "report", "--format", "csv", "--json")
-    assert all(name.endswith(".csv") for name in json.loads(again.out))
+    assert {Path(name).suffix for name in json.loads(again.out)} == {".csv", ".json"}
+    assert FORMATS == REPORT_FORMATS
     assert command("report", "tiny", "--out", "report", "--format", "html,docx").code == 2
 
 

@@ -124,15 +124,15 @@ def _one_winner(frames: StudyFrames, pair_of: int, confirmed: pd.DataFrame, scor
         for role in roles[1:]
         for series in (MEAN, *frames.tasks)
     )
-    search = frames.trials.set_index("trial_id").loc[pair_of]
+    number = frames.number_of(pair_of)
     return Comparisons(
         winner_id=pair_of,
-        number=int(search["number"]),
+        number=number,
         label=winner_label(frames, pair_of),
         arms=arms,
         differences=differences,
         method=f"test split; paired by seed pair over {arms[0].complete} repeats; 95 % t-interval of the differences",
-        warnings=tuple(_cautions(arms, int(search["number"]))),
+        warnings=tuple(_cautions(arms, number)),
     )
 
 

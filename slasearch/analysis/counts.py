@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -64,13 +65,12 @@ def failures(frames: StudyFrames) -> tuple[Failure, ...]:
     taken_over = failed["trial_id"].isin(frames.trials["retry_of"].dropna())
     reasons = failed["reason"].fillna("no reason was stored").str.split("\n").str[0]
     found = [
-        Failure(str(reason), tuple(_label(row) for _, row in rows.iterrows()), int(taken_over[rows.index].sum()))
+        Failure(str(reason), tuple(_labels(rows)), int(taken_over[rows.index].sum()))
         for reason, rows in failed.groupby(reasons, sort=False)
     ]
     return tuple(sorted(found, key=lambda failure: -len(failure.numbers)))
 
 
-def _label(row: pd.Series[object]) -> str:
-    number = row["number"]
-    name = f"{number:g}" if pd.notna(number) else "?"  # type: ignore[call-overload,str-format]
-    return f"c{name}" if row["phase"] == "confirm" else name
+def _labels(trials: pd.DataFrame) -> Iterator[str]:
+    for phase, number in zip(trials["phase"], trials["number"], strict=True):
+        yield ("c" if phase == "confirm" else "") + ("?" if pd.isna(number) else f"{number:.0f}")

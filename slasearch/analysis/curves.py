@@ -96,13 +96,13 @@ def curve_table(curves: Sequence[Curve]) -> pd.DataFrame:
 
     Columns `factor, response, series, level, what, trial_id, value, low, high, n`.
     """
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for curve in curves:
         for series in curve.series:
             for point in series.points:
                 key = (curve.factor, curve.response, series.name, point.level)
                 estimate = point.estimate
-                rows.append((*key, "mean", None, estimate.mean, estimate.low, estimate.high, estimate.n))
+                rows.append((*key, "mean", pd.NA, estimate.mean, estimate.low, estimate.high, estimate.n))
                 pairs = zip(point.trial_ids, point.values, strict=True)
                 rows.extend((*key, "trial", trial_id, value, math.nan, math.nan, 1) for trial_id, value in pairs)
     columns = ["factor", "response", "series", "level", "what", "trial_id", "value", "low", "high", "n"]

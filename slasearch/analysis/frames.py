@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, cast
 
 import pandas as pd
-from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, select
 
 from slasearch.config.schema import StudyConfig
 from slasearch.storage.engine import make_engine, storage_errors
@@ -64,6 +64,10 @@ class StudyFrames:
     def phase_trials(self, phase: str, state: str | None = None) -> pd.DataFrame:
         """Rows of one phase."""
         return _rows(self.trials, self.trials["phase"] == phase, state)
+
+    def number_of(self, trial_id: int) -> int:
+        """Optuna's number of a trial that has started. Raises IndexError for an id that the study does not have."""
+        return int(self.trials.loc[self.trials["trial_id"] == trial_id, "number"].to_numpy()[0])
 
     def failed(self, trials: pd.DataFrame) -> int:
         """How many of those rows failed for good: attempts that a later one took over are not counted."""
@@ -180,6 +184,5 @@ def _worth_their_gates(trials: pd.DataFrame) -> ColumnElement[bool]:
     """Gates are many: only those of confirmed trials, or else of the best trial of the search."""
     if ((trials["phase"] == "confirm") & (trials["state"] == "complete")).any():
         return and_(SlaTrial.phase == "confirm", SlaTrial.state == "complete")
-    scores = trials.loc[trials["state"] == "complete", "score"].dropna()
-    best = [int(trials.loc[scores.idxmax(), "trial_id"])] if len(scores) else []
-    return or_(SlaTrial.id.in_(best))
+    complete = trials[trials["state"] == "complete"].sort_values("score", ascending=False, kind="stable")
+    return SlaTrial.id.in_([int(value) for value in complete["trial_id"].head(1)])

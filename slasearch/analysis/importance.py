@@ -77,7 +77,7 @@ def importance(frames: StudyFrames, objective: str = "score", *, seed: int = 0) 
     trials = trials[np.isfinite(trials[objective])]
     if len(trials) < MINIMUM_TRIALS:
         raise ReportError(
-            f"Importance for {objective}: expected at least {MINIMUM_TRIALS} complete trials of the search, "
+            f"Importance: expected at least {MINIMUM_TRIALS} complete trials of the search, "
             f"got {len(trials)}. Raise phases.optimise.trials and run again."
         )
     generator = np.random.default_rng(seed)
@@ -90,7 +90,7 @@ def importance(frames: StudyFrames, objective: str = "score", *, seed: int = 0) 
         if name in params and params[name].nunique() > 1
     }
     if not searched:
-        raise ReportError(f"Importance for {objective}: expected a searched field that varies, got none.")
+        raise ReportError("Importance: expected a searched field that varies between trials, got none. Search a field.")
     sign = 1.0 if DIRECTIONS[objective] == "minimize" else -1.0
     losses = sign * trials[objective].to_numpy(dtype=np.float64)
     quantile = max(0.1, _IN_TOP / len(trials))

@@ -67,9 +67,7 @@ def gate_map(frames: StudyFrames, pair_of: int | None = None) -> GateMap:
     gates = frames.gates[frames.gates["trial_id"].isin(runs)]
     if gates.empty or pair_of is None:
         raise ReportError("Gate map: expected stored gates of a complete trial, got none. Run the study to its end.")
-    number = frames.trials.set_index("trial_id").loc[pair_of, "number"]
-    n = gates["trial_id"].nunique()
-    return _mapped(frames, gates, int(number), n, method)
+    return _mapped(frames, gates, frames.number_of(pair_of), gates["trial_id"].nunique(), method)
 
 
 def _mapped(frames: StudyFrames, gates: pd.DataFrame, number: int, n: int, method: str) -> GateMap:
@@ -102,7 +100,8 @@ def _place_order(place: str) -> tuple[int, str]:
 
 def _open_slots(gates: pd.DataFrame, task: str) -> dict[int, frozenset[str]]:
     mine = gates[gates["task"] == task]
-    return {int(run): frozenset(rows.loc[rows["open"] > 0, "slot"]) for run, rows in mine.groupby("trial_id")}
+    runs = [int(run) for run in mine["trial_id"].unique()]
+    return {run: frozenset(mine.loc[(mine["trial_id"] == run) & (mine["open"] > 0), "slot"]) for run in runs}
 
 
 def _stability(gates: pd.DataFrame, tasks: tuple[str, ...]) -> tuple[tuple[str, float | None], ...]:

@@ -119,7 +119,7 @@ def _factor(curve: Curve, change: Curve | None, size: Curve | None) -> str:
     if change is not None:
         told = [point for point in change.series[-1].points if point.estimate.excludes_zero]
         shifts = ", ".join(f"{point.estimate.text(signed=True)} at {level_label(point.level)}" for point in told)
-        text += f"; told apart from the base: {shifts}" if told else "; no level is told apart from the base"
+        text += f"; against the base, {shifts}" if told else "; no other level is told apart from the base"
     if size is not None:
         ends = (size.series[-1].points[0], size.series[-1].points[-1])
         low, high = sorted(ends, key=lambda point: point.estimate.mean)

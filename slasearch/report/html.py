@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import groupby
@@ -23,7 +23,7 @@ from plotly.offline import get_plotlyjs
 from slasearch import __version__
 from slasearch.analysis.compare import Comparisons
 from slasearch.report.figures._base import LegendItem, ReportFigure
-from slasearch.report.findings import findings
+from slasearch.report.findings import Finding, findings
 from slasearch.report.labels import role_label, thousands
 from slasearch.report.results import Results
 from slasearch.report.style import DARK, INK
@@ -101,7 +101,7 @@ def render(results: Results, figures: list[ReportFigure]) -> str:
         description=config.description,
         facts=_facts(results),
         tiles=_tiles(results),
-        findings=[(topic, list(items)) for topic, items in groupby(findings(results), key=lambda item: item.topic)],
+        findings=[(topic, list(items)) for topic, items in groupby(_sentences(results), key=lambda item: item.topic)],
         sections=_sections(results, figures, views),
         commands=_commands(study.name),
         identity=_identity(results),
@@ -115,6 +115,18 @@ def render(results: Results, figures: list[ReportFigure]) -> str:
         script=Markup(script),
         script_hashes=Markup(" ".join(_hash(text) for text in (plotly, script))),
     )
+
+
+def _sentences(results: Results) -> list[Finding]:
+    """The findings with their numbers and units held together at the end of a line."""
+    joined = (("\u00b1 ", "\u00b1\u00a0"), (" \u00b1", "\u00a0\u00b1"), (" %", "\u00a0%"), (" = ", "\u00a0=\u00a0"))
+    found = []
+    for item in findings(results):
+        text = item.text
+        for loose, tight in joined:
+            text = text.replace(loose, tight)
+        found.append(replace(item, text=text))
+    return found
 
 
 def _resource(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from slasearch.analysis.compare import Comparisons, compare
@@ -50,12 +51,12 @@ class _Attempts:
     def __init__(self) -> None:
         self.reasons: dict[str, None] = {}
 
-    def __call__(self, make: Callable[[], R], otherwise: R) -> R:
+    def __call__(self, make: Callable[[], R]) -> R | None:
         try:
             return make()
         except ReportError as error:
             self.reasons[str(error)] = None
-            return otherwise
+            return None
 
 
 def analyse(frames: StudyFrames) -> Results:
@@ -69,27 +70,38 @@ def analyse(frames: StudyFrames) -> Results:
             f"report of {frames.study.name}: expected at least one trial, got none. Run it with `slasearch run`."
         )
     attempt = _Attempts()
-    comparisons = attempt(lambda: compare(frames), ())
-    objectives = [objective.name for objective in frames.config.objectives]
-    found = [attempt(lambda name=name: importance(frames, name), None) for name in objectives]
+    comparisons = attempt(partial(compare, frames)) or ()
+    found = [attempt(partial(importance, frames, objective.name)) for objective in frames.config.objectives]
     return Results(
         frames=frames,
         counts=count_trials(frames),
         failures=failures(frames),
         design=_design(frames, attempt),
-        measured=attempt(lambda: measured_curves(frames), ()),
-        front=attempt(lambda: pareto_front(frames), None),
+        measured=attempt(partial(measured_curves, frames)) or (),
+        front=attempt(partial(pareto_front, frames)),
         importances=tuple(item for item in found if item is not None),
         comparisons=comparisons,
-        robustness=attempt(lambda: robustness_curves(frames, comparisons[0].winner_id), {}) if comparisons else {},
-        gates=attempt(lambda: gate_map(frames), None),
+        robustness=_robustness(frames, comparisons, attempt),
+        gates=attempt(partial(gate_map, frames)),
         missing=tuple(attempt.reasons),
     )
 
 
 def _design(frames: StudyFrames, attempt: _Attempts) -> dict[Response, tuple[Curve, ...]]:
-    scores = attempt(lambda: design_curves(frames, "score"), ())
-    if not scores:
+    """Curves by response; without scores there are none at all, and one reason is enough."""
+    found: dict[Response, tuple[Curve, ...]] = {}
+    for response in _RESPONSES:
+        curves = attempt(partial(design_curves, frames, response))
+        if curves:
+            found[response] = curves
+        elif response == "score":
+            break
+    return found
+
+
+def _robustness(
+    frames: StudyFrames, comparisons: tuple[Comparisons, ...], attempt: _Attempts
+) -> dict[str, tuple[Curve, ...]]:
+    if not comparisons:
         return {}
-    others = {response: attempt(lambda r=response: design_curves(frames, r), ()) for response in _RESPONSES[1:]}
-    return {"score": scores, **{response: curves for response, curves in others.items() if curves}}
+    return attempt(partial(robustness_curves, frames, comparisons[0].winner_id)) or {}

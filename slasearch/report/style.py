@@ -157,7 +157,7 @@ def style() -> Iterator[None]:
     """Everything is drawn and saved inside this, whatever the user's own matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_RC)
+        mpl.rcParams.update(_RC)  # type: ignore[arg-type]
         yield
 
 

@@ -35,8 +35,8 @@ def controls_tables(results: Results) -> list[Table]:
 def _controls(results: Results, item: Comparisons) -> Table:
     tasks = results.frames.tasks
     robust = any(arm.robustness.n for arm in item.arms)
-    columns = ("", f"test score, {series_label(MEAN)}", *tasks, "exported parameters")
-    columns += (("robustness",) if robust else ()) + ("searched − control", "p", "verdict")
+    columns = ("test scores", series_label(MEAN), *tasks, "exported parameters")
+    columns += (("robustness",) if robust else ()) + ("searched − control", "p (Holm)", "verdict")
     return Table(
         title=f"Trial {item.number}: {item.label}",
         columns=columns,
@@ -53,7 +53,12 @@ def _arm(item: Comparisons, arm: Arm, tasks: tuple[str, ...], *, robust: bool) -
     if arm is item.winner:
         return (*cells, "", "", "")
     one = item.difference(arm.role)
-    return (*cells, one.difference.text(signed=True), p_label(one).removeprefix("p "), one.verdict)
+    return (
+        *cells,
+        one.difference.text(signed=True),
+        p_label(one).removeprefix("p ").removesuffix(" (Holm)"),
+        one.verdict,
+    )
 
 
 def winners_table(results: Results) -> Table | None:
@@ -91,7 +96,9 @@ def best_trials(results: Results) -> Table | None:
     on_front = dict(zip(results.front.trial_ids, results.front.on_front, strict=True)) if results.front else {}
     rows = []
     for (_, trial), (_, values) in zip(best.iterrows(), params.iterrows(), strict=True):
-        cells = [f"{trial['number']:g}", str(trial["phase"]), f"{trial['score']:.3f}", _count(trial)]
+        size = trial["exported_parameters"]
+        cells = [f"{trial['number']:g}", str(trial["phase"]), f"{trial['score']:.3f}"]
+        cells.append(thousands(size) if pd.notna(size) else "–")
         cells += [f"{trial['robustness']:.3f}"] if robust else []
         cells.append("yes" if on_front.get(trial["trial_id"], False) else "")
         rows.append((*cells, *(_value(values[name]) for name in searched)))
@@ -102,11 +109,6 @@ def best_trials(results: Results) -> Table | None:
         rows=tuple(rows),
         text_columns=2,
     )
-
-
-def _count(trial: pd.Series[object]) -> str:
-    value = trial["exported_parameters"]
-    return thousands(float(value)) if pd.notna(value) else "–"  # type: ignore[arg-type,call-overload]
 
 
 def _value(value: object) -> str:

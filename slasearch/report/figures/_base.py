@@ -12,18 +12,22 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from slasearch.report.style import GRID, INK, MUTED, Mark
+from slasearch.report.style import GRID, INK, MUTED, Mark, broken
 
 __all__ = ["LegendItem", "Panel", "ReportFigure", "band", "note", "panel_figure", "thinned", "tint"]
 
 
 @dataclass(frozen=True)
 class LegendItem:
-    """One entry of a legend that all panels of a figure share; `series` is the plotly legend group it switches."""
+    """One entry of a legend that all panels of a figure share; `series` is the plotly legend group it switches.
+
+    `line` says whether its markers are joined.
+    """
 
     series: str
     label: str
     mark: Mark
+    line: bool = True
 
 
 @dataclass(frozen=True)
@@ -96,12 +100,12 @@ def panel_figure(x_title: str, y_title: str, *, height: int = 320) -> go.Figure:
     figure = go.Figure(layout=layout)
     figure.update_xaxes(axis)
     figure.update_yaxes(axis)
-    figure.update_xaxes(title_text=x_title)
-    figure.update_yaxes(title_text=y_title)
+    figure.update_xaxes(title_text=broken(x_title).replace("\n", "<br>"))
+    figure.update_yaxes(title_text=broken(y_title, 30).replace("\n", "<br>"))
     return figure
 
 
-def band(x: list[object], low: list[float], high: list[float], mark: Mark, group: str) -> go.Scatter:
+def band(x: list[float], low: list[float], high: list[float], mark: Mark, group: str) -> go.Scatter:
     """An interval band; points without an interval are to be left out by the caller."""
     return go.Scatter(
         x=[*x, *reversed(x)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
@@ -54,7 +55,7 @@ def figures(results: Results) -> list[ReportFigure]:
             alt="Differences of test scores, mean of tasks. " + " ".join(_spoken(item) for item in results.comparisons),
             table=comparison_table(results.comparisons),
             draw=lambda: _draw(results.comparisons, series, marks, legend, text),
-            panels=lambda: tuple(Panel(_title(item), _panel(item, series, marks)) for item in results.comparisons),
+            panels=lambda: _panels(results.comparisons, series, marks),
             legend=legend,
         )
     ]
@@ -62,7 +63,7 @@ def figures(results: Results) -> list[ReportFigure]:
 
 def comparison_table(comparisons: tuple[Comparisons, ...]) -> pd.DataFrame:
     """Tidy: one row for each difference (`what` is `mean`) and for each pair (`pair`)."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for item in comparisons:
         for one in item.differences:
             key = (item.number, item.label, one.control, one.series)
@@ -153,6 +154,18 @@ def _draw_difference(ax: Axes, one: Comparison, y: float, mark: Mark) -> None:
     )  # fmt: skip
 
 
+def _panels(comparisons: tuple[Comparisons, ...], series: tuple[str, ...], marks: dict[str, Mark]) -> tuple[Panel, ...]:
+    """A panel for each winner, all on one x axis."""
+    table = comparison_table(comparisons)
+    ends = table[["value", "low", "high"]].to_numpy(dtype=np.float64)
+    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    space = 0.05 * (max(high, 0.0) - min(low, 0.0))
+    panels = [Panel(_title(item), _panel(item, series, marks)) for item in comparisons]
+    for panel in panels:
+        panel.figure.update_xaxes(range=[min(low, 0.0) - space, max(high, 0.0) + space])
+    return tuple(panels)
+
+
 def _panel(item: Comparisons, series: tuple[str, ...], marks: dict[str, Mark]) -> go.Figure:
     controls = [arm.role for arm in item.controls]
     figure = panel_figure("Difference of test scores", "", height=110 + 90 * len(controls))
@@ -161,10 +174,18 @@ def _panel(item: Comparisons, series: tuple[str, ...], marks: dict[str, Mark]) -
         found = [(row, item.difference(control, name)) for row, control in enumerate(controls)]
         found = [(row, one) for row, one in found if one.difference.n]
         mark = marks[name]
+        shift = (index - (len(series) - 1) / 2) * step
+        points = [(pair, row + shift) for row, one in found for pair in one.pairs]
+        figure.add_trace(
+            go.Scatter(
+                x=[pair for pair, _ in points], y=[y for _, y in points], mode="markers", legendgroup=name,
+                marker={"color": mark.color, "size": 5, "opacity": 0.45}, hoverinfo="skip",
+            )
+        )  # fmt: skip
         figure.add_trace(
             go.Scatter(
                 x=[one.difference.mean for _, one in found],
-                y=[row + (index - (len(series) - 1) / 2) * step for row, _ in found],
+                y=[row + shift for row, _ in found],
                 mode="markers",
                 legendgroup=name,
                 marker={"color": mark.color, "symbol": mark.symbol, "size": 10, "line": {"color": PAPER, "width": 1}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -122,9 +123,10 @@ def _draw_category(ax: Axes, curve: Curve, series: Series, mark: Mark, shift: fl
 
 
 def _draw_points(ax: Axes, x: Sequence[float], series: Series, mark: Mark) -> None:
-    points = [(place, value) for place, point in zip(x, series.points, strict=True) for value in point.values]
+    places = [place for place, point in zip(x, series.points, strict=True) for _ in point.values]
+    values = [value for point in series.points for value in point.values]
     ax.scatter(
-        *zip(*points, strict=True), s=17, color=mark.color, marker=mark.marker, linewidths=0.6, edgecolors="white",
+        places, values, s=17, color=mark.color, marker=mark.marker, linewidths=0.6, edgecolors="white",
         zorder=5,
     )  # fmt: skip
 
@@ -152,48 +154,67 @@ def _all_values(curve: Curve) -> list[float]:
 
 def grid_panels(grid: CurveGrid) -> tuple[Panel, ...]:
     """The interactive form: a panel for each curve."""
-    return tuple(
+    panels = tuple(
         Panel(title, _panel(curve, grid, x_label))
         for curve, title, x_label in zip(grid.curves, grid.titles, grid.x_labels, strict=True)
     )
+    if grid.share_y:
+        low, high = _y_range(grid)
+        for panel in panels:
+            panel.figure.update_yaxes(range=[low, high])
+    return panels
+
+
+def _y_range(grid: CurveGrid) -> tuple[float, float]:
+    """Both ends of the y axis that all panels share, in plotly's units: decades on a logarithmic axis."""
+    found = [value for curve in grid.curves for value in _all_values(curve)]
+    points = [point for curve in grid.curves for series in curve.series for point in series.points]
+    found += [end for point in points for end in (point.estimate.low, point.estimate.high) if end is not None]
+    if grid.counts:
+        found = [math.log10(value) for value in found if value > 0]
+    space = 0.05 * (max(found) - min(found)) or 0.05
+    return min(found) - space, max(found) + space
 
 
 def _panel(curve: Curve, grid: CurveGrid, x_label: str) -> go.Figure:
     figure = panel_figure(x_label, grid.y_label)
     names = {item.series: item.label for item in grid.legend}
-    for series in curve.series:
-        banded = series.name in grid.banded if grid.banded else True
+    for index, series in enumerate(curve.series):
+        shift = (index - (len(curve.series) - 1) / 2) * 0.14 if curve.scale == "category" else 0.0
+        banded = not grid.banded or series.name in grid.banded
         name = names.get(series.name, series.name)
-        figure.add_traces(_traces(curve, series, grid.marks[series.name], name, banded=banded))
+        figure.add_traces(_traces(curve, series, grid.marks[series.name], name, shift=shift, banded=banded))
     if curve.scale == "log":
-        figure.update_xaxes(
-            type="log", tickvals=[float(level) for level in curve.levels],
-            ticktext=[level_label(level) for level in curve.levels],
-        )  # fmt: skip
+        figure.update_xaxes(type="log")
+    labels = [level_label(level) for level in curve.levels]
     if curve.scale == "category":
-        figure.update_xaxes(type="category")
+        figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[-0.5, len(labels) - 0.5])
+    else:
+        figure.update_xaxes(tickvals=list(curve.levels), ticktext=labels)
     if grid.counts:
-        ticks = count_ticks(_all_values(curve))
+        ticks = count_ticks([value for other in grid.curves for value in _all_values(other)])
         figure.update_yaxes(type="log", tickvals=ticks, ticktext=[compact(tick) for tick in ticks])
     if grid.zero:
         figure.add_hline(y=0, line={"color": MUTED, "width": 1})
     return figure
 
 
-def _shown(curve: Curve, level: Level) -> Level:
-    return level_label(level) if curve.scale == "category" else level
+def _place(curve: Curve, level: Level, shift: float) -> float:
+    return curve.levels.index(level) + shift if curve.scale == "category" else float(level)
 
 
-def _traces(curve: Curve, series: Series, mark: Mark, name: str, *, banded: bool) -> list[go.Scatter]:
-    known = [point for point in series.points if point.estimate.low is not None]
+def _traces(curve: Curve, series: Series, mark: Mark, name: str, *, shift: float, banded: bool) -> list[go.Scatter]:
+    categorical = curve.scale == "category"
+    x = [_place(curve, point.level, shift) for point in series.points]
+    known = [(place, point.estimate) for place, point in zip(x, series.points, strict=True) if point.estimate.n > 1]
     traces = []
-    if known and banded and curve.scale != "category":
-        low = [point.estimate.low or 0.0 for point in known]
-        high = [point.estimate.high or 0.0 for point in known]
-        traces.append(band([_shown(curve, point.level) for point in known], low, high, mark, series.name))
+    if known and banded and not categorical:
+        low = [estimate.low or 0.0 for _, estimate in known]
+        high = [estimate.high or 0.0 for _, estimate in known]
+        traces.append(band([place for place, _ in known], low, high, mark, series.name))
     cloud = [
-        (_shown(curve, point.level), value, trial_id)
-        for point in series.points
+        (place, value, trial_id)
+        for place, point in zip(x, series.points, strict=True)
         for value, trial_id in zip(point.values, point.trial_ids, strict=True)
     ]
     traces.append(
@@ -203,16 +224,13 @@ def _traces(curve: Curve, series: Series, mark: Mark, name: str, *, banded: bool
             hovertemplate="%{y:.4g}<extra>" + name + ", trial id %{customdata}</extra>",
         )
     )  # fmt: skip
-    half = [point.estimate.half_width for point in series.points]
+    half = [point.estimate.half_width or 0.0 for point in series.points]
     traces.append(
         go.Scatter(
-            x=[_shown(curve, point.level) for point in series.points],
-            y=[point.estimate.mean for point in series.points],
-            mode="markers" if curve.scale == "category" else "lines+markers", legendgroup=series.name, name=name,
-            line={"color": mark.color, "width": mark.width},
+            x=x, y=[point.estimate.mean for point in series.points], legendgroup=series.name, name=name,
+            mode="markers" if categorical else "lines+markers", line={"color": mark.color, "width": mark.width},
             marker={"color": mark.color, "size": 9, "symbol": mark.symbol, "line": {"color": PAPER, "width": 1}},
-            error_y={"type": "data", "array": [value or 0.0 for value in half], "visible": curve.scale == "category",
-                     "color": mark.color},
+            error_y={"type": "data", "array": half, "visible": categorical, "color": mark.color},
             customdata=[[point.estimate.text(), point.estimate.n] for point in series.points],
             hovertemplate="%{customdata[0]} (n = %{customdata[1]})<extra>" + name + "</extra>",
         )

@@ -44,7 +44,9 @@ def figures(results: Results) -> list[ReportFigure]:
             alt=_spoken(gates),
             table=gate_table(gates),
             draw=lambda: _draw(gates, text),
-            panels=lambda: tuple(Panel(task, _panel(gates, index)) for index, task in enumerate(gates.tasks)),
+            panels=lambda: tuple(
+                Panel(_title(gates, index), _panel(gates, index)) for index in range(len(gates.tasks))
+            ),
         )
     ]
 
@@ -124,7 +126,7 @@ def _short(share: float) -> str:
 
 
 def _panel(gates: GateMap, index: int) -> go.Figure:
-    figure = panel_figure("", "Layer", height=150 + 34 * len(gates.layers))
+    figure = panel_figure("", "Layer", height=130 + 34 * len(gates.layers))
     cells = gates.frequency[index]
     figure.add_trace(
         go.Heatmap(

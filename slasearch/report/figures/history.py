@@ -23,7 +23,7 @@ def figures(results: Results) -> list[ReportFigure]:
         return []
     marks = state_marks()
     legend = tuple(
-        LegendItem(state, "failed" if state == "fail" else state, marks[state])
+        LegendItem(state, "failed" if state == "fail" else state, marks[state], line=False)
         for state in marks
         if (table["state"] == state).any()
     )
@@ -69,7 +69,7 @@ def _draw(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str, tex
             ax.scatter(
                 rows["number"], y, s=30, color=item.mark.color, marker=item.mark.marker, zorder=3, label=item.label,
                 transform=at_bottom if failed else ax.transData, linewidths=1.6 if failed else 0.6,
-                **({} if failed else {"edgecolors": "white"}),
+                edgecolors=None if failed else "white",
             )  # fmt: skip
         ax.step(table["number"], table["best"], where="post", color=INK, linewidth=1.6, label="best so far", zorder=2)
         above = blended_transform_factory(ax.transData, ax.transAxes)

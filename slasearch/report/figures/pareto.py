@@ -90,7 +90,9 @@ def _draw(front: ParetoFront, y_label: str, colour: str | None, text: str) -> Fi
         size, score = front.column("exported_parameters"), front.column("score")
         ax.step(*_staircase(front), where="post", color=INK, linewidth=1.3, zorder=2)
         shades = front.column("robustness") if colour else None
-        ends = {} if shades is None else {"cmap": _SCALE, "vmin": float(shades.min()), "vmax": float(shades.max())}
+        ends: dict[str, Any] = (
+            {} if shades is None else {"cmap": _SCALE, "vmin": float(shades.min()), "vmax": float(shades.max())}
+        )
         for chosen, area, alpha, edge in ((~front.on_front, 26, 0.75, MUTED), (front.on_front, 78, 1.0, INK)):
             points = ax.scatter(
                 size[chosen], score[chosen], s=area, alpha=alpha, edgecolors=edge, linewidths=0.4 if area < 50 else 1.3,
@@ -133,7 +135,10 @@ def _panel(front: ParetoFront, y_label: str, colour: str | None) -> go.Figure:
     marker: dict[str, object] = {
         "size": [14 if chosen else 8 for chosen in table["on_front"]],
         "opacity": [1.0 if chosen else 0.75 for chosen in table["on_front"]],
-        "line": {"color": INK, "width": [1.6 if chosen else 0.0 for chosen in table["on_front"]]},
+        "line": {
+            "color": [INK if chosen else MUTED for chosen in table["on_front"]],
+            "width": [1.6 if chosen else 0.6 for chosen in table["on_front"]],
+        },
         "color": table["robustness"].tolist() if colour else ACCENT,
     }
     if colour:

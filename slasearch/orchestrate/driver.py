@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import ClusterError
+from slasearch.orchestrate.cluster import cluster
 from slasearch.orchestrate.desk import RunEnded, TrialDesk, idle_study
 from slasearch.orchestrate.interrupts import Interrupts
 from slasearch.orchestrate.local_ray import environment, local_ray
@@ -174,33 +175,12 @@ def _ray(config: StudyConfig, locations: Locations, address: str | None) -> Iter
     if ray.is_initialized():
         yield _nothing
     elif address is not None:
-        with _cluster(address):
+        with cluster(address):
             yield _nothing
     else:
         cpus = max(len(os.sched_getaffinity(0)), threads)
         with local_ray(locations.ray, cpus=cpus, variables=thread_variables(threads)) as heartbeat:
             yield heartbeat
-
-
-@contextmanager
-def _cluster(address: str) -> Iterator[None]:
-    import ray
-
-    if "://" in address:
-        raise ClusterError(
-            f"address: expected auto or HOST:PORT, got {address!r}. Run the command on a machine of the cluster "
-            "(`ray job submit` does that); a ray:// client would carry the database's password into the cluster."
-        )
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError) as error:
-        raise ClusterError(
-            f"address: expected a running Ray cluster at {address!r}, got: {error}. Start it with `ray start --head`."
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _concurrency(config: StudyConfig) -> int:

@@ -1,0 +1,53 @@
+"""Clusters that somebody else runs."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+from small_study import small_study, states
+
+from slasearch.errors import ClusterError
+from slasearch.orchestrate.cluster import cluster
+from slasearch.orchestrate.driver import run_study
+from slasearch.orchestrate.progress import ProgressPrinter
+from slasearch.orchestrate.simulate import SimulatedWorker
+
+
+@pytest.fixture
+def foreign() -> Iterator[Cluster]:
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield found
+    found.shutdown()
+
+
+def test_a_study_runs_on_a_cluster_and_leaves_it_running(tmp_path: Path, foreign: Cluster) -> None:
+    config, locations = small_study(tmp_path, 3)
+    printer = ProgressPrinter(io.StringIO(), terminal=False)
+    factory = partial(SimulatedWorker, payload=200_000)
+    summary = run_study(config, locations, address=foreign.address, progress=printer, worker_factory=factory)
+    assert summary.complete == 3
+    assert states(tmp_path) == {"complete": 3}
+    assert printer.concurrency == 1, "expected as many trials at a time as the cluster has CPUs for"
+    with cluster(foreign.address):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("ray://10.0.0.1:10001", "a ray:// client would carry"),
+        ("127.0.0.1:1", "expected a running Ray cluster at '127.0.0.1:1'"),
+        ("nowhere", "expected a running Ray cluster at 'nowhere'"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_told_within_seconds(address: str, said: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match=said), cluster(address):
+        pass
+    assert time.monotonic() - began < 10

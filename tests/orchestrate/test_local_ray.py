@@ -1,0 +1,86 @@
+"""What a killed driver leaves behind is ended by the next one, and nothing else is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from slasearch.orchestrate.local_ray import PREFIX, end_leftovers, environment
+from slasearch.search.lease import this_process
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def note(records: Path, folder: Path, processes: list[tuple[int, float]], **driver: Any) -> Path:
+    records.mkdir(exist_ok=True)
+    holder = dataclasses.replace(this_process(time.time()), **driver)
+    path = records / f"{PREFIX}x.json"
+    path.write_text(
+        json.dumps({"driver": dataclasses.asdict(holder), "folder": str(folder), "processes": processes}),
+        encoding="utf-8",
+    )
+    return path
+
+
+def ended(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is not None
+
+
+def test_processes_and_folder_of_a_dead_driver_are_ended(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=tmp_path))
+    path = note(tmp_path / "ray", folder, [(sleeper.pid, psutil.Process(sleeper.pid).create_time())], started="0")
+    end_leftovers(tmp_path / "ray")
+    assert ended(sleeper)
+    assert not folder.exists()
+    assert not path.exists()
+
+
+def test_a_later_process_with_the_same_id_is_left_alone(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    earlier = psutil.Process(sleeper.pid).create_time() - 100
+    path = note(tmp_path / "ray", tmp_path, [(sleeper.pid, earlier), (2**22 - 1, earlier)], started="0")
+    end_leftovers(tmp_path / "ray")
+    assert not ended(sleeper)
+    assert not path.exists()
+    assert tmp_path.exists(), "expected a folder that is not ours to stay"
+
+
+@pytest.mark.parametrize("driver", [{}, {"host": "elsewhere", "started": "0"}])
+def test_a_living_driver_or_one_elsewhere_keeps_its_processes(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes], driver: dict[str, Any]
+) -> None:
+    path = note(tmp_path / "ray", tmp_path, [(sleeper.pid, psutil.Process(sleeper.pid).create_time())], **driver)
+    end_leftovers(tmp_path / "ray")
+    assert not ended(sleeper)
+    assert path.exists()
+
+
+def test_a_damaged_note_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / f"{PREFIX}y.json"
+    path.write_text("{", encoding="utf-8")
+    end_leftovers(tmp_path)
+    assert not path.exists()
+
+
+def test_environment_is_put_back() -> None:
+    os.environ["SLA_TEST_OLD"] = "old"
+    with environment({"SLA_TEST_OLD": "new", "SLA_TEST_NEW": "1"}):
+        assert os.environ["SLA_TEST_OLD"] == "new"
+    assert os.environ.pop("SLA_TEST_OLD") == "old"
+    assert "SLA_TEST_NEW" not in os.environ

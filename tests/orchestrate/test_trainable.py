@@ -1,0 +1,92 @@
+"""What runs in a worker process, called here without Ray's actor around it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_study import FaultyWorker, small_study
+
+from slasearch.orchestrate.local_ray import environment
+from slasearch.orchestrate.simulate import SimulatedWorker
+from slasearch.orchestrate.trainable import PROGRESS, REPORT, SPEC, StudyTrainable, WorkerFactory, thread_variables
+from slasearch.records import TaskData, TrialReport, TrialSpec
+from slasearch.space import resolve, seeds_for
+
+
+@pytest.fixture(autouse=True)
+def environment_kept() -> Iterator[None]:
+    with environment(thread_variables(3)):
+        yield
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> TrialSpec:
+    config, _ = small_study(tmp_path, 1)
+    params = {"size_control.sparsity_weight": 0.5, "training.learning_rate": 1e-3}
+    return resolve(config, params, seeds=seeds_for(config, 0, "optimise"), phase="optimise")
+
+
+def trainable(spec: TrialSpec, factory: WorkerFactory) -> StudyTrainable:
+    """Set up as Ray does it, without the folders that its constructor makes."""
+    made = StudyTrainable.__new__(StudyTrainable)
+    made.config = {SPEC: spec}
+    made.setup(made.config, tasks=(), factory=factory, cache=None, threads=2)
+    return made
+
+
+def steps(made: StudyTrainable) -> list[dict[str, Any]]:
+    results = [made.step()]
+    while not results[-1]["done"]:
+        results.append(made.step())
+    return results
+
+
+def test_each_step_is_one_report_and_the_worker_serves_trial_after_trial(spec: TrialSpec) -> None:
+    made_workers = []
+
+    def factory(tasks: Sequence[TaskData], *, cache: Path | None, threads: int) -> SimulatedWorker:
+        made_workers.append(threads)
+        return SimulatedWorker(tasks, cache=cache, threads=threads)
+
+    made = trainable(spec, factory)
+    first = steps(made)
+    assert [(result["budget"], result["budget_max"]) for result in first] == [(1, 4), (2, 4), (3, 4), (4, 4), (4, 4)]
+    assert all(PROGRESS in result for result in first[:-1])
+    assert first[-1][REPORT].state == "complete"
+    assert made.reset_config({SPEC: spec})
+    assert steps(made)[-1] == first[-1], "expected the same spec to give the same report"
+    assert made_workers == [2]
+
+
+def test_a_trial_that_is_stopped_early_is_closed(spec: TrialSpec, tmp_path: Path) -> None:
+    made = trainable(spec, partial(FaultyWorker, folder=tmp_path, faults={}))
+    made.step()
+    assert not (tmp_path / "closed").exists()
+    made.reset_config({SPEC: spec})
+    assert len(list((tmp_path / "closed").iterdir())) == 1
+    made.step()
+    made.cleanup()
+    assert len(list((tmp_path / "closed").iterdir())) == 2
+
+
+def test_broken_code_becomes_a_failed_report_and_the_next_trial_has_a_new_worker(
+    spec: TrialSpec, tmp_path: Path
+) -> None:
+    made = trainable(spec, partial(FaultyWorker, folder=tmp_path, faults={1: "raise", 2: "silent"}))
+    report: TrialReport = steps(made)[-1][REPORT]
+    assert (report.state, report.reason) == ("fail", "RuntimeError: the worker broke")
+    assert "Traceback" in (report.traceback or "")
+    made.reset_config({SPEC: spec})
+    assert "without a report" in (steps(made)[-1][REPORT].reason or "")
+    made.reset_config({SPEC: spec})
+    assert steps(made)[-1][REPORT].state == "complete"
+
+
+def test_numeric_libraries_are_held_to_the_trials_threads(spec: TrialSpec) -> None:
+    trainable(spec, SimulatedWorker)
+    assert {os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")} == {"2"}

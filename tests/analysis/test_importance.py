@@ -1,0 +1,88 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import optuna
+import pytest
+from synthetic import NOISE, RANKS, RATE, TYPOS, WEIGHT, Plan
+
+from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.importance import MINIMUM_TRIALS, importance
+from slasearch.errors import ReportError
+
+
+@pytest.fixture(scope="module")
+def many(frames_of: Callable[[Plan], StudyFrames]) -> StudyFrames:
+    """An adaptive phase of 120 trials, with a score that is set to a known function of λ in the tests."""
+    return frames_of(Plan(design=False, optimise=120, confirm=False))
+
+
+def scored(frames: StudyFrames, score: object) -> StudyFrames:
+    return replace(frames, trials=frames.trials.assign(score=score))
+
+
+def test_the_field_that_decides_stands_out(many: StudyFrames) -> None:
+    found = importance(scored(many, -np.abs(np.log10(many.params[WEIGHT]) + 1.0)))
+    assert found.fields[0].name == WEIGHT
+    assert found.fields[0].above_chance
+    assert found.fields[0].share > 0.5
+    assert {field.name for field in found.fields} == {WEIGHT, NOISE, TYPOS, RATE, RANKS}
+    assert sum(field.share for field in found.fields) == pytest.approx(1.0)
+    assert "not a share of variance" in found.method
+
+
+def test_direction_of_the_objective_counts(many: StudyFrames) -> None:
+    small = importance(many, "exported_parameters")
+    assert small.fields[0].name in (WEIGHT, RANKS)
+    assert small.fields[0].above_chance
+
+
+def test_noise_leads_to_nothing(many: StudyFrames) -> None:
+    noise = np.random.default_rng(5).normal(size=len(many.trials))
+    found = importance(scored(many, noise))
+    assert sum(field.above_chance for field in found.fields) <= 1
+
+
+def test_same_seed_same_numbers(many: StudyFrames) -> None:
+    assert importance(many, seed=3) == importance(many, seed=3)
+    assert importance(many, seed=3) != importance(many, seed=4)
+
+
+def test_divergences_are_optunas_own(many: StudyFrames) -> None:
+    found = importance(many)
+    complete = many.search_trials("complete")
+    params = many.params.set_index("trial_id").loc[complete["trial_id"]]
+    study = optuna.create_study(direction="maximize")
+    space = {
+        WEIGHT: optuna.distributions.FloatDistribution(0.01, 1.0, log=True),
+        NOISE: optuna.distributions.FloatDistribution(0.0, 0.3),
+        TYPOS: optuna.distributions.FloatDistribution(0.0, 0.4),
+        RATE: optuna.distributions.FloatDistribution(3e-4, 1e-2, log=True),
+        RANKS: optuna.distributions.CategoricalDistribution(["[1]", "[4]", "[1, 4]"]),
+    }
+    for (_, row), score in zip(params.iterrows(), complete["score"], strict=True):
+        values = {name: row[name] for name in space}
+        study.add_trial(optuna.trial.create_trial(params=values, distributions=space, value=score))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=found.quantile)
+    theirs = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    assert {field.name: field.share for field in found.fields} == pytest.approx(theirs)
+
+
+def test_too_few_trials_are_refused(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    with pytest.raises(ReportError, match=f"at least {MINIMUM_TRIALS} complete trials"):
+        importance(frames_of(Plan(design=False, optimise=8, confirm=False)))
+
+
+def test_fields_that_do_not_vary_are_refused(many: StudyFrames) -> None:
+    params = many.params.copy()
+    for name in (WEIGHT, NOISE, TYPOS, RATE, RANKS):
+        params[name] = params[name].iloc[0]
+    with pytest.raises(ReportError, match="a searched field that varies"):
+        importance(replace(many, params=params))
+
+
+def test_large_studies_are_subsampled(many: StudyFrames, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slasearch.analysis.importance._LARGEST", 50)
+    found = importance(many)
+    assert found.n == 50
+    assert all(field.n == 50 for field in found.fields)

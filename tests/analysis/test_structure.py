@@ -1,0 +1,67 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic import TASKS, Plan
+
+from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.structure import gate_map, jaccard
+from slasearch.errors import ReportError
+
+
+def test_map_is_the_mean_of_open_slots(frames: StudyFrames) -> None:
+    found = gate_map(frames)
+    first = frames.trials.loc[frames.trials["role"] == "winner"].iloc[0]["pair_of"]
+    runs = frames.trials[(frames.trials["role"] == "winner") & (frames.trials["pair_of"] == first)]["trial_id"]
+    gates = frames.gates[frames.gates["trial_id"].isin(runs)]
+    cell = gates[
+        (gates["task"] == "spam") & (gates["layer"] == 4) & (gates["site"] == "ffn.in") & (gates["kind"] == "lora")
+    ]
+    place = found.places.index("ffn.in lora")
+    assert found.frequency[1, found.layers.index(4), place] == pytest.approx(cell["open"].astype(float).mean())
+    assert found.openness[1, found.layers.index(4), place] == pytest.approx(cell["openness"].mean())
+    assert (found.tasks, found.layers, found.n) == (tuple(TASKS), (3, 4, 5), 3)
+
+
+def test_places_stand_in_the_order_of_a_forward_pass(frames: StudyFrames) -> None:
+    sites = list(dict.fromkeys(place.split()[0] for place in gate_map(frames).places))
+    assert sites == ["attn.q", "attn.v", "attn.out", "ffn.in", "ffn.out"]
+
+
+def test_places_without_a_slot_are_empty(frames: StudyFrames) -> None:
+    gates = frames.gates[~((frames.gates["layer"] == 3) & (frames.gates["kind"] == "bias"))]
+    found = gate_map(replace(frames, gates=gates))
+    missing = np.isnan(found.frequency[:, 0, :])
+    assert missing.any(axis=0).tolist() == [place.endswith("bias") for place in found.places]
+
+
+def test_stability_and_overlap_are_jaccard_indices(frames: StudyFrames) -> None:
+    found = gate_map(frames)
+    assert [task for task, _ in found.stability] == list(TASKS)
+    assert all(value is not None and 0 < value < 1 for _, value in found.stability)
+    assert [(one, other) for one, other, _ in found.overlap] == [
+        ("tweets", "spam"), ("tweets", "bbc"), ("spam", "bbc"),
+    ]  # fmt: skip
+    same = replace(frames, gates=frames.gates.assign(open=True))
+    assert all(value == 1 for _, value in gate_map(same).stability)
+
+
+def test_without_confirm_the_best_trial_is_shown(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    frames = frames_of(Plan(confirm=False))
+    found = gate_map(frames)
+    complete = frames.search_trials("complete")
+    assert found.number == complete.loc[complete["score"].idxmax(), "number"]
+    assert (found.n, found.stability[0][1]) == (1, None)
+    assert "one seed pair" in found.method
+
+
+def test_no_gates_are_refused(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    with pytest.raises(ReportError, match="Gate map"):
+        gate_map(frames_of(Plan(fail=True)))
+
+
+def test_jaccard_by_hand() -> None:
+    assert jaccard(frozenset("abc"), frozenset("bcd")) == 0.5
+    assert jaccard(frozenset(), frozenset()) == 1.0
+    assert jaccard(frozenset("a"), frozenset()) == 0.0

@@ -31,13 +31,15 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_prestart_worker_first_driver": "0",
+    "RAY_worker_niceness": "5",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
 }
-"""Ray without usage reports, tables, log files of trials, changes of the working folder and state of its own."""
+"""Ray without usage reports, tables, log files of trials, changes of the working folder and state of its own; and with
+workers that give way to the driver a little (Ray's own niceness of 15 starves them beside any other busy process)."""
 
 Heartbeat = Callable[[], None]
 

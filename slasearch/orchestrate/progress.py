@@ -66,7 +66,7 @@ class ProgressPrinter:
         if not self._terminal:
             self._write(line + "\n")
             return
-        line = line[: max(20, self._width() - 1)]
+        line = line[: self._width() - 1]
         if self._colour and summary.failed:
             line = line.replace(f"failed {summary.failed}", f"\x1b[31mfailed {summary.failed}\x1b[0m")
         self._write(f"\r\x1b[K{line}")
@@ -91,9 +91,10 @@ class ProgressPrinter:
 
     def _width(self) -> int:
         try:
-            return os.get_terminal_size(self._stream.fileno()).columns
+            columns = os.get_terminal_size(self._stream.fileno()).columns
         except OSError:
-            return shutil.get_terminal_size().columns
+            columns = 0
+        return columns or shutil.get_terminal_size().columns
 
     def _write(self, text: str) -> None:
         self._stream.write(text)
@@ -101,13 +102,14 @@ class ProgressPrinter:
 
 
 def progress_line(summary: StudySummary, elapsed: float, left: float | None) -> str:
-    """Counts by phase, what runs, what went wrong, the best so far, and the times (s)."""
-    parts = [f"{phase} {count.ended}/{count.planned}" for phase, count in summary.phases.items() if count.planned]
-    parts += [f"running {summary.running}", f"pruned {summary.pruned}", f"failed {summary.failed}"]
+    """Times (s), counts by phase, what went wrong, the best so far, what runs; a narrow terminal loses the end."""
+    parts = [duration(elapsed) + (f", about {duration(left)} left" if left is not None else "")]
+    parts += [f"{phase} {count.ended}/{count.planned}" for phase, count in summary.phases.items() if count.planned]
+    parts += [f"{name} {count}" for name, count in (("failed", summary.failed), ("pruned", summary.pruned)) if count]
     if summary.best:
         best = next((best for best in summary.best if best.objective == "score"), summary.best[0])
         parts.append(f"best {best.objective.replace('_', ' ')} {best.value:.4g}")
-    parts.append(duration(elapsed) + (f", about {duration(left)} left" if left is not None else ""))
+    parts.append(f"running {summary.running}")
     return " · ".join(parts)
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -125,6 +126,25 @@ def test_the_first_interrupt_lets_running_trials_end_and_the_study_goes_on_later
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finished = run_study(config, locations, progress=quiet(), worker_factory=SimulatedWorker)
     assert (finished.state, finished.complete, finished.retried) == ("finished", 8, 0)
+
+
+def test_an_interrupt_before_the_first_trial_stops_at_once(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 3)
+    factory = partial(FaultyWorker, folder=tmp_path, faults={})
+    interrupt = Watching(lambda summary: os.kill(os.getpid(), signal.SIGINT))
+    summary = run_study(config, locations, progress=interrupt, worker_factory=factory)
+    assert (summary.state, summary.complete) == ("stopped", 0)
+    assert not (tmp_path / "begun").exists()
+
+
+def test_outside_the_main_thread_signals_stay_with_their_owner(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 2)
+    earlier = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with ThreadPoolExecutor(1) as pool:
+        run = partial(run_study, progress=quiet(), worker_factory=SimulatedWorker)
+        summary = pool.submit(run, config, locations).result()
+    assert summary.complete == 2
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == earlier
 
 
 def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:

@@ -38,9 +38,7 @@ def printer(stream: io.StringIO, seconds: list[float], **more: bool) -> Progress
 
 def test_a_line_tells_counts_best_and_times() -> None:
     line = progress_line(summary_of((3, 3), (2, 10), failed=1), 83.0, 250.0)
-    assert line == (
-        "design 3/3 · optimise 2/10 · running 2 · pruned 0 · failed 1 · best score 0.8765 · 1:23, about 4:10 left"
-    )
+    assert line == ("1:23, about 4:10 left · design 3/3 · optimise 2/10 · failed 1 · best score 0.8765 · running 2")
 
 
 def test_time_left_uses_the_median_of_each_phase_over_the_concurrency() -> None:
@@ -64,7 +62,7 @@ def test_elsewhere_a_plain_line_comes_now_and_then_and_when_the_phase_changes(se
     progress.tick(lambda: summary_of((3, 3), (5, 10), failed=1), "optimise")
     progress.end(summary_of((3, 3), (10, 10), failed=1))
     lines = stream.getvalue().splitlines()
-    assert [line.split(" · ")[1] for line in lines] == [
+    assert [line.split(" · ")[2] for line in lines] == [
         "optimise 0/10",
         "optimise 1/10",
         "optimise 5/10",
@@ -91,7 +89,7 @@ def test_a_terminal_gets_one_line_that_renews_itself(seconds: list[float], monke
     assert text.count("\n") == 2
     assert text.endswith("\nA word.\n")
     first, second = text.split("\r\x1b[K")[1:]
-    assert first.startswith("design 1/3")
+    assert first.startswith("0:00 · design 1/3")
     assert len(second.split("\n")[0]) == 69 + len("\x1b[31m\x1b[0m")
     assert "\x1b[31mfailed 1\x1b[0m" in second
 

@@ -94,17 +94,19 @@ def _point(level: Level, rows: pd.DataFrame) -> CurvePoint:
 def curve_table(curves: Sequence[Curve]) -> pd.DataFrame:
     """Every number of the curves, tidy: one row for each mean (`what` is `mean`) and for each trial (`trial`).
 
-    Columns `factor, response, series, level, what, trial_id, value, low, high, n`.
+    Columns `factor, response, series, level, choice, what, trial_id, value, low, high, n`: a number is a `level`, a
+    category a `choice`.
     """
     rows: list[tuple[object, ...]] = []
     for curve in curves:
         for series in curve.series:
             for point in series.points:
-                key = (curve.factor, curve.response, series.name, point.level)
+                place = (math.nan, point.level) if curve.scale == "category" else (point.level, None)
+                key = (curve.factor, curve.response, series.name, *place)
                 estimate = point.estimate
                 rows.append((*key, "mean", pd.NA, estimate.mean, estimate.low, estimate.high, estimate.n))
                 pairs = zip(point.trial_ids, point.values, strict=True)
                 rows.extend((*key, "trial", trial_id, value, math.nan, math.nan, 1) for trial_id, value in pairs)
-    columns = ["factor", "response", "series", "level", "what", "trial_id", "value", "low", "high", "n"]
+    columns = ["factor", "response", "series", "level", "choice", "what", "trial_id", "value", "low", "high", "n"]
     table = pd.DataFrame(rows, columns=columns)
-    return table.astype({"trial_id": "Int64", "low": "float64", "high": "float64"})
+    return table.astype({"choice": "str", "trial_id": "Int64", **dict.fromkeys(["level", "low", "high"], "float64")})

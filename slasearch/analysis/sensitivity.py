@@ -163,5 +163,5 @@ def _measured_trials(frames: StudyFrames) -> tuple[pd.DataFrame, str]:
     trials = complete.assign(repeat=range(len(complete)))
     return (
         trials,
-        f"all {len(trials)} complete trials of the search; validation split; intervals over trials, not seeds",
+        f"complete trials of the search: {len(trials)}; validation split; intervals over trials, not seeds",
     )

@@ -35,7 +35,7 @@ __all__ = [
     "compact",
     "compact_axis",
     "count_ticks",
-    "footnote",
+    "finish",
     "level_ticks",
     "new_figure",
     "plain_ticks",
@@ -170,9 +170,14 @@ def new_figure(height: float, rows: int = 1, columns: int = 1, **grid: Any) -> t
     return figure, list(axes.flat)
 
 
-def footnote(figure: Figure, text: str) -> None:
-    """A grey line under the axes: how many trials, what is missing, what the interval is."""
-    figure.supxlabel(text, fontsize=8.5, color=MUTED, x=0.01, ha="left")
+def finish(figure: Figure, note: str) -> None:
+    """Puts the note under the axes (how many trials, what is missing, what the interval is) and fixes the layout.
+
+    The layout is settled once, so that every format shows the same picture.
+    """
+    figure.supxlabel(note, fontsize=8.5, color=MUTED, x=0.01, ha="left")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 def level_ticks(axes: Axes, levels: Sequence[float], *, log: bool) -> None:

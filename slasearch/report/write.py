@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -54,7 +54,7 @@ def write_report(
     results = analyse(load_frames(url, study_name))
     figures = all_figures(results)
     try:
-        return [path for name in _ordered(formats) for path in _write(results, figures, out, name)]
+        return list(_written(results, figures, out, [name for name in REPORT_FORMATS if name in formats]))
     except OSError as error:
         raise ReportError(
             f"report folder {out}: expected a folder that can be written, got: {error.strerror or error}. "
@@ -62,21 +62,27 @@ def write_report(
         ) from error
 
 
-def _ordered(formats: Sequence[str]) -> list[str]:
-    return [name for name in REPORT_FORMATS if name in formats]
+def _written(results: Results, figures: list[ReportFigure], out: Path, formats: list[str]) -> Iterator[Path]:
+    if "html" in formats:
+        yield _text(out / "report.html", render(results, figures))
+    pictures = [name for name in PICTURES if name in formats]
+    for figure in figures if pictures else []:
+        yield from _pictures(figure, out / "figures", pictures)
+    for suffix in ("csv", "parquet"):
+        if suffix in formats:
+            for name, table in _tables(results, figures).items():
+                yield _table(table, out / "data" / f"{name}.{suffix}")
+    if "csv" in formats:
+        yield _text(out / "data" / "methods.json", _methods(results, figures))
 
 
-def _write(results: Results, figures: list[ReportFigure], out: Path, format_name: str) -> list[Path]:
-    if format_name == "html":
-        return [_text(out / "report.html", render(results, figures))]
-    if format_name in PICTURES:
-        return [_picture(figure, out / "figures" / f"{figure.name}.{format_name}") for figure in figures]
-    written = [
-        _table(table, out / "data" / f"{name}.{format_name}") for name, table in _tables(results, figures).items()
-    ]
-    if format_name == "csv":
-        written.append(_text(out / "data" / "methods.json", _methods(results, figures)))
-    return written
+def _pictures(figure: ReportFigure, folder: Path, formats: list[str]) -> Iterator[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with style():
+        drawn = figure.draw()
+        for name in formats:
+            save(drawn, folder / f"{figure.name}.{name}", name)
+            yield folder / f"{figure.name}.{name}"
 
 
 def _tables(results: Results, figures: list[ReportFigure]) -> dict[str, pd.DataFrame]:
@@ -84,25 +90,18 @@ def _tables(results: Results, figures: list[ReportFigure]) -> dict[str, pd.DataF
     return {**{figure.name: figure.table for figure in figures}, "trials": trials}
 
 
-def _picture(figure: ReportFigure, path: Path) -> Path:
-    with style():
-        drawn = figure.draw()
-        return _made(path, lambda: save(drawn, path, path.suffix[1:]))
-
-
 def _table(table: pd.DataFrame, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
-        return _made(path, lambda: table.to_csv(path, index=False, lineterminator="\n"))
-    return _made(path, lambda: table.to_parquet(path, index=False))
+        table.to_csv(path, index=False, lineterminator="\n")
+    else:
+        table.to_parquet(path, index=False)
+    return path
 
 
 def _text(path: Path, text: str) -> Path:
-    return _made(path, lambda: path.write_text(text, encoding="utf-8", newline="\n"))
-
-
-def _made(path: Path, write: Callable[[], object]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write()
+    path.write_text(text, encoding="utf-8", newline="\n")
     return path
 
 

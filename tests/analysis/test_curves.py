@@ -137,7 +137,7 @@ def test_measured_curves_without_design_say_what_they_are_over(frames_of: Callab
     frames = frames_of(Plan(design=False))
     complete = len(frames.search_trials("complete"))
     curve = measured_curves(frames)[0]
-    assert curve.method.startswith(f"all {complete} complete trials")
+    assert curve.method.startswith(f"complete trials of the search: {complete}")
     assert curve.named(MEAN).points[0].estimate.n == complete
 
 
@@ -172,4 +172,4 @@ def test_table_holds_every_number(frames: StudyFrames) -> None:
     assert (table["what"] == "trial").sum() == sum(len(point.values) for point in points)
     means = table[table["what"] == "mean"]
     assert means["value"].tolist() == [point.estimate.mean for point in points]
-    assert set(table[table["factor"] == RANKS]["level"]) == {"[1]", "[4]", "[1, 4]"}
+    assert set(table[table["factor"] == RANKS]["choice"]) == {"[1]", "[4]", "[1, 4]"}

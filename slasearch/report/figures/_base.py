@@ -61,7 +61,7 @@ class ReportFigure:
 
 
 def note(*parts: str, width: int = 108) -> str:
-    """A footnote from its parts, wrapped to the width of a figure."""
+    """A finish from its parts, wrapped to the width of a figure."""
     return "\n".join(textwrap.wrap(" · ".join(part for part in parts if part), width))
 
 

@@ -20,7 +20,7 @@ from slasearch.report.style import (
     MUTED,
     PAPER,
     Mark,
-    footnote,
+    finish,
     new_figure,
     plain_ticks,
     series_marks,
@@ -117,7 +117,7 @@ def _draw(
             for mark in legend
         ]
         figure.legend(handles, [item.label for item in legend], loc="outside upper left", ncols=min(4, len(legend)))
-        footnote(figure, text)
+        finish(figure, text)
     return figure
 
 

@@ -22,7 +22,7 @@ from slasearch.report.style import (
     compact,
     compact_axis,
     count_ticks,
-    footnote,
+    finish,
     level_ticks,
     new_figure,
     plain_ticks,
@@ -69,7 +69,7 @@ def draw_grid(grid: CurveGrid) -> Figure:
         for ax in axes[len(grid.curves) :]:
             ax.set_axis_off()
         _draw_legend(figure, axes, grid)
-        footnote(figure, grid.note)
+        finish(figure, grid.note)
     return figure
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from slasearch.analysis.structure import GateMap
 from slasearch.report.figures._base import Panel, ReportFigure, note, panel_figure
 from slasearch.report.results import Results
-from slasearch.report.style import INK, footnote, new_figure, style
+from slasearch.report.style import INK, finish, new_figure, style
 
 __all__ = ["figures", "gate_table"]
 
@@ -82,7 +82,7 @@ def _draw(gates: GateMap, text: str) -> Figure:
         bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=30, shrink=min(1.0, 0.5 + 0.2 * rows))
         bar.set_label("Share of open slots")
         bar.outline.set_visible(False)
-        footnote(figure, text)
+        finish(figure, text)
     return figure
 
 

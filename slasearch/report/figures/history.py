@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
 from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note, panel_figure, thinned
 from slasearch.report.labels import objective_label
 from slasearch.report.results import Results
-from slasearch.report.style import INK, MUTED, VERMILION, Mark, broken, footnote, new_figure, state_marks, style
+from slasearch.report.style import INK, MUTED, VERMILION, Mark, broken, finish, new_figure, state_marks, style
 
 __all__ = ["figures", "history_table"]
 
@@ -76,12 +77,17 @@ def _draw(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str, tex
         for start, phase in _phases(table):
             if start > table["number"].min():
                 ax.axvline(start - 0.5, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-            ax.text(start - 0.3, 1.0, phase, transform=above, color=MUTED, fontsize=9, va="bottom")
+            ax.text(start - 0.4, 1.01, phase, transform=above, color=MUTED, fontsize=9, va="bottom")
         ax.set_xlabel("Trial number")
         ax.set_ylabel(broken(y_label, 24))
-        ax.margins(x=0.02, y=0.12)
+        ax.margins(y=0.12)
+        low, high = float(table["number"].min()), float(table["number"].max())
+        ax.set_xlim(low - 0.5 - 0.015 * (high - low), high + 0.5 + 0.015 * (high - low))
+        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        if table["score"].isna().all():
+            ax.set_yticks([])
         figure.legend(loc="outside upper left", ncols=4)
-        footnote(figure, text)
+        finish(figure, text)
     return figure
 
 

@@ -16,7 +16,7 @@ from slasearch.analysis.pareto import ParetoFront
 from slasearch.report.figures._base import Panel, ReportFigure, note, panel_figure, thinned
 from slasearch.report.labels import objective_label
 from slasearch.report.results import Results
-from slasearch.report.style import ACCENT, INK, MUTED, compact, compact_axis, count_ticks, footnote, new_figure, style
+from slasearch.report.style import ACCENT, INK, MUTED, compact, compact_axis, count_ticks, finish, new_figure, style
 
 __all__ = ["figures", "front_table"]
 
@@ -32,7 +32,7 @@ def figures(results: Results) -> list[ReportFigure]:
     colour = objective_label(config, "robustness") if "robustness" in front.objectives else None
     y_label = objective_label(config, "score")
     text = note(
-        f"{front.n} trials, {int(front.on_front.sum())} on the front over {', '.join(front.objectives)}".replace(
+        f"trials: {front.n}; on the front over {', '.join(front.objectives)}: {int(front.on_front.sum())}".replace(
             "exported_parameters", "size"
         ),
         "validation split, one seed pair each",
@@ -111,7 +111,7 @@ def _draw(front: ParetoFront, y_label: str, colour: str | None, text: str) -> Fi
         ]
         labels = ["best score for a size", "on the front", "dominated"]
         figure.legend(handles, labels, loc="outside upper left", ncols=3)
-        footnote(figure, text)
+        finish(figure, text)
     return figure
 
 

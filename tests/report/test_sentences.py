@@ -1,0 +1,135 @@
+import warnings
+from collections.abc import Callable
+
+import pytest
+from synthetic import Plan
+
+from slasearch.analysis.frames import StudyFrames
+from slasearch.errors import ReportError
+from slasearch.report.figures.all import all_figures
+from slasearch.report.findings import Finding, findings
+from slasearch.report.html import render
+from slasearch.report.labels import factor_label, level_label, measure_label, role_label, short_factor, thousands
+from slasearch.report.results import analyse
+from slasearch.report.table import result_table
+
+
+def topic(found: list[Finding], name: str) -> str:
+    return " ".join(item.text for item in found if item.topic == name)
+
+
+def test_a_lora_that_wins_is_said_to_win(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    text = topic(findings(analyse(frames_of(Plan(lora=0.1, seeds=5)))), "Controls")
+    assert "is beaten by LoRA" in text
+    assert "beats LoRA" not in text
+
+
+def test_a_lora_that_loses_is_said_to_lose(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    text = topic(findings(analyse(frames_of(Plan(lora=-0.1, seeds=5)))), "Controls")
+    assert "beats LoRA" in text
+    assert "is beaten by LoRA" not in text
+
+
+def test_what_is_not_told_apart_is_called_so(frames: StudyFrames) -> None:
+    text = topic(findings(analyse(frames)), "Controls")
+    assert "is not told apart from LoRA" in text
+    assert "mean of 3 tasks, 3 pairs of seeds, p after Holm" in text
+
+
+def test_one_pair_allows_no_conclusion(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    text = topic(findings(analyse(frames_of(Plan(seeds=1)))), "Controls")
+    assert "which allows no conclusion" in text
+    assert "beats" not in text
+
+
+def test_every_factor_has_a_sentence_with_its_numbers(frames: StudyFrames) -> None:
+    results = analyse(frames)
+    sentences = [item.text for item in findings(results) if item.topic == "Sensitivity"]
+    assert len(sentences) == 4
+    best = max(results.design["score"][0].named("mean").points, key=lambda point: point.estimate.mean)
+    assert sentences[0].startswith(f"Sparsity weight λ: best mean score {best.estimate.text()} at {best.level:g}")
+    assert "exported parameters go from" in sentences[0]
+    assert "exported parameters" not in sentences[2]
+
+
+def test_failed_trials_are_a_caution(frames: StudyFrames) -> None:
+    trials = next(item for item in findings(analyse(frames)) if item.topic == "Trials")
+    assert trials.kind == "caution"
+    assert "2 failed" in trials.text
+
+
+@pytest.mark.parametrize(
+    ("plan", "sections", "missing"),
+    [
+        (Plan(confirm=False), {"sensitivity_score", "pareto", "gates", "importance", "history"}, "phases.confirm"),
+        (Plan(design=False, optimise=1, confirm=False), {"pareto", "gates", "history"}, "phases.design"),
+        (Plan(fail=True), {"history"}, "expected complete"),
+        (Plan(measured=False), {"sensitivity_score", "comparison", "pareto"}, "conditions.measured"),
+    ],
+    ids=["no confirm", "one trial", "only failures", "nothing measured"],
+)
+def test_small_studies_give_a_sensible_report(
+    frames_of: Callable[[Plan], StudyFrames], plan: Plan, sections: set[str], missing: str
+) -> None:
+    results = analyse(frames_of(plan))
+    figures = all_figures(results)
+    assert sections <= {figure.name for figure in figures}
+    for figure in figures:
+        if figure.name in ("pareto", "gates", "history", "sensitivity_measured"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                figure.draw()
+    page = render(results, figures)
+    reasons = [item.text for item in findings(results) if item.topic == "Not shown"]
+    assert any(missing in reason for reason in reasons)
+    assert len(reasons) == len(set(reasons))
+    assert results.counts.text() in page
+
+
+def test_only_failures_show_their_reason(database_of: Callable[[Plan], str]) -> None:
+    text = result_table(database_of(Plan(fail=True)), "synthetic")
+    assert "the loss became NaN at step 40" in text
+    assert "0 complete" in text
+
+
+def test_a_study_without_trials_is_refused(
+    database_of: Callable[[Plan], str], frames_of: Callable[[Plan], StudyFrames]
+) -> None:
+    plan = Plan(design=False, optimise=0, confirm=False)
+    with pytest.raises(ReportError, match="expected at least one trial, got none"):
+        analyse(frames_of(plan))
+    with pytest.raises(ReportError, match="slasearch run"):
+        result_table(database_of(plan), "synthetic")
+
+
+def test_result_table_is_aligned_and_fits_a_terminal(database_of: Callable[[Plan], str]) -> None:
+    text = result_table(database_of(Plan()), "synthetic")
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 120
+    start = next(index for index, line in enumerate(lines) if line.startswith("trial "))
+    rows = lines[start : start + 12]
+    assert sum(row.startswith("trial ") for row in rows) == 3
+    ends = {row.index("±") for row in rows}
+    assert len(ends) == 1
+    assert sum("LoRA" in row and "±" in row for row in rows) == 3
+    assert "CUDA out of memory" in text
+    assert "is not told apart from LoRA" in " ".join(lines)
+
+
+def test_result_table_without_confirm_lists_the_best(database_of: Callable[[Plan], str]) -> None:
+    text = result_table(database_of(Plan(confirm=False)), "synthetic")
+    assert "Best 10 of 61 complete trials by validation score" in text
+    assert "on front" in text
+
+
+def test_labels_name_things_with_units() -> None:
+    assert factor_label("size_control.sparsity_weight") == "Sparsity weight λ (no unit)"
+    assert factor_label("conditions.train.typos.level") == "Typos in training (share of words)"
+    assert factor_label("gates.some_new_field") == "Some new field"
+    assert measure_label("embedding_gaussian") == "Embedding noise (share of tokens)"
+    assert short_factor("pool.ranks") == "ranks in the pool"
+    assert (level_label("[1, 4]"), level_label(0.10), level_label("cosine"), level_label("3")) == (
+        "1 + 4", "0.1", "cosine", "3",
+    )  # fmt: skip
+    assert role_label("control:my_baseline") == "My baseline"
+    assert thousands(1234567) == "1\u202f234\u202f567"

@@ -1,0 +1,166 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from synthetic import Plan
+
+from slasearch.analysis.frames import MEAN, StudyFrames
+from slasearch.errors import ReportError, StudyNotFoundError
+from slasearch.report.figures.all import all_figures
+from slasearch.report.results import Results, analyse
+from slasearch.report.style import INK, series_marks
+from slasearch.report.write import REPORT_FORMATS, write_report
+
+NAMES = [
+    "comparison", "robustness_typos", "robustness_embedding_gaussian", "sensitivity_score", "sensitivity_change",
+    "sensitivity_size", "sensitivity_robustness", "sensitivity_measured", "pareto", "gates", "importance", "history",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def written(database_of: Callable[[Plan], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report in every format."""
+    out = tmp_path_factory.mktemp("report")
+    write_report(database_of(Plan()), "synthetic", out, REPORT_FORMATS)
+    return out
+
+
+@pytest.fixture(scope="module")
+def results(frames: StudyFrames) -> Results:
+    return analyse(frames)
+
+
+@pytest.fixture(scope="module")
+def drawn(results: Results) -> dict[str, Figure]:
+    """Every printed figure, by its name."""
+    return {figure.name: figure.draw() for figure in all_figures(results)}
+
+
+def test_every_figure_in_every_format_with_its_numbers(written: Path) -> None:
+    for name in NAMES:
+        for suffix in ("png", "svg", "pdf"):
+            assert (written / "figures" / f"{name}.{suffix}").stat().st_size > 5_000
+        table = pd.read_csv(written / "data" / f"{name}.csv")
+        assert len(table) == len(pd.read_parquet(written / "data" / f"{name}.parquet")) > 0
+    assert {path.suffix for path in (written / "figures").iterdir()} == {".png", ".svg", ".pdf"}
+    assert (written / "report.html").is_file()
+
+
+def test_the_same_database_gives_the_same_bytes(
+    written: Path, database_of: Callable[[Plan], str], tmp_path: Path
+) -> None:
+    again = write_report(database_of(Plan()), "synthetic", tmp_path / "again", REPORT_FORMATS)
+    assert again[0].name == "report.html"
+    assert len(again) == len(set(again)) == len([path for path in written.rglob("*") if path.is_file()])
+    for path in again:
+        assert path.read_bytes() == (written / path.relative_to(tmp_path / "again")).read_bytes(), path.name
+
+
+def test_pictures_carry_no_date_and_svgs_no_outside_link(written: Path) -> None:
+    for path in (written / "figures").glob("*.svg"):
+        text = path.read_text()
+        assert "<dc:date>" not in text
+        assert 'href="http' not in text
+    assert b"CreationDate" not in (written / "figures" / "pareto.pdf").read_bytes()
+
+
+def test_csv_numbers_are_the_printed_figures(results: Results, drawn: dict[str, Figure], written: Path) -> None:
+    table = pd.read_csv(written / "data" / "sensitivity_score.csv")
+    axes = next(ax for ax in drawn["sensitivity_score"].axes if ax.get_xlabel().startswith("Sparsity weight"))
+    mine = table[table["factor"] == "size_control.sparsity_weight"]
+    for series, mark in series_marks(results.frames.tasks).items():
+        line = next(line for line in axes.lines if to_rgba(line.get_color()) == to_rgba(mark.color))
+        means = mine[(mine["series"] == series) & (mine["what"] == "mean")]
+        assert np.asarray(line.get_xdata(), float) == pytest.approx(means["level"].astype(float).to_numpy())
+        assert np.asarray(line.get_ydata(), float) == pytest.approx(means["value"].to_numpy())
+        points = next(
+            dots for dots in axes.collections
+            if len(dots.get_offsets()) == 15 and to_rgba(mark.color) in {tuple(c) for c in dots.get_facecolors()}
+        )  # fmt: skip
+        trials = mine[(mine["series"] == series) & (mine["what"] == "trial")]
+        assert sorted(points.get_offsets()[:, 1].tolist()) == pytest.approx(sorted(trials["value"]))
+
+
+def test_csv_numbers_are_the_interactive_figures(results: Results, written: Path) -> None:
+    figures = {item.name: item for item in all_figures(results)}
+    table = pd.read_csv(written / "data" / "robustness_typos.csv")
+    panel = figures["robustness_typos"].panels()[0].figure
+    means = table[(table["response"] == MEAN) & (table["series"] == "winner") & (table["what"] == "mean")]
+    lines = [trace for trace in panel.data if trace.mode == "lines+markers" and trace.legendgroup == "winner"]
+    assert list(lines[0].y) == pytest.approx(means["value"].tolist())
+    band = next(trace for trace in panel.data if trace.fill == "toself" and trace.legendgroup == "winner")
+    assert list(band.y) == pytest.approx([*means["high"], *reversed(means["low"].tolist())])
+
+    front = pd.read_csv(written / "data" / "pareto.csv")
+    cloud = figures["pareto"].panels()[0].figure.data[1]
+    shown = np.array(sorted(zip(cloud.x, cloud.y, strict=True)))
+    assert shown == pytest.approx(
+        front.sort_values(["exported_parameters", "score"])[["exported_parameters", "score"]].to_numpy()
+    )
+
+
+def test_difference_figure_shows_the_csv(drawn: dict[str, Figure], written: Path) -> None:
+    table = pd.read_csv(written / "data" / "comparison.csv")
+    texts = [text.get_text() for ax in drawn["comparison"].axes for text in ax.texts]
+    means = table[(table["what"] == "mean") & (table["series"] == MEAN)]
+    for value, verdict in zip(means["value"], means["verdict"], strict=True):
+        shown = f"{value:+.3f}".replace("-", "−")
+        assert any(text.startswith(shown) and text.endswith(verdict) for text in texts)
+
+
+def test_every_figure_says_its_counts_and_describes_itself(results: Results, drawn: dict[str, Figure]) -> None:
+    for figure in all_figures(results):
+        assert len(figure.alt) > 40, figure.name
+        assert "complete" in figure.note or figure.name == "gates"
+        assert drawn[figure.name].get_supxlabel() == figure.note
+
+
+def test_nothing_is_clipped(drawn: dict[str, Figure]) -> None:
+    for name, figure in drawn.items():
+        for ax in figure.axes:
+            box = ax.get_tightbbox()
+            if box is not None and ax.axison:
+                inside = (box.x0, box.y0, figure.bbox.width - box.x1, figure.bbox.height - box.y1)
+                assert min(inside) >= -2, name
+
+
+def test_log_factors_are_drawn_on_log_axes(drawn: dict[str, Figure]) -> None:
+    axes = drawn["sensitivity_score"].axes
+    scales = {ax.get_xlabel().split("\n")[0].split(" (")[0]: ax.get_xscale() for ax in axes}
+    assert scales["Sparsity weight λ"] == "log"
+    assert scales["Typos in training"] == "linear"
+
+
+def test_the_mean_is_drawn_in_ink() -> None:
+    assert series_marks(["a"])[MEAN].color == INK
+
+
+def test_methods_file_names_every_figure_and_finding(written: Path) -> None:
+    methods = json.loads((written / "data" / "methods.json").read_text())
+    assert set(methods["figures"]) == set(NAMES)
+    assert methods["trials"] == "91 complete, 4 pruned, 2 failed, 1 lost and repeated"
+    assert any(item["topic"] == "Controls" for item in methods["findings"])
+
+
+def test_trials_file_has_a_row_for_every_attempt(written: Path, frames: StudyFrames) -> None:
+    trials = pd.read_csv(written / "data" / "trials.csv")
+    assert len(trials) == len(frames.trials)
+    assert {"state", "reason", "pool.ranks", "training.learning_rate"} <= set(trials.columns)
+
+
+def test_unknown_format_study_and_folder_are_refused(database_of: Callable[[Plan], str], tmp_path: Path) -> None:
+    url = database_of(Plan())
+    with pytest.raises(ReportError, match=r"expected some of html, png.*got bmp"):
+        write_report(url, "synthetic", tmp_path, ("html", "bmp"))
+    with pytest.raises(ReportError, match="got none"):
+        write_report(url, "synthetic", tmp_path, ())
+    with pytest.raises(StudyNotFoundError):
+        write_report(url, "other", tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ReportError, match="expected a folder that can be written"):
+        write_report(url, "synthetic", tmp_path / "file", ("html",))

@@ -28,7 +28,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.installed-bundled
 
 quickstart: $(VENV)/.installed-bundled ## Run a small real study, report on it, export and try its best adapter
-	@$(BIN)/slasearch run studies/quickstart.yaml || [ $$? -eq 3 ]
+	$(BIN)/slasearch run studies/quickstart.yaml || { code=$$?; [ $$code -eq 3 ] || exit $$code; }
 	$(BIN)/slasearch report quickstart --out $(OUT)/report
 	$(BIN)/slasearch export quickstart --best score --out $(OUT)/adapter
 	$(BIN)/slasearch predict $(OUT)/adapter --task tweets \

@@ -177,7 +177,7 @@ def finish(figure: Figure, note: str) -> None:
     """
     figure.supxlabel(note, fontsize=8.5, color=MUTED, x=0.01, ha="left")
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
 
 
 def level_ticks(axes: Axes, levels: Sequence[float], *, log: bool) -> None:

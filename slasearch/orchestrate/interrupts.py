@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Interrupts"]
+__all__ = ["SIGNALS", "Interrupts"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Those that ask a run command to end."""
 
 
 class Interrupts:

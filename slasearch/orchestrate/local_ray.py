@@ -23,12 +23,14 @@ from pathlib import Path
 
 import psutil
 
+from slasearch.orchestrate.interrupts import SIGNALS
 from slasearch.search.lease import Holder, is_dead, this_process
 
 __all__ = ["end_leftovers", "environment", "local_ray"]
 
 PREFIX = "sla-ray-"
 LONGEST_FOLDER = 40
+SERVERS = ("gcs_server", "raylet")
 OBJECT_STORE_BYTES = 256 * 2**20
 
 Process = tuple[int, float]
@@ -63,11 +65,12 @@ def local_ray(records: Path, *, cpus: int, variables: Mapping[str, str]) -> Iter
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_short_temporary_folder()))
     record = _Record(records / f"{folder.name}.json", folder)
     try:
-        with environment(variables), _signal_handlers_kept():
+        with environment(variables), _signals_held_back():
             _init(folder, cpus)
-        record.note()
+        record.started()
         yield record.note
     finally:
+        record.end_helpers()
         _shut_down()
         record.end()
 
@@ -95,15 +98,28 @@ class _Record:
         self._folder = folder
         self._driver = asdict(this_process(time.time()))
         self._foreign = set(psutil.Process().children())
+        self._roots: set[psutil.Process] = set()
         self._noted: set[Process] = set()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._write()
 
+    def started(self) -> None:
+        """Takes the children that this process has got since for Ray's."""
+        self._roots = set(psutil.Process().children()) - self._foreign
+        self.note()
+
     def note(self) -> None:
-        """Writes down the children that this process has got since, with their descendants."""
-        for child in set(psutil.Process().children()) - self._foreign:
-            self._noted |= _identify(child)
+        """Writes down Ray's processes, with those begun meanwhile."""
+        for root in self._roots:
+            self._noted |= _identify(root)
         self._write()
+
+    def end_helpers(self) -> None:
+        """Ends monitors and the like: Ray would ask each of them, in vain, and wait a second."""
+        for root in self._roots:
+            with contextlib.suppress(psutil.Error):
+                if root.name() not in SERVERS:
+                    root.kill()
 
     def end(self) -> None:
         """Ends what the shutdown has left, and forgets it."""
@@ -173,13 +189,17 @@ def _short_temporary_folder() -> str:
 
 
 @contextmanager
-def _signal_handlers_kept() -> Iterator[None]:
-    """Ray puts a SIGTERM handler of its own in place."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _signals_held_back() -> Iterator[None]:
+    """Processes begun here never see SIGINT or SIGTERM, and Ray's own handler of SIGTERM does not stay.
+
+    A signal to the whole process group (a terminal's Ctrl-C, timeout(1), a batch system) is for the driver to obey: its
+    Ray must live until the running trials have ended.
+    """
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     earlier = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, earlier)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)

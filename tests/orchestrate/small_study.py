@@ -57,6 +57,10 @@ def states(home: Path, table: str = "sla_trial") -> dict[str, int]:
     return {state.lower(): count for state, count in rows(home, f"SELECT state, COUNT(*) FROM {table} GROUP BY state")}
 
 
+PROGRESS_SCORES = {"bad": -10.0, "nan": 10.0}
+"""Scores that have a trial pruned for sure, and never."""
+
+
 class FaultyWorker(SimulatedWorker):
     """Does something else in its nth trial (counted over all processes by files), or in every trial when nth is 0."""
 
@@ -85,8 +89,8 @@ class FaultyWorker(SimulatedWorker):
                     raise RuntimeError("the worker broke")
                 if fault == "silent":
                     return
-                if fault == "bad" and isinstance(report, Progress):
-                    yield replace(report, score=-10.0)
+                if fault in PROGRESS_SCORES and isinstance(report, Progress):
+                    yield replace(report, score=PROGRESS_SCORES[fault])
                 elif fault == "nan" and isinstance(report, TrialReport):
                     yield replace(report, objectives={**report.objectives, "score": float("nan")})
                 else:

@@ -116,7 +116,7 @@ def compare(frames: StudyFrames) -> tuple[Comparisons, ...]:
 
 def _one_winner(frames: StudyFrames, pair_of: int, confirmed: pd.DataFrame, scores: pd.DataFrame) -> Comparisons:
     mine = confirmed[(confirmed["pair_of"] == pair_of) | confirmed["pair_of"].isna()]
-    roles = ["winner", *dict.fromkeys(role for role in mine["role"] if role != "winner")]
+    roles = frames.confirm_roles(mine)
     arms = tuple(_arm(frames, role, mine[mine["role"] == role], scores) for role in roles)
     wide = mine[mine["state"] == "complete"].merge(scores, on="trial_id")
     differences = tuple(
@@ -194,11 +194,11 @@ def _adjusted(found: list[Comparisons]) -> tuple[Comparisons, ...]:
 def winner_label(frames: StudyFrames, trial_id: int) -> str:
     """Why a search trial was confirmed: the objectives of the study in which no complete trial was better."""
     complete = frames.search_trials("complete").set_index("trial_id")
-    reasons = {"score": "best score", "exported_parameters": "fewest parameters", "robustness": "most robust"}
+    names = {"score": "score", "exported_parameters": "size", "robustness": "robustness"}
     found = []
     for objective in frames.config.objectives:
         values = complete[objective.name].dropna()
         best = values.max() if DIRECTIONS[objective.name] == "maximize" else values.min()
         if trial_id in values.index and values.loc[trial_id] == best:
-            found.append(reasons[objective.name])
-    return ", ".join(found) or "among the best"
+            found.append(names[objective.name])
+    return f"best by {', '.join(found)}" if found else "among the best"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from slasearch.analysis.intervals import Estimate, t_interval
 
-__all__ = ["Curve", "CurvePoint", "Level", "Scale", "Series", "build_series", "curve_table"]
+__all__ = ["Curve", "CurvePoint", "Level", "Scale", "Series", "build_series", "curve_table", "pairs_of_seeds"]
 
 Level = float | str
 Scale = Literal["linear", "log", "category"]
@@ -61,6 +61,11 @@ class Curve:
     def named(self, name: str) -> Series:
         """The series of that name. Raises KeyError for one that the curve does not have."""
         return {series.name: series for series in self.series}[name]
+
+
+def pairs_of_seeds(count: int) -> str:
+    """`3 seed pairs`."""
+    return "1 seed pair" if count == 1 else f"{count} seed pairs"
 
 
 def build_series(data: pd.DataFrame, names: Sequence[str], levels: Sequence[Level]) -> tuple[Series, ...]:

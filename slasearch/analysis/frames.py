@@ -65,6 +65,12 @@ class StudyFrames:
         """Rows of one phase."""
         return _rows(self.trials, self.trials["phase"] == phase, state)
 
+    def confirm_roles(self, trials: pd.DataFrame) -> list[str]:
+        """Roles among those rows: the winner, then the controls in the order of the study file."""
+        confirm = self.config.phases.confirm
+        order = ["winner", *(f"control:{name}" for name in (confirm.controls if confirm else ()))]
+        return [role for role in order if (trials["role"] == role).any()]
+
     def number_of(self, trial_id: int) -> int:
         """Optuna's number of a trial that has started. Raises IndexError for an id that the study does not have."""
         return int(self.trials.loc[self.trials["trial_id"] == trial_id, "number"].to_numpy()[0])

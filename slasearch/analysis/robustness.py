@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from slasearch.analysis.curves import Curve, build_series
+from slasearch.analysis.curves import Curve, build_series, pairs_of_seeds
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.sensitivity import measured_levels, of_kind
 from slasearch.errors import ReportError
@@ -31,7 +31,7 @@ def robustness_curves(frames: StudyFrames, pair_of: int) -> dict[str, tuple[Curv
             "Robustness against controls: expected `conditions.measured` and complete trials of the confirm phase, "
             f"got {len(kinds)} conditions and {len(complete)} trials. Add them to the study, or run it to its end."
         )
-    roles = ["winner", *dict.fromkeys(role for role in complete["role"] if role != "winner")]
+    roles = frames.confirm_roles(complete)
     test = frames.scores[frames.scores["split"] == "test"]
     data = test.merge(complete[["trial_id", "repeat", "role"]], on="trial_id")
     repeats = complete.loc[complete["role"] == "winner", "repeat"].nunique()
@@ -50,7 +50,7 @@ def robustness_curves(frames: StudyFrames, pair_of: int) -> dict[str, tuple[Curv
                 ),
                 complete=len(complete),
                 failed=frames.failed(runs),
-                method=f"test split; {repeats} seed pairs",
+                method=f"test split; {pairs_of_seeds(repeats)}",
                 warnings=("one seed pair: no intervals",) if repeats < 2 else (),
             )
             for response in (MEAN, *frames.tasks)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pandas as pd
 
-from slasearch.analysis.curves import Curve, Level, build_series
+from slasearch.analysis.curves import Curve, Level, build_series, pairs_of_seeds
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.parameters import distributions, scale_of
 from slasearch.errors import ReportError
@@ -90,7 +90,7 @@ def _design_curve(
         series=build_series(data, (*frames.tasks, MEAN), _levels(frames, factor, data)),
         complete=len(complete),
         failed=frames.failed(trials),
-        method=f"{method}; validation split; {repeats} seed pairs",
+        method=f"{method}; validation split; {pairs_of_seeds(repeats)}",
         warnings=("one seed pair: no intervals",) if repeats < 2 else (),
     )
 
@@ -157,7 +157,7 @@ def _measured_trials(frames: StudyFrames) -> tuple[pd.DataFrame, str]:
     design = frames.phase_trials("design", "complete")
     base = design[design["factor"].isna() & (design["sampler"] == "one_at_a_time")]
     if len(base):
-        return base, f"base point of the design; validation split; {len(base)} seed pairs"
+        return base, f"base point of the design; validation split; {pairs_of_seeds(len(base))}"
     complete = frames.search_trials("complete")
     # Every trial is its own block: the interval then speaks of the trials of the search, not of seeds.
     trials = complete.assign(repeat=range(len(complete)))

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
 from slasearch.errors import ReportError
 from slasearch.records import SITES
@@ -59,7 +60,7 @@ def gate_map(frames: StudyFrames, pair_of: int | None = None) -> GateMap:
     if len(winners):
         pair_of = int(winners["pair_of"].iloc[0]) if pair_of is None else pair_of
         runs = [int(value) for value in winners.loc[winners["pair_of"] == pair_of, "trial_id"]]
-        method = f"winner over {len(runs)} seed pairs of the confirm phase"
+        method = f"winner over {pairs_of_seeds(len(runs))} of the confirm phase"
     else:
         runs = [int(value) for value in frames.gates["trial_id"].unique()]
         pair_of = runs[0] if runs else None
@@ -89,8 +90,13 @@ def _mapped(frames: StudyFrames, gates: pd.DataFrame, number: int, n: int, metho
         overlap=_overlap(gates, tasks),
         n=n,
         method=method,
-        warnings=("one run: shares are within a place only",) if n < 2 else (),
+        warnings=_cautions(gates, n),
     )
+
+
+def _cautions(gates: pd.DataFrame, n: int) -> tuple[str, ...]:
+    one = ("one run: shares are within a place only",) if n < 2 else ()
+    return (*one, "every slot stays open: the structure is the whole pool") if (gates["open"] > 0).all() else one
 
 
 def _place_order(place: str) -> tuple[int, str]:

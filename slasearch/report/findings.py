@@ -60,7 +60,7 @@ _VERDICTS: dict[Verdict, str] = {
     "better": "beats",
     "worse": "is beaten by",
     "not told apart": "is not told apart from",
-    "no interval": "is beside",
+    "no interval": "is compared once with",
 }
 
 
@@ -159,6 +159,8 @@ def _structure(results: Results) -> Iterator[Finding]:
         one, other, value = max(gates.overlap, key=lambda item: item[2])
         text += f" {one} and {other} share most (Jaccard {value:.2f})."
     yield Finding("Structure", text)
+    for warning in gates.warnings:
+        yield Finding("Structure", f"{warning[:1].upper()}{warning[1:]}.", "caution")
 
 
 def _importance(results: Results) -> Iterator[Finding]:

@@ -225,7 +225,9 @@ def _tiles(results: Results) -> list[_Tile]:
 def _confirmed_tiles(results: Results, item: Comparisons) -> list[_Tile]:
     winner = item.winner
     tiles = [
-        _Tile("Test score", winner.score().text(), f"trial {item.number}, {item.label}, n = {winner.score().n}"),
+        _Tile(
+            "Test score", winner.score().text(), f"trial {item.number}, {item.label}, n\u00a0=\u00a0{winner.score().n}"
+        ),
         _Tile("Exported parameters", thousands(winner.parameters.mean), "without the task heads"),
     ]
     if item.controls:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from slasearch.analysis.compare import Arm, Comparisons
+from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import MEAN
 from slasearch.report.labels import level_label, p_label, role_label, series_label, short_factor, thousands
 from slasearch.report.results import Results
@@ -78,7 +79,7 @@ def winners_table(results: Results) -> Table | None:
             rows.append((name, arm.score().text(), size, arm.robustness.text(), *ends))
     tasks = len(results.frames.tasks)
     return Table(
-        title=f"Test split, mean of {tasks} task{'s' if tasks > 1 else ''}, {found[0].winner.complete} seed pairs",
+        title=f"Test split, mean of {tasks} task{'s' if tasks > 1 else ''}, {pairs_of_seeds(found[0].winner.complete)}",
         columns=("", "score", "parameters", "robustness", "winner − control", ""),
         rows=tuple(rows),
     )

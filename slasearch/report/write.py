@@ -52,8 +52,9 @@ def write_report(
             "Name them with --format, separated by commas."
         )
     results = analyse(load_frames(url, study_name))
-    figures = all_figures(results)
     try:
+        out.mkdir(parents=True, exist_ok=True)
+        figures = all_figures(results)
         return list(_written(results, figures, out, [name for name in REPORT_FORMATS if name in formats]))
     except OSError as error:
         raise ReportError(

@@ -38,7 +38,7 @@ def test_linear_probe_without_a_pair_stands_beside_every_winner(frames: StudyFra
 
 
 def test_winners_are_labelled_by_what_they_are_best_at(frames: StudyFrames) -> None:
-    assert [item.label for item in compare(frames)] == ["best score", "fewest parameters", "most robust"]
+    assert [item.label for item in compare(frames)] == ["best by score", "best by size", "best by robustness"]
 
 
 def test_a_lora_that_is_better_is_said_to_be(frames_of: Callable[[Plan], StudyFrames]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,18 @@ from numpy.typing import NDArray
 
 from slasearch.report.style import GRID, INK, MUTED, Mark, broken
 
-__all__ = ["LegendItem", "Panel", "ReportFigure", "band", "note", "panel_figure", "thinned", "tint"]
+__all__ = [
+    "AxisRange",
+    "LegendItem",
+    "Panel",
+    "ReportFigure",
+    "axis_range",
+    "band",
+    "note",
+    "panel_figure",
+    "thinned",
+    "tint",
+]
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,34 @@ class ReportFigure:
 def note(*parts: str, width: int = 108) -> str:
     """A finish from its parts, wrapped to the width of a figure."""
     return "\n".join(textwrap.wrap(" · ".join(part for part in parts if part), width))
+
+
+@dataclass(frozen=True)
+class AxisRange:
+    """Both ends of an axis, and whether an interval reaches beyond them."""
+
+    low: float
+    high: float
+    cut: bool
+
+    @property
+    def note(self) -> str:
+        """What a footnote says about it."""
+        return "intervals that reach beyond the axis are cut off" if self.cut else ""
+
+
+def axis_range(values: Iterable[float], ends: Iterable[float | None] = ()) -> AxisRange:
+    """An axis that holds all values and as much of the intervals as leaves the values at least a third of it.
+
+    With two or three seeds an interval can be many times as wide as anything that was measured.
+    """
+    found = [value for value in values if math.isfinite(value)] or [0.0]
+    reach = [end for end in ends if end is not None] or found
+    low, high = min(found), max(found)
+    room = (high - low) or abs(high) * 0.1 or 1.0
+    lowest, highest = max(min([low, *reach]), low - room), min(max([high, *reach]), high + room)
+    space = 0.06 * ((highest - lowest) or room)
+    return AxisRange(lowest - space, highest + space, min(reach) < lowest - space or max(reach) > highest + space)
 
 
 def thinned(keep: NDArray[np.bool_], most: int = 4_000) -> NDArray[np.bool_]:

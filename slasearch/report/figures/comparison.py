@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
@@ -12,7 +11,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from slasearch.analysis.compare import Comparison, Comparisons
 from slasearch.analysis.frames import MEAN
-from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note, panel_figure
+from slasearch.report.figures._base import AxisRange, LegendItem, Panel, ReportFigure, axis_range, note, panel_figure
 from slasearch.report.labels import p_label, role_label, series_label, thousands
 from slasearch.report.results import Results
 from slasearch.report.style import (
@@ -37,12 +36,14 @@ def figures(results: Results) -> list[ReportFigure]:
     series = (MEAN, *results.frames.tasks)
     marks = series_marks(results.frames.tasks)
     legend = tuple(LegendItem(name, series_label(name), marks[name]) for name in series)
+    shown = _x_range(results.comparisons)
     text = note(
         "markers: mean differences",
         "bars: 95 % t-intervals over pairs",
         "small points: pairs",
         "paired by seed, test split",
         *dict.fromkeys(warning for item in results.comparisons for warning in item.warnings),
+        shown.note,
         "confirm: " + results.counts_of("confirm").text(),
     )
     return [
@@ -54,8 +55,10 @@ def figures(results: Results) -> list[ReportFigure]:
             note=text,
             alt="Differences of test scores, mean of tasks. " + " ".join(_spoken(item) for item in results.comparisons),
             table=comparison_table(results.comparisons),
-            draw=lambda: _draw(results.comparisons, series, marks, legend, text),
-            panels=lambda: _panels(results.comparisons, series, marks),
+            draw=lambda: _draw(results.comparisons, series, marks, legend, text, shown),
+            panels=lambda: tuple(
+                Panel(_title(item), _panel(item, series, marks, shown)) for item in results.comparisons
+            ),
             legend=legend,
         )
     ]
@@ -103,6 +106,7 @@ def _draw(
     marks: dict[str, Mark],
     legend: tuple[LegendItem, ...],
     text: str,
+    shown: AxisRange,
 ) -> Figure:
     heights = [len(item.controls) for item in comparisons]
     with style():
@@ -111,6 +115,7 @@ def _draw(
         )
         for ax, item in zip(axes, comparisons, strict=True):
             _draw_winner(ax, item, series, marks)
+        axes[-1].set_xlim(shown.low, shown.high)
         axes[-1].set_xlabel("Difference of test scores (searched structure − control)")
         handles = [
             Line2D([], [], color=mark.mark.color, marker=mark.mark.marker, markersize=6, linewidth=mark.mark.width)
@@ -154,19 +159,14 @@ def _draw_difference(ax: Axes, one: Comparison, y: float, mark: Mark) -> None:
     )  # fmt: skip
 
 
-def _panels(comparisons: tuple[Comparisons, ...], series: tuple[str, ...], marks: dict[str, Mark]) -> tuple[Panel, ...]:
-    """A panel for each winner, all on one x axis."""
-    table = comparison_table(comparisons)
-    ends = table[["value", "low", "high"]].to_numpy(dtype=np.float64)
-    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
-    space = 0.05 * (max(high, 0.0) - min(low, 0.0))
-    panels = [Panel(_title(item), _panel(item, series, marks)) for item in comparisons]
-    for panel in panels:
-        panel.figure.update_xaxes(range=[min(low, 0.0) - space, max(high, 0.0) + space])
-    return tuple(panels)
+def _x_range(comparisons: tuple[Comparisons, ...]) -> AxisRange:
+    """The x axis that all panels share; it holds 0."""
+    found = [one for item in comparisons for one in item.differences if one.difference.n]
+    ends = [end for one in found for end in (one.difference.low, one.difference.high)]
+    return axis_range([0.0, *(pair for one in found for pair in one.pairs)], ends)
 
 
-def _panel(item: Comparisons, series: tuple[str, ...], marks: dict[str, Mark]) -> go.Figure:
+def _panel(item: Comparisons, series: tuple[str, ...], marks: dict[str, Mark], shown: AxisRange) -> go.Figure:
     controls = [arm.role for arm in item.controls]
     figure = panel_figure("Difference of test scores", "", height=110 + 90 * len(controls))
     step = 0.72 / len(series)
@@ -209,5 +209,6 @@ def _panel(item: Comparisons, series: tuple[str, ...], marks: dict[str, Mark]) -
         showgrid=False,
         ticks="",
     )
+    figure.update_xaxes(range=[shown.low, shown.high])
     figure.add_vline(x=0, line={"color": INK, "width": 1.2})
     return figure

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slasearch.analysis.curves import Curve, Level, Series
-from slasearch.report.figures._base import LegendItem, Panel, band, panel_figure
+from slasearch.report.figures._base import AxisRange, LegendItem, Panel, axis_range, band, panel_figure
 from slasearch.report.labels import level_label
 from slasearch.report.style import (
     MUTED,
@@ -29,7 +29,7 @@ from slasearch.report.style import (
     style,
 )
 
-__all__ = ["CurveGrid", "draw_grid", "grid_panels"]
+__all__ = ["CurveGrid", "draw_grid", "grid_panels", "y_range"]
 
 
 @dataclass(frozen=True)
@@ -139,12 +139,15 @@ def _set_axes(ax: Axes, curve: Curve, grid: CurveGrid) -> None:
         if curve.scale == "log":
             ax.set_xscale("log")
         level_ticks(ax, [float(level) for level in curve.levels], log=curve.scale == "log")
+    shown = y_range(grid.curves if grid.share_y else (curve,), counts=grid.counts)
     if grid.counts:
         ax.set_yscale("log")
-        ax.set_yticks(count_ticks(_all_values(curve)))
+        ax.set_ylim(10**shown.low, 10**shown.high)
+        ax.set_yticks(_count_ticks(grid, shown))
         ax.minorticks_off()
         compact_axis(ax, "y")
     else:
+        ax.set_ylim(shown.low, shown.high)
         plain_ticks(ax, "y", 5)
 
 
@@ -152,28 +155,29 @@ def _all_values(curve: Curve) -> list[float]:
     return [value for series in curve.series for point in series.points for value in point.values]
 
 
+def y_range(curves: Sequence[Curve], *, counts: bool = False) -> AxisRange:
+    """The y axis that the curves share; with `counts` in decades, as for a logarithmic axis."""
+    points = [point for curve in curves for series in curve.series for point in series.points]
+    values = [value for curve in curves for value in _all_values(curve)]
+    ends = [end for point in points for end in (point.estimate.low, point.estimate.high) if end is not None]
+    if counts:
+        values, ends = ([math.log10(value) for value in found if value > 0] for found in (values, ends))
+        # At least a factor of two, so that equal sizes look equal.
+        values = [value + shift for value in values for shift in (-0.15, 0.15)]
+    return axis_range(values, ends)
+
+
+def _count_ticks(grid: CurveGrid, shown: AxisRange) -> list[float]:
+    ticks = count_ticks([value for curve in grid.curves for value in _all_values(curve)])
+    return [tick for tick in ticks if shown.low <= math.log10(tick) <= shown.high]
+
+
 def grid_panels(grid: CurveGrid) -> tuple[Panel, ...]:
     """The interactive form: a panel for each curve."""
-    panels = tuple(
+    return tuple(
         Panel(title, _panel(curve, grid, x_label))
         for curve, title, x_label in zip(grid.curves, grid.titles, grid.x_labels, strict=True)
     )
-    if grid.share_y:
-        low, high = _y_range(grid)
-        for panel in panels:
-            panel.figure.update_yaxes(range=[low, high])
-    return panels
-
-
-def _y_range(grid: CurveGrid) -> tuple[float, float]:
-    """Both ends of the y axis that all panels share, in plotly's units: decades on a logarithmic axis."""
-    found = [value for curve in grid.curves for value in _all_values(curve)]
-    points = [point for curve in grid.curves for series in curve.series for point in series.points]
-    found += [end for point in points for end in (point.estimate.low, point.estimate.high) if end is not None]
-    if grid.counts:
-        found = [math.log10(value) for value in found if value > 0]
-    space = 0.05 * (max(found) - min(found)) or 0.05
-    return min(found) - space, max(found) + space
 
 
 def _panel(curve: Curve, grid: CurveGrid, x_label: str) -> go.Figure:
@@ -191,8 +195,10 @@ def _panel(curve: Curve, grid: CurveGrid, x_label: str) -> go.Figure:
         figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[-0.5, len(labels) - 0.5])
     else:
         figure.update_xaxes(tickvals=list(curve.levels), ticktext=labels)
+    shown = y_range(grid.curves if grid.share_y else (curve,), counts=grid.counts)
+    figure.update_yaxes(range=[shown.low, shown.high])
     if grid.counts:
-        ticks = count_ticks([value for other in grid.curves for value in _all_values(other)])
+        ticks = _count_ticks(grid, shown)
         figure.update_yaxes(type="log", tickvals=ticks, ticktext=[compact(tick) for tick in ticks])
     if grid.zero:
         figure.add_hline(y=0, line={"color": MUTED, "width": 1})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slasearch.analysis.curves import Curve, curve_table
 from slasearch.report.figures._base import LegendItem, ReportFigure, note
-from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels
+from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels, y_range
 from slasearch.report.labels import condition_label, measure_label, role_label, series_label
 from slasearch.report.results import Results
 from slasearch.report.style import role_marks
@@ -28,6 +28,7 @@ def _figure(results: Results, kind: str, curves: tuple[Curve, ...]) -> ReportFig
         curves[0].method,
         f"winner: trial {winner.number} ({winner.label})",
         *curves[0].warnings,
+        max(y_range((curve,)).note for curve in curves),
         "confirm: " + results.counts_of("confirm").text(),
     )
     grid = CurveGrid(

@@ -8,7 +8,7 @@ from slasearch.analysis.curves import Curve, curve_table
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.sensitivity import Response
 from slasearch.report.figures._base import LegendItem, ReportFigure, note
-from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels
+from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels, y_range
 from slasearch.report.labels import (
     factor_label,
     level_label,
@@ -99,7 +99,8 @@ def _figure(
 ) -> ReportFigure:
     marks = series_marks(results.frames.tasks)
     warnings = dict.fromkeys(warning for curve in curves for warning in curve.warnings)
-    text = note("points: trials", "lines: means", "bands: 95 % t-intervals", curves[0].method, *warnings, counts)
+    cut = y_range(curves, counts=response == "exported_parameters").note
+    text = note("points: trials", "lines: means", "bands: 95 % t-intervals", curves[0].method, *warnings, cut, counts)
     grid = CurveGrid(
         curves=curves,
         titles=("",) * len(curves),

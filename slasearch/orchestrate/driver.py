@@ -84,6 +84,7 @@ def run_study(
         except KeyboardInterrupt:
             session.stop(interrupts.reason or "interrupted")
         finally:
+            printer.close()
             session.close()
     summary = session.summary()
     printer.end(summary)

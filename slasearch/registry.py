@@ -23,6 +23,7 @@ __all__ = [
     "PRUNERS",
     "SAMPLERS",
     "SOURCES",
+    "UNSIZED_CONTROLS",
     "Registry",
 ]
 
@@ -105,6 +106,9 @@ CONTROLS: Registry[Any] = Registry(
         "linear_probe": "slasearch.trial.controls",
     },
 )
+UNSIZED_CONTROLS = frozenset({"linear_probe"})
+"""Controls that have no size to match: trained once for each seed pair, not once for each winner."""
+
 SOURCES: Registry[Any] = Registry(
     "task source", {"bundled": "slasearch.tasks.sources.bundled", "file": "slasearch.tasks.sources.file"}
 )

@@ -12,14 +12,13 @@ from itertools import product
 from typing import Any, Literal
 
 from slasearch.config.schema import ConfirmPhase, ObjectiveConfig, StudyConfig
+from slasearch.registry import UNSIZED_CONTROLS
 from slasearch.space import DesignPoint
 from slasearch.storage.rows import OptunaStudy, TrialRow
 
 __all__ = ["PHASES", "Job", "last_attempts", "plan", "planned", "winners"]
 
 PHASES: tuple[str, ...] = ("design", "optimise", "confirm")
-UNSIZED_CONTROLS = frozenset({"linear_probe"})
-"""Controls that have no size to match: trained once for each seed pair, not once for each winner."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Contract suites for kinds, gates, conditions, task sources and storage: each raises AssertionError on a breach."""

@@ -21,16 +21,15 @@ ControlSlots = Callable[[BackboneShapes, Sequence[Slot], int, int], tuple[Slot, 
 
 @dataclass(frozen=True)
 class ControlEntry:
-    """A registered control. `sized`: it is made for the size of a winner; else it has a size of its own."""
+    """A registered control; `slots` chooses what it opens."""
 
     name: str
     slots: ControlSlots
-    sized: bool
     summary: str
     source: str
 
 
-def register_control(name: str, *, sized: bool, summary: str, source: str) -> Callable[[ControlSlots], ControlSlots]:
+def register_control(name: str, *, summary: str, source: str) -> Callable[[ControlSlots], ControlSlots]:
     """Decorator that adds a control under `name`.
 
     Raises:
@@ -38,7 +37,7 @@ def register_control(name: str, *, sized: bool, summary: str, source: str) -> Ca
     """
 
     def add(slots: ControlSlots) -> ControlSlots:
-        CONTROLS.register(name, ControlEntry(name, slots, sized, summary, source), module=slots.__module__)
+        CONTROLS.register(name, ControlEntry(name, slots, summary, source), module=slots.__module__)
         return slots
 
     return add
@@ -46,7 +45,6 @@ def register_control(name: str, *, sized: bool, summary: str, source: str) -> Ca
 
 @register_control(
     "lora",
-    sized=True,
     summary="LoRA on q and v, spread evenly over all layers; never smaller than the structure that it is compared with",
     source="Hu et al. 2021, arXiv 2106.09685",
 )
@@ -70,7 +68,6 @@ def lora(shapes: BackboneShapes, candidates: Sequence[Slot], size: int, seed: in
 
 @register_control(
     "random",
-    sized=True,
     summary="slots of the study's own pool drawn at random until no further one fits into the size",
     source="random search as the baseline of architecture search: Li and Talwalkar 2019, arXiv 1902.07638",
 )
@@ -85,7 +82,6 @@ def random_structure(shapes: BackboneShapes, candidates: Sequence[Slot], size: i
 
 @register_control(
     "linear_probe",
-    sized=False,
     summary="heads alone on the frozen backbone",
     source="the floor that every adapter must beat",
 )

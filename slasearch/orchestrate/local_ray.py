@@ -29,7 +29,7 @@ from slasearch.search.lease import Holder, is_dead, this_process
 __all__ = ["end_leftovers", "environment", "local_ray"]
 
 PREFIX = "sla-ray-"
-LONGEST_FOLDER = 40
+LONGEST_FOLDER = 20
 SERVERS = ("gcs_server", "raylet")
 OBJECT_STORE_BYTES = 256 * 2**20
 
@@ -136,6 +136,7 @@ class _Record:
 
 
 def _init(folder: Path, cpus: int) -> None:
+    """Ray opens its folder to every user: it is one level down in a folder that only this user can enter."""
     import ray
 
     ray.init(
@@ -145,7 +146,7 @@ def _init(folder: Path, cpus: int) -> None:
         log_to_driver=False,
         logging_level="ERROR",
         object_store_memory=OBJECT_STORE_BYTES,
-        _temp_dir=str(folder),
+        _temp_dir=str(folder / "r"),
     )
 
 

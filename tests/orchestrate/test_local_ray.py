@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from slasearch.orchestrate.local_ray import PREFIX, end_leftovers, environment
+from slasearch.orchestrate.local_ray import PREFIX, end_leftovers, environment, local_ray
 from slasearch.search.lease import this_process
 
 
@@ -84,3 +84,16 @@ def test_environment_is_put_back() -> None:
         assert os.environ["SLA_TEST_OLD"] == "new"
     assert os.environ.pop("SLA_TEST_OLD") == "old"
     assert "SLA_TEST_NEW" not in os.environ
+
+
+def test_rays_folder_is_private_and_its_sockets_have_short_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 10)))
+    with local_ray(tmp_path, cpus=1, variables={}):
+        (path,) = tmp_path.glob(f"{PREFIX}*.json")
+        folder = Path(json.loads(path.read_text(encoding="utf-8"))["folder"])
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert max(len(str(socket)) for socket in folder.rglob("sockets/*")) <= 107
+    assert not folder.exists()
+    assert not path.exists()

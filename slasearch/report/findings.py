@@ -119,7 +119,12 @@ def _factor(curve: Curve, change: Curve | None, size: Curve | None) -> str:
     if change is not None:
         told = [point for point in change.series[-1].points if point.estimate.excludes_zero]
         shifts = ", ".join(f"{point.estimate.text(signed=True)} at {level_label(point.level)}" for point in told)
-        text += f"; against the base, {shifts}" if told else "; no other level is told apart from the base"
+        if told:
+            text += f"; against the base, {shifts}"
+        elif all(point.estimate.n < 2 for point in change.series[-1].points):
+            text += "; with one seed pair no level can be told apart"
+        else:
+            text += "; no other level is told apart from the base"
     if size is not None:
         ends = (size.series[-1].points[0], size.series[-1].points[-1])
         low, high = sorted(ends, key=lambda point: point.estimate.mean)
@@ -135,14 +140,20 @@ def _front(results: Results) -> Iterator[Finding]:
     front = results.front
     if front is None:
         return
-    size, score = front.column("exported_parameters"), front.column("score")
-    best, least = int(score.argmax()), int(size.argmin())
-    yield Finding(
-        "Trade-off",
-        f"{int(front.on_front.sum())} of {front.n} complete trials are on the front, from trial {front.numbers[least]} "
-        f"({thousands(size[least])} parameters, validation score {score[least]:.3f}) to trial {front.numbers[best]} "
-        f"({thousands(size[best])} parameters, {score[best]:.3f}).",
+    order = sorted(
+        range(front.n), key=lambda index: (front.column("exported_parameters")[index], -front.numbers[index])
     )
+    ends = [
+        f"trial {front.numbers[index]} ({thousands(front.column('exported_parameters')[index])} parameters, "
+        f"validation score {front.column('score')[index]:.3f})"
+        for index in order
+        if front.on_front[index]
+    ]
+    if len(ends) == 1:
+        text = f"No trial of {front.n} is better in anything than {ends[0]}."
+    else:
+        text = f"{len(ends)} of {front.n} complete trials are on the front, from {ends[0]} to {ends[-1]}."
+    yield Finding("Trade-off", text)
 
 
 def _structure(results: Results) -> Iterator[Finding]:

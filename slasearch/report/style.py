@@ -23,6 +23,7 @@ from slasearch.analysis.frames import MEAN
 __all__ = [
     "ACCENT",
     "DARK",
+    "DENSE",
     "FORMATS",
     "GRID",
     "INK",
@@ -51,6 +52,9 @@ BLUE, ORANGE, GREEN, PINK, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#C
 ACCENT = BLUE
 WIDTH = 7.2
 """Width of every figure in inches; at half of it the smallest text is still 4.5 pt."""
+
+DENSE = 5_000
+"""More points than this are drawn as pixels inside SVG and PDF."""
 
 DARK = {
     INK: "#e6edf3", MUTED: "#9198a1", GRID: "#2d333b", PAPER: "#12171e", BLUE: "#3d9be0", VERMILION: "#f2793a",
@@ -205,13 +209,15 @@ def plain_ticks(axes: Axes, which: str = "y", most: int = 6) -> None:
 
 
 def count_ticks(values: Sequence[float]) -> list[float]:
-    """Ticks of a logarithmic axis of counts: 1, 2 and 5 times powers of ten around the values above 0.
+    """Ticks of a logarithmic axis of counts around the values above 0: 1, 2 and 5 times powers of ten.
 
-    Over more than three decades powers of ten alone.
+    Over more than three decades powers of ten alone, within a factor of three more of them.
     """
     found = [value for value in values if value > 0] or [1.0]
     low, high = math.floor(math.log10(min(found))), math.ceil(math.log10(max(found)))
-    steps = (1,) if high - low > 3 else (1, 2, 5)
+    steps: tuple[float, ...] = (1,) if high - low > 3 else (1, 2, 5)
+    if max(found) <= 3 * min(found):
+        steps = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
     ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
     return [tick for tick in ticks if min(found) / 2.2 <= tick <= max(found) * 2.2]
 

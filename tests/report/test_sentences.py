@@ -1,5 +1,6 @@
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from synthetic import Plan
@@ -133,3 +134,24 @@ def test_labels_name_things_with_units() -> None:
     )  # fmt: skip
     assert role_label("control:my_baseline") == "My baseline"
     assert thousands(1234567) == "1\u202f234\u202f567"
+
+
+def test_front_is_told_by_its_own_ends(frames: StudyFrames) -> None:
+    results = analyse(frames)
+    front = results.front
+    assert front is not None
+    text = topic(findings(results), "Trade-off")
+    sizes = front.column("exported_parameters")[front.on_front]
+    assert f"{thousands(sizes.min())} parameters" in text
+    assert f"{thousands(sizes.max())} parameters" in text
+
+
+def test_a_front_of_one_trial_is_told_as_one(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    text = topic(findings(analyse(frames_of(Plan(design=False, optimise=1, confirm=False)))), "Trade-off")
+    assert text.startswith("No trial of 1 is better in anything than trial 0")
+
+
+def test_a_pool_that_stays_whole_is_a_caution(frames: StudyFrames) -> None:
+    whole = analyse(replace(frames, gates=frames.gates.assign(open=True)))
+    assert "Every slot stays open" in topic(findings(whole), "Structure")
+    assert "Every slot stays open" not in topic(findings(analyse(frames)), "Structure")

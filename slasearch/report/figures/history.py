@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
@@ -12,7 +13,7 @@ from matplotlib.transforms import blended_transform_factory
 from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note, panel_figure, thinned
 from slasearch.report.labels import objective_label
 from slasearch.report.results import Results
-from slasearch.report.style import INK, MUTED, VERMILION, Mark, broken, finish, new_figure, state_marks, style
+from slasearch.report.style import DENSE, INK, MUTED, VERMILION, Mark, broken, finish, new_figure, state_marks, style
 
 __all__ = ["figures", "history_table"]
 
@@ -62,17 +63,9 @@ def history_table(results: Results) -> pd.DataFrame:
 def _draw(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str, text: str) -> Figure:
     with style():
         figure, (ax,) = new_figure(3.9)
-        at_bottom = blended_transform_factory(ax.transData, ax.transAxes)
         for item in legend:
-            rows = table[table["state"] == item.series]
-            failed = item.series == "fail"
-            y = pd.Series(0.03, index=rows.index) if failed else rows["score"]
-            ax.scatter(
-                rows["number"], y, s=30, color=item.mark.color, marker=item.mark.marker, zorder=3, label=item.label,
-                transform=at_bottom if failed else ax.transData, linewidths=1.6 if failed else 0.6,
-                edgecolors=None if failed else "white",
-            )  # fmt: skip
-        ax.step(table["number"], table["best"], where="post", color=INK, linewidth=1.6, label="best so far", zorder=2)
+            _draw_state(ax, table[table["state"] == item.series], item, dense=len(table) > DENSE)
+        ax.step(table["number"], table["best"], where="post", color=INK, linewidth=1.6, label="best so far", zorder=4)
         above = blended_transform_factory(ax.transData, ax.transAxes)
         for start, phase in _phases(table):
             if start > table["number"].min():
@@ -91,8 +84,25 @@ def _draw(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str, tex
     return figure
 
 
+def _draw_state(ax: Axes, rows: pd.DataFrame, item: LegendItem, *, dense: bool) -> None:
+    """Failed trials have no score: they stand as crosses at the bottom, whatever the axis shows."""
+    failed = item.series == "fail"
+    ax.scatter(
+        rows["number"], pd.Series(0.03, index=rows.index) if failed else rows["score"],
+        s=6 if dense and not failed else 30, color=item.mark.color, marker=item.mark.marker, label=item.label, zorder=3,
+        transform=blended_transform_factory(ax.transData, ax.transAxes) if failed else ax.transData,
+        linewidths=1.6 if failed else 0.0 if dense else 0.6, edgecolors=None if failed else "white", rasterized=dense,
+    )  # fmt: skip
+
+
 def _phases(table: pd.DataFrame) -> list[tuple[float, str]]:
-    return [(float(rows["number"].min()), str(phase)) for phase, rows in table.groupby("phase", sort=False)]
+    """First trial and name of each phase; a name that would run into the one before is left out."""
+    starts = [(float(rows["number"].min()), str(phase)) for phase, rows in table.groupby("phase", sort=False)]
+    room = 0.1 * float(table["number"].max() - table["number"].min())
+    return [
+        (start, phase if index == 0 or start - starts[index - 1][0] >= room else "")
+        for index, (start, phase) in enumerate(starts)
+    ]
 
 
 def _panel(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str) -> go.Figure:
@@ -102,7 +112,7 @@ def _panel(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str) ->
         go.Scatter(x=best["number"].tolist(), y=best["best"].tolist(), mode="lines", hoverinfo="skip",
                    line={"shape": "hv", "color": INK, "width": 1.6})
     )  # fmt: skip
-    shown = table[thinned((table["state"] != "complete").to_numpy(dtype=np.bool_))]
+    shown = table[thinned((table["state"] == "fail").to_numpy(dtype=np.bool_))]
     scores = table["score"].dropna()
     floor = float(scores.min() - 0.06 * (scores.max() - scores.min())) if len(scores) else 0.0
     for item in legend:

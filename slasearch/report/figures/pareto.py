@@ -16,7 +16,18 @@ from slasearch.analysis.pareto import ParetoFront
 from slasearch.report.figures._base import Panel, ReportFigure, note, panel_figure, thinned
 from slasearch.report.labels import objective_label
 from slasearch.report.results import Results
-from slasearch.report.style import ACCENT, INK, MUTED, compact, compact_axis, count_ticks, finish, new_figure, style
+from slasearch.report.style import (
+    ACCENT,
+    DENSE,
+    INK,
+    MUTED,
+    compact,
+    compact_axis,
+    count_ticks,
+    finish,
+    new_figure,
+    style,
+)
 
 __all__ = ["figures", "front_table"]
 
@@ -96,7 +107,8 @@ def _draw(front: ParetoFront, y_label: str, colour: str | None, text: str) -> Fi
         for chosen, area, alpha, edge in ((~front.on_front, 26, 0.75, MUTED), (front.on_front, 78, 1.0, INK)):
             points = ax.scatter(
                 size[chosen], score[chosen], s=area, alpha=alpha, edgecolors=edge, linewidths=0.4 if area < 50 else 1.3,
-                c=ACCENT if shades is None else shades[chosen], zorder=3 if area < 50 else 4, **ends,
+                c=ACCENT if shades is None else shades[chosen], zorder=3 if area < 50 else 4,
+                rasterized=front.n > DENSE, **ends,
             )  # fmt: skip
         if colour:
             bar = figure.colorbar(points, ax=ax, pad=0.02, aspect=28)

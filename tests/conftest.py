@@ -1,25 +1,32 @@
-"""Synthetic studies that tests of analysis and report share; this folder is on the path because of this file."""
+"""Synthetic studies that tests of analysis and report share; this folder is on the path because of this file.
+
+What the fixtures need is imported inside them, so that other tests do not wait for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from synthetic import Plan, write_study
 
-from slasearch.analysis.frames import StudyFrames, load_frames
+if TYPE_CHECKING:
+    from synthetic import Plan
+
+    from slasearch.analysis.frames import StudyFrames
+    from slasearch.report.results import Results
 
 
 @pytest.fixture(scope="session")
 def database_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Plan], str]:
     """URL of a database that holds the planned study under the name `synthetic`; each plan is written once."""
+    from synthetic import write_study
+
     made: dict[Plan, str] = {}
 
     def make(plan: Plan) -> str:
         if plan not in made:
-            folder: Path = tmp_path_factory.mktemp("synthetic")
-            made[plan] = f"sqlite:///{folder / 'study.db'}"
+            made[plan] = f"sqlite:///{tmp_path_factory.mktemp('synthetic') / 'study.db'}"
             write_study(made[plan], plan=plan)
         return made[plan]
 
@@ -29,6 +36,8 @@ def database_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Plan], st
 @pytest.fixture(scope="session")
 def frames_of(database_of: Callable[[Plan], str]) -> Callable[[Plan], StudyFrames]:
     """The frames of a planned study."""
+    from slasearch.analysis.frames import load_frames
+
     made: dict[Plan, StudyFrames] = {}
 
     def make(plan: Plan) -> StudyFrames:
@@ -42,4 +51,14 @@ def frames_of(database_of: Callable[[Plan], str]) -> Callable[[Plan], StudyFrame
 @pytest.fixture(scope="session")
 def frames(frames_of: Callable[[Plan], StudyFrames]) -> StudyFrames:
     """The frames of the whole synthetic study: three phases, three tasks, two measured conditions."""
+    from synthetic import Plan
+
     return frames_of(Plan())
+
+
+@pytest.fixture(scope="session")
+def results(frames: StudyFrames) -> Results:
+    """Every analysis of the whole synthetic study."""
+    from slasearch.report.results import analyse
+
+    return analyse(frames)

@@ -16,7 +16,7 @@ from slasearch.analysis.frames import StudyFrames
 from slasearch.config.load import parse_study
 from slasearch.report.figures.all import all_figures
 from slasearch.report.html import render, study_file
-from slasearch.report.results import analyse
+from slasearch.report.results import Results, analyse
 
 
 class Page(HTMLParser):
@@ -51,8 +51,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def text(frames: StudyFrames) -> str:
-    results = analyse(frames)
+def text(results: Results) -> str:
     return render(results, all_figures(results))
 
 
@@ -127,8 +126,8 @@ def test_only_one_line_holds_the_version(text: str) -> None:
     assert sum("Written by slasearch" in line for line in text.splitlines()) == 1
 
 
-def test_study_file_reads_back_as_the_same_study(frames: StudyFrames) -> None:
-    text = study_file(analyse(frames))
+def test_study_file_reads_back_as_the_same_study(results: Results) -> None:
+    text = study_file(results)
     assert parse_study(text, "synthetic.yaml") == study_config("synthetic", Plan())
 
 

@@ -6,12 +6,13 @@ import pytest
 from synthetic import Plan
 
 from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.structure import gate_map
 from slasearch.errors import ReportError
 from slasearch.report.figures.all import all_figures
 from slasearch.report.findings import Finding, findings
 from slasearch.report.html import render
 from slasearch.report.labels import factor_label, level_label, measure_label, role_label, short_factor, thousands
-from slasearch.report.results import analyse
+from slasearch.report.results import Results, analyse
 from slasearch.report.table import result_table
 
 
@@ -31,8 +32,8 @@ def test_a_lora_that_loses_is_said_to_lose(frames_of: Callable[[Plan], StudyFram
     assert "is beaten by LoRA" not in text
 
 
-def test_what_is_not_told_apart_is_called_so(frames: StudyFrames) -> None:
-    text = topic(findings(analyse(frames)), "Controls")
+def test_what_is_not_told_apart_is_called_so(results: Results) -> None:
+    text = topic(findings(results), "Controls")
     assert "is not told apart from LoRA" in text
     assert "mean of 3 tasks, 3 pairs of seeds, p after Holm" in text
 
@@ -43,8 +44,7 @@ def test_one_pair_allows_no_conclusion(frames_of: Callable[[Plan], StudyFrames])
     assert "beats" not in text
 
 
-def test_every_factor_has_a_sentence_with_its_numbers(frames: StudyFrames) -> None:
-    results = analyse(frames)
+def test_every_factor_has_a_sentence_with_its_numbers(results: Results) -> None:
     sentences = [item.text for item in findings(results) if item.topic == "Sensitivity"]
     assert len(sentences) == 4
     best = max(results.design["score"][0].named("mean").points, key=lambda point: point.estimate.mean)
@@ -53,8 +53,8 @@ def test_every_factor_has_a_sentence_with_its_numbers(frames: StudyFrames) -> No
     assert "exported parameters" not in sentences[2]
 
 
-def test_failed_trials_are_a_caution(frames: StudyFrames) -> None:
-    trials = next(item for item in findings(analyse(frames)) if item.topic == "Trials")
+def test_failed_trials_are_a_caution(results: Results) -> None:
+    trials = next(item for item in findings(results) if item.topic == "Trials")
     assert trials.kind == "caution"
     assert "2 failed" in trials.text
 
@@ -136,8 +136,7 @@ def test_labels_name_things_with_units() -> None:
     assert thousands(1234567) == "1\u202f234\u202f567"
 
 
-def test_front_is_told_by_its_own_ends(frames: StudyFrames) -> None:
-    results = analyse(frames)
+def test_front_is_told_by_its_own_ends(results: Results) -> None:
     front = results.front
     assert front is not None
     text = topic(findings(results), "Trade-off")
@@ -151,7 +150,7 @@ def test_a_front_of_one_trial_is_told_as_one(frames_of: Callable[[Plan], StudyFr
     assert text.startswith("No trial of 1 is better in anything than trial 0")
 
 
-def test_a_pool_that_stays_whole_is_a_caution(frames: StudyFrames) -> None:
-    whole = analyse(replace(frames, gates=frames.gates.assign(open=True)))
+def test_a_pool_that_stays_whole_is_a_caution(frames: StudyFrames, results: Results) -> None:
+    whole = replace(results, gates=gate_map(replace(frames, gates=frames.gates.assign(open=True))))
     assert "Every slot stays open" in topic(findings(whole), "Structure")
-    assert "Every slot stays open" not in topic(findings(analyse(frames)), "Structure")
+    assert "Every slot stays open" not in topic(findings(results), "Structure")

@@ -12,7 +12,7 @@ from synthetic import Plan
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.errors import ReportError, StudyNotFoundError
 from slasearch.report.figures.all import all_figures
-from slasearch.report.results import Results, analyse
+from slasearch.report.results import Results
 from slasearch.report.style import INK, save, series_marks, style
 from slasearch.report.write import write_report
 
@@ -30,11 +30,6 @@ def written(database_of: Callable[[Plan], str], tmp_path_factory: pytest.TempPat
     out = tmp_path_factory.mktemp("report")
     write_report(database_of(Plan()), "synthetic", out, FORMATS)
     return out
-
-
-@pytest.fixture(scope="module")
-def results(frames: StudyFrames) -> Results:
-    return analyse(frames)
 
 
 @pytest.fixture(scope="module")

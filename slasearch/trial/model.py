@@ -40,11 +40,15 @@ class TaskModel:
         backbone: Shared, frozen; its weights are never changed.
         pool: Modules to attach; replaced by `swap`.
         heads: For each task its head, in the order of the tasks' numbers.
+        shared_depth: How many layers lie below every slot that any trial of the study may open; None: not known.
     """
 
-    def __init__(self, backbone: Backbone, pool: Pool, heads: Mapping[str, nn.Linear]) -> None:
+    def __init__(
+        self, backbone: Backbone, pool: Pool, heads: Mapping[str, nn.Linear], *, shared_depth: int | None = None
+    ) -> None:
         self.backbone = backbone
         self.tasks = tuple(heads)
+        self._shared_depth = backbone.shapes.layers if shared_depth is None else shared_depth
         self._noise: Tensor | None = None
         embeddings = backbone.model.get_input_embeddings()  # type: ignore[operator]
         self._noise_hook = embeddings.register_forward_hook(self._add_noise)
@@ -80,9 +84,8 @@ class TaskModel:
 
     @property
     def depth(self) -> int:
-        """How many layers lie below the first slot: they compute the same in every trial."""
-        layers = [layer for layer, _ in self.pool.places]
-        return min(layers, default=self.backbone.shapes.layers)
+        """How many layers may be computed once for all trials: none has a slot, here or in the study's other trials."""
+        return min([layer for layer, _ in self.pool.places] + [self._shared_depth])
 
     def lower(self, batch: Batch, depth: int, noise: Tensor | None = None) -> Tensor:
         """Hidden states that enter layer `depth` ≥ 1, `n x t x d`, on the CPU; for `forward(lower=…)`.

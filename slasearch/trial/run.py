@@ -150,7 +150,8 @@ class _Trial:
         held_out = worker.training(tasks, "gate", backbone, spec) if tasks[0].splits["gate"] else None
         self._plan = plan_steps(spec.training, spec.gates.warm_up, data.batches_per_epoch, fixed=fixed is not None)
         self._data = worker.evaluation(tasks, backbone)
-        with TaskModel(backbone, pool, self._heads(tasks, backbone, "heads")) as model:
+        lowest = min(slot.layer for slot in candidates)
+        with TaskModel(backbone, pool, self._heads(tasks, backbone, "heads"), shared_depth=lowest) as model:
             trainer = Trainer(
                 model,
                 data,

@@ -26,7 +26,7 @@ from slasearch.report.figures._base import LegendItem, ReportFigure
 from slasearch.report.findings import Finding, findings
 from slasearch.report.labels import role_label, thousands
 from slasearch.report.results import Results
-from slasearch.report.style import DARK, INK
+from slasearch.report.style import DARK
 from slasearch.report.tables import (
     Table,
     best_trials,
@@ -107,7 +107,7 @@ def render(results: Results, figures: list[ReportFigure]) -> str:
         identity=_identity(results),
         study_file=study_file(results),
         version=__version__,
-        ink=INK,
+        dark_colors=DARK,
         css=Markup(_resource("report.css")),
         charts=_data(charts),
         dark=Markup(json.dumps(list(DARK.items()))),

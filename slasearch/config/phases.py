@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from slasearch.config.fields import Choice, PositiveInt, Repeats, Scalar, StrictModel, known
-from slasearch.registry import CONTROLS, DESIGN_SAMPLERS, PRUNERS, SAMPLERS
+from slasearch.config.fields import Choice, Repeats, Scalar, StrictModel, known
+from slasearch.registry import CONTROLS, DESIGN_SAMPLERS, OPTIMISE_SAMPLERS, PRUNERS, SAMPLERS
 
 __all__ = ["ConfirmPhase", "DesignPhase", "OptimisePhase", "PhasesConfig", "PrunerConfig", "SamplerConfig"]
 
@@ -84,14 +84,16 @@ class OptimisePhase(StrictModel):
     """Adaptive trials, pruned."""
 
     sampler: SamplerConfig = Field(default_factory=lambda: SamplerConfig(name="tpe"), description="tpe, random or qmc")
-    trials: PositiveInt = Field(description="number of trials; may grow later")
+    trials: Annotated[int, Field(ge=1, le=100_000)] = Field(description="number of trials; may grow later")
     pruner: PrunerConfig = Field(default_factory=lambda: PrunerConfig(), description="who stops trials early")
 
     @field_validator("sampler")
     @classmethod
     def _adaptive(cls, value: SamplerConfig) -> SamplerConfig:
-        if value.name in ("one_at_a_time", "grid"):
-            raise ValueError(f"expected tpe, random or qmc, got {value.name!r}, which belongs to the design phase")
+        if value.name not in OPTIMISE_SAMPLERS:
+            raise ValueError(
+                f"expected one of {', '.join(OPTIMISE_SAMPLERS)}, got {value.name!r}, which belongs to the design phase"
+            )
         return value
 
 

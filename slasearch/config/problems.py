@@ -97,11 +97,13 @@ def _resolve(location: tuple[int | str, ...], data: Any, *, missing: bool) -> tu
 
 def _own_words(line: str, path: Path, data: Any) -> Problem:
     """A validator's own `[PATH: ]expected …, got …`."""
-    match = re.fullmatch(r"(?:([a-z_.]+): )?expected (.*), got (.*?)", line, re.DOTALL)
+    match = re.fullmatch(r"(?:([a-z0-9_.]+): )?expected (.*), got (.*?)", line, re.DOTALL)
     if match is None:
         return Problem(path, f"another value ({line})", shown(_resolve(path, data, missing=False)[1]))
     elsewhere, expected, got = match.groups()
-    return Problem(tuple(elsewhere.split(".")) if elsewhere else path, expected, got)
+    if elsewhere:
+        path = tuple(int(step) if step.isdigit() else step for step in elsewhere.split("."))
+    return Problem(path, expected, got)
 
 
 def _unknown_field(path: Path, data: Any) -> Problem:

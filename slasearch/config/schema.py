@@ -343,6 +343,10 @@ class StudyConfig(StrictModel):
         names = [task.name for task in value]
         if len(set(names)) != len(names):
             raise ValueError(f"expected different names, got {', '.join(names)}")
+        without = [number for number, task in enumerate(value) if task.limits.gate == 0]
+        if 0 < len(without) < len(value):
+            wanted = "expected a number above 0, as other tasks have gate examples, got 0"
+            raise ValueError("\n".join(f"tasks.{number}.limits.gate: {wanted}" for number in without))
         return value
 
     @field_validator("objectives")
@@ -359,8 +363,8 @@ class StudyConfig(StrictModel):
             )
         phases = info.data.get("phases")
         pruner = phases.optimise.pruner.name if phases is not None and phases.optimise is not None else "none"
-        if pruner == "median" and len(value) > 1:
-            problems.append("phases.optimise.pruner.name: expected one fit for several objectives, got median")
+        if pruner == "median" and names != ["score"]:
+            problems.append("phases.optimise.pruner.name: expected one fit for objectives other than score, got median")
         if problems:
             raise ValueError("\n".join(problems))
         return value

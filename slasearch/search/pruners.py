@@ -6,14 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-__all__ = ["PRUNER_OPTIONS", "MedianPruner", "NoPruner", "Pruner", "SuccessiveHalving"]
-
-PRUNER_OPTIONS: Mapping[str, Mapping[str, type]] = {
-    "none": {},
-    "median": {"n_startup_trials": int, "n_min_trials": int},
-    "successive_halving": {"reduction_factor": int, "first_share": float},
-}
-"""Options of each pruner and their types."""
+__all__ = ["MedianPruner", "NoPruner", "Pruner", "SuccessiveHalving"]
 
 
 class Pruner(Protocol):

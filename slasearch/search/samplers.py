@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,19 +18,10 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
-from slasearch.config.schema import PrunerConfig, SamplerConfig, StudyConfig
-from slasearch.errors import ConfigError
-from slasearch.search.pruners import PRUNER_OPTIONS
+from slasearch.config.schema import SamplerConfig
 from slasearch.space import Parameter
 
-__all__ = ["SAMPLER_OPTIONS", "SobolSampler", "check_options", "make_sampler", "sampler_seed"]
-
-SAMPLER_OPTIONS: Mapping[str, Mapping[str, type]] = {
-    "tpe": {"n_startup_trials": int, "n_ei_candidates": int},
-    "random": {},
-    "qmc": {},
-}
-"""Options of each sampler and their types."""
+__all__ = ["SobolSampler", "make_sampler", "sampler_seed"]
 
 
 def make_sampler(
@@ -59,35 +50,6 @@ def make_sampler(
 def sampler_seed(seed: int, number: int) -> int:
     """A 32-bit seed from the study's seed and a trial's number."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4])
-
-
-def check_options(config: StudyConfig) -> None:
-    """Checks the options of sampler and pruner.
-
-    Raises:
-        ConfigError: An option is unknown or of another type; all problems at once.
-    """
-    optimise = config.phases.optimise
-    if optimise is None:
-        return
-    problems = [
-        *_problems("phases.optimise.sampler.options", optimise.sampler, SAMPLER_OPTIONS),
-        *_problems("phases.optimise.pruner.options", optimise.pruner, PRUNER_OPTIONS),
-    ]
-    if optimise.pruner.name == "median" and [objective.name for objective in config.objectives] != ["score"]:
-        problems.append("phases.optimise.pruner: expected successive_halving unless score is the objective, got median")
-    if problems:
-        raise ConfigError(problems)
-
-
-def _problems(field: str, config: SamplerConfig | PrunerConfig, known: Mapping[str, Mapping[str, type]]) -> list[str]:
-    options = known[config.name]
-    names = ", ".join(options) or "no option"
-    return [
-        f"{field}.{name}: expected {names} of {config.name}, got {name} = {value!r}"
-        for name, value in config.options.items()
-        if name not in options or isinstance(value, bool) or not isinstance(value, (int, options[name]))
-    ]
 
 
 class SobolSampler(BaseSampler):

@@ -12,9 +12,11 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import optuna
 
+from slasearch.config.document import problem_line
 from slasearch.config.locations import Locations
 from slasearch.config.plain import from_plain, to_plain
 from slasearch.config.schema import StudyConfig
+from slasearch.errors import ConfigError
 from slasearch.records import Event, Progress, TrialReport, TrialSpec
 from slasearch.search.book import Book, spec_hash
 from slasearch.search.lease import Lease
@@ -23,10 +25,10 @@ from slasearch.search.mirror import MirroredStudy
 from slasearch.search.opening import find_or_make, grown, optuna_studies
 from slasearch.search.plan import Job, plan, winners
 from slasearch.search.pruners import MedianPruner, NoPruner, Pruner, SuccessiveHalving
-from slasearch.search.samplers import check_options, make_sampler
+from slasearch.search.samplers import make_sampler
 from slasearch.search.summary import StudySummary, summarise
 from slasearch.search.truth import untrue
-from slasearch.space import design_points, parameters, resolve, seeds_for, suggest
+from slasearch.space import design_points, option_problems, parameters, resolve, seeds_for, suggest
 from slasearch.storage.engine import storage_errors
 from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow
 from slasearch.storage.store import Store
@@ -112,7 +114,8 @@ class StudySession:
             LeaseError: A living process runs the study; the text says which and since when.
             StorageError: The database or the disk refuses.
         """
-        check_options(config)
+        if problems := list(option_problems(config)):
+            raise ConfigError([problem_line(f"study {config.name}", problem) for problem in problems])
         store = Store(locations.storage_url)
         store.upgrade()
         with ExitStack() as undo, storage_errors(store.url):

@@ -9,6 +9,7 @@ did not mention it: it has its default, and a training condition is off.
 
 from slasearch.space.check import check, load_checked
 from slasearch.space.design import DesignPoint, design_points
+from slasearch.space.options import option_problems
 from slasearch.space.parameters import Parameter, parameters, suggest
 from slasearch.space.resolve import resolve, seeds_for
 
@@ -18,6 +19,7 @@ __all__ = [
     "check",
     "design_points",
     "load_checked",
+    "option_problems",
     "parameters",
     "resolve",
     "seeds_for",

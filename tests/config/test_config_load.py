@@ -183,7 +183,7 @@ def test_problems_between_sections_name_the_field_to_change(study: str) -> None:
     text = study + "    pruner: {name: median}\nobjectives: [{name: score}, {name: robustness}]\n"
     assert problems(text) == [
         "s.yaml:1: conditions.measured: expected conditions to measure the robustness objective under, got none",
-        "s.yaml:13: phases.optimise.pruner.name: expected one fit for several objectives, got median",
+        "s.yaml:13: phases.optimise.pruner.name: expected one fit for objectives other than score, got median",
     ]
     twice = study.replace("    source", "    metric: mcc\n    source") + "objectives: [{name: score}, {name: score}]\n"
     assert problems(twice) == ["s.yaml:14: objectives: expected each objective once, got score, score"]

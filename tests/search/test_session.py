@@ -7,6 +7,7 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
+from pydantic import ValidationError
 from session_kit import (
     FULL,
     RATE,
@@ -25,6 +26,7 @@ from session_kit import (
 
 from slasearch.errors import ConfigError, LeaseError, StorageError, StudyConflictError
 from slasearch.records import MetricRow
+from slasearch.registry import PRUNER_OPTIONS, SAMPLER_OPTIONS
 from slasearch.search.study import StudySession
 from slasearch.search.summary import Best, PhaseCount, read_summary
 from slasearch.storage.artifacts import read_artifact
@@ -305,15 +307,32 @@ def test_closing_early_leaves_nothing_running_and_the_next_session_goes_on(opene
 
 def test_options_are_checked_before_anything_is_made(where):
     config = study(optimise=1, sampler={"name": "tpe", "options": {"n_start": 3}})
-    with pytest.raises(ConfigError, match=r"phases.optimise.sampler.options.n_start: expected n_startup_trials"):
+    with pytest.raises(ConfigError, match=r"study toy: phases.optimise.sampler.options.n_start: expected an option of"):
         StudySession.open(config, where)
-    with pytest.raises(ConfigError, match="expected n_startup_trials, n_min_trials of median, got n_min_trials = 'x'"):
-        StudySession.open(
-            study(optimise=1, objectives=("score",), pruner={"name": "median", "options": {"n_min_trials": "x"}}), where
-        )
-    with pytest.raises(ConfigError, match="unless score is the objective, got median"):
-        StudySession.open(study(optimise=1, objectives=("exported_parameters",), pruner={"name": "median"}), where)
+    halving = {"name": "successive_halving", "options": {"reduction_factor": 1}}
+    with pytest.raises(ConfigError, match="reduction_factor: expected a whole number from 2 to 100, got 1"):
+        StudySession.open(study(optimise=1, pruner=halving), where)
+    with pytest.raises(ValidationError, match="one fit for objectives other than score, got median"):
+        study(optimise=1, objectives=("exported_parameters",), pruner={"name": "median"})
     assert Store(where.storage_url).studies() == []
+    halving["options"]["reduction_factor"] = 2
+    StudySession.open(study(optimise=1, pruner=halving), where).close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "option", "value"),
+    [
+        (kind, name, option, value)
+        for kind, tables in (("sampler", SAMPLER_OPTIONS), ("pruner", PRUNER_OPTIONS))
+        for name, options in tables.items()
+        for option, table in options.items()
+        for value in ((0.001, 0.999) if table.strict else (table.low, table.high))
+    ],
+)
+def test_every_option_works_at_both_ends_of_its_range(opened, where, kind, name, option, value):
+    objectives = ("score",) if name == "median" else ("score", "exported_parameters")
+    config = study(optimise=3, objectives=objectives, **{kind: {"name": name, "options": {option: value}}})
+    assert len(run_all(opened(config))) == 3
 
 
 # ---------------------------------------------------------------- when to stop

@@ -10,7 +10,7 @@ name: small
 seed: 3
 tasks:
   - {name: spam, source: "bundled:sms_spam", limits: {train: 50, gate: 5}}
-  - {name: bbc, source: "bundled:bbc_topic", metric: mcc, weight: 2}
+  - {name: bbc, source: "bundled:bbc_topic", limits: {gate: 5}, metric: mcc, weight: 2}
 pool:
   kinds: {categorical: [[lora], [lora, bias], [bias]]}
   ranks: {categorical: [[1], [2, 4]], when: {pool.kinds: [[lora], [lora, bias]]}}

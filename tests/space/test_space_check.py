@@ -31,6 +31,10 @@ def test_a_sound_study_has_no_problem(file: Path, study: Study) -> None:
     assert load_checked(file, ["training.batch_size=8"]) == study("training.batch_size=8")
 
 
+HALVING = "phases.optimise.pruner={name: successive_halving, options: {%s}}"
+TPE = "phases.optimise.sampler={name: tpe, options: {%s}}"
+
+
 @pytest.mark.parametrize(
     ("override", "wanted"),
     [
@@ -66,6 +70,35 @@ def test_a_sound_study_has_no_problem(file: Path, study: Study) -> None:
         ("backbone.id=path:/no/such/folder", "a model that can be read, got 'path:/no/such/folder'"),
         ("pool.sites=[block]", "got kinds lora at block"),
         ("tasks.0.source=bundled:foo", "one of bundled:tweet_sentiment, bundled:sms_spam, bundled:bbc_topic, got"),
+        (
+            "gates.threshold={float: [0.1, 0.9]}",
+            "threshold.when: expected when: {gates.family: [sigmoid]}, as no other",
+        ),
+        (
+            "gates.threshold={float: [0.1, 0.9], when: {gates.family: [sigmoid, hard_concrete]}}",
+            "[sigmoid]}, as no other",
+        ),
+        ("gates={threshold: {float: [0.1, 0.9]}}", "though no gate family (hard_concrete) has a threshold"),
+        ("pool.kinds={categorical: [[foo], [bias]]}", "a distribution over a known adapter kind"),
+        (
+            "phases.optimise.sampler={name: qmc, options: {foo: 1}}",
+            "options.foo: expected an option of qmc (it has none)",
+        ),
+        (
+            TPE % "n_start: 1",
+            "an option of tpe (n_startup_trials, n_ei_candidates), got n_st",
+        ),
+        (TPE % "n_ei_candidates: 0", "expected a whole number from 1 to 10000, got 0"),
+        (TPE % "n_ei_candidates: 2.0", "expected a whole number from 1 to 10000, got 2.0"),
+        (
+            TPE % "n_ei_candidates: true",
+            "expected a whole number from 1 to 10000, got true",
+        ),
+        (HALVING % "reduction_factor: 1", "options.reduction_factor: expected a whole number from 2 to 100, got 1"),
+        (HALVING % "first_share: 0", "options.first_share: expected a number above 0 and below 1, got 0"),
+        (HALVING % "first_share: 7", "options.first_share: expected a number above 0 and below 1, got 7"),
+        ("phases.optimise={trials: 100001}", "phases.optimise.trials: expected a number of at most 100000, got 100001"),
+        ("tasks.0.limits.gate=0", "tasks.0.limits.gate: expected a number above 0, as other tasks have gate examples"),
         ("tasks.1.source=file:none.csv", "tasks.1.source: expected an existing file or folder"),
     ],
 )
@@ -98,6 +131,36 @@ def test_a_budget_above_every_cheapest_slot_is_fine(file: Path) -> None:
     found = lines(file, BUDGET % 2000, "gates.threshold={float: [0.1, 0.9]}")
     assert len(found) == 1
     assert found[0].endswith("gates.threshold: expected a value, got a distribution, though the mode budget ignores it")
+
+
+def test_a_threshold_is_searched_where_it_decides(file: Path) -> None:
+    whole = "gates.threshold={float: [0.1, 0.9]}"
+    assert load_checked(file, ["gates={family: sigmoid}", whole])
+    assert load_checked(file, ["gates.threshold={float: [0.1, 0.9], when: {gates.family: sigmoid}}"])
+    sometimes = "gates={family: {categorical: [sigmoid, sigmoid2], when: {pool.kinds: [[lora]]}}}"
+    found = lines(file, sometimes.replace("sigmoid2", "hard_concrete"), whole)
+    assert any("gates.threshold.when: expected when: {gates.family: [sigmoid]}" in line for line in found)
+
+
+def test_design_samplers_have_no_options(file: Path) -> None:
+    found = lines(file, "phases.design={sampler: {name: qmc, options: {points: 4}}, points: 4}")
+    assert len(found) == 1
+    assert "phases.design.sampler.options.points: expected an option of qmc (it has none), got points" in found[0]
+
+
+def test_a_pruner_needs_a_report_before_the_last(file: Path) -> None:
+    found = lines(file, "training.reports=1", HALVING % "first_share: 0.5")
+    assert len(found) == 1
+    assert "training.reports: expected at least 2 with the pruner successive_halving" in found[0]
+    assert load_checked(file, ["training.reports=1"]).training.reports == 1
+    assert load_checked(file, [HALVING % "reduction_factor: 100, first_share: 0.99"])
+
+
+def test_options_are_told_with_their_lines(file: Path, text: str) -> None:
+    pruner = "    pruner:\n      name: successive_halving\n      options:\n        reduction_factor: 0\n"
+    file.write_text(text.replace("  optimise: {trials: 3}\n", f"  optimise:\n    trials: 3\n{pruner}"))
+    expected = "phases.optimise.pruner.options.reduction_factor: expected a whole number from 2 to 100, got 0"
+    assert lines(file) == [f"{file}:{len(file.read_text().splitlines())}: {expected}"]
 
 
 def test_a_pool_without_a_slot_is_refused(file: Path) -> None:

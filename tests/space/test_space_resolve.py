@@ -45,7 +45,7 @@ def test_every_field_reaches_the_spec(study: Study) -> None:
         backbone=BackboneSpec("bundled:minilm", "fp32", "auto"),
         tasks=(
             TaskSpec("spam", "bundled:sms_spam", limits=SplitLimits(train=50, gate=5), seed=3),
-            TaskSpec("bbc", "bundled:bbc_topic", metric="mcc", weight=2.0, seed=3),
+            TaskSpec("bbc", "bundled:bbc_topic", limits=SplitLimits(gate=5), metric="mcc", weight=2.0, seed=3),
         ),
         pool=PoolSpec(
             ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.in", "ffn.out"), ("lora", "bias"), (2, 4), layers=None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from slasearch.search.plan import planned
 from slasearch.space import design_points, load_checked, parameters
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -42,11 +43,26 @@ def test_quickstart_searches_and_measures_what_it_promises() -> None:
     assert {condition.kind for condition in config.conditions.measured} == {"typos", "embedding_gaussian"}
     assert {objective.name for objective in config.objectives} == {"score", "exported_parameters", "robustness"}
     points = design_points(config)
-    assert {point.factor for point in points} == {None, *names}
+    assert {point.factor for point in points} == {
+        None,
+        "size_control.sparsity_weight",
+        "conditions.train.embedding_gaussian.level",
+        "conditions.train.typos.level",
+    }
     assert {point.repeat for point in points} == {0, 1}
-    assert config.phases.optimise is not None
-    assert config.phases.confirm is not None
-    assert len(points) + config.phases.optimise.trials >= 20
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("quickstart", {"design": 16, "optimise": 8, "confirm": 20}),
+        ("sensitivity", {"design": 80, "optimise": 0, "confirm": 0}),
+    ],
+)
+def test_a_study_file_has_as_many_trials_as_it_promises(name: str, counts: dict[str, int]) -> None:
+    config = load_checked(STUDIES / f"{name}.yaml")
+    assert planned(config, (), design_points(config)) == counts
+    assert counts["design"] + counts["optimise"] >= 20
 
 
 def test_sensitivity_varies_three_factors_over_five_seeds() -> None:

@@ -44,7 +44,7 @@ quickstart: $(VENV)/.installed-bundled ## Run a small real study, report on it, 
 	@echo "  $(BIN)/slasearch status quickstart      what was run"
 	@echo "  $(BIN)/slasearch dashboard              Optuna's dashboard on the study, read-only"
 	@echo "  $(BIN)/slasearch run studies/sensitivity.yaml"
-	@echo "  cp studies/quickstart.yaml mine.yaml    then change its name and its tasks to your own"
+	@echo "  sed 's/^name: .*/name: mine/' studies/quickstart.yaml > mine.yaml    then change its tasks to your own"
 
 test: $(VENV)/.installed-dev ## Run the tests with coverage (at least 85 % of the lines)
 	$(BIN)/python -m pytest --cov=slasearch --cov-report=term --cov-fail-under=85

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from slasearch.adapters.pool import Pool
 from slasearch.adapters.sites import host_shapes, layers_of
-from slasearch.errors import ArtifactError, RegistryError
+from slasearch.errors import ArtifactError
 from slasearch.records import Slot, Structure
+from slasearch.registry import KINDS
 
 __all__ = ["FORMAT_VERSION", "AdapterCard", "BackboneCard", "TaskCard", "read_adapter", "restore_pool", "write_adapter"]
 
@@ -33,9 +34,13 @@ class _Card(BaseModel):
 
 
 class BackboneCard(_Card):
-    """The backbone that an adapter was trained on, and how its token vectors were pooled."""
+    """The backbone that an adapter was trained on, and how its token vectors were pooled.
+
+    `fingerprint` tells its weights from others of the same shape.
+    """
 
     id: str
+    fingerprint: str
     family: str
     layers: int
     hidden: int
@@ -136,12 +141,10 @@ def restore_pool(
         raise ArtifactError(
             f"backbone: expected {wanted} (family, layers, hidden size), got {found}. Load {card.backbone.id}."
         )
-    try:
-        pool = Pool(
-            card.structure.union, host_shapes(model), [task.name for task in card.tasks], generator=torch.Generator()
-        )
-    except (RegistryError, KeyError) as error:
-        raise ArtifactError(f"adapter: expected slots that this version knows, got {error}.") from None
+    slots = card.structure.union
+    for slot in slots:
+        _check_slot(slot, layers, hidden)
+    pool = Pool(slots, host_shapes(model), [task.name for task in card.tasks], generator=torch.Generator())
     heads = {task.name: nn.Linear(hidden, len(task.labels)) for task in card.tasks}
     left = dict(tensors)
     for slot in pool.slots:
@@ -154,6 +157,18 @@ def restore_pool(
             f"adapter: expected only tensors that its card names, got {min(left)} too. Export it again."
         )
     return pool, heads
+
+
+def _check_slot(slot: Slot, layers: int, hidden: int) -> None:
+    """Refuses a slot that no pool could have had, before any memory is taken for it."""
+    if slot.kind not in KINDS.names():
+        raise ArtifactError(f"slot {slot.name}: expected a kind of {', '.join(KINDS.names())}, got {slot.kind!r}.")
+    sites = KINDS.get(slot.kind).sites
+    if slot.site not in sites or slot.layer >= layers or not 1 <= slot.rank <= hidden:
+        raise ArtifactError(
+            f"slot {slot.name}: expected a layer below {layers}, a site of {', '.join(sites)} and a rank from 1 to "
+            f"{hidden}. Export the adapter again."
+        )
 
 
 def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> None:

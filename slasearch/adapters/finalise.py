@@ -33,8 +33,9 @@ def finalise(pool: Pool, gates: GateFamily, size: SizeSpec) -> Finalised:
     """Reads a structure off the gates.
 
     Under `penalty` the slots that the family calls open stay. Under `budget` the (task, slot) pairs are taken by
-    falling openness wherever they fit, so the size never exceeds the budget. Never empty: if nothing is open, the pair
-    with the largest openness stays, and the event `gate_health.all_closed` says so.
+    falling openness wherever they fit, so the size never exceeds the budget. Never empty: if nothing is open under
+    `penalty`, the pair with the largest openness stays. Events tell of gates that all closed or all stayed open, and of
+    tasks without a slot.
 
     A slot's value is the mean of z over the tasks that use it: the module is shared, so one number must serve them all
     [ours]; the training after finalisation absorbs the difference.
@@ -52,7 +53,6 @@ def finalise(pool: Pool, gates: GateFamily, size: SizeSpec) -> Finalised:
     costs = [pool.costs[slot].parameters for slot in pool.slots]
     order = _by_openness(openness)
     tasks = len(pool.tasks)
-    events = _health(openness, is_open)
     if size.mode == "budget":
         assert size.budget is not None
         chosen = fill(order, costs, size.budget, size.scope, tasks)
@@ -76,6 +76,7 @@ def finalise(pool: Pool, gates: GateFamily, size: SizeSpec) -> Finalised:
         for t, task in enumerate(pool.tasks)
         for i, slot in enumerate(pool.slots)
     )
+    events = (_health(openness, is_open, size.mode), *_without_slots(structure))
     return Finalised(structure, values, rows, events)
 
 
@@ -90,20 +91,27 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _health(openness: Tensor, is_open: Tensor) -> tuple[Event, ...]:
-    """What is worth telling about the gates before anything is pruned."""
+def _health(openness: Tensor, is_open: Tensor, mode: str) -> Event:
+    """How the gates stood before anything was pruned."""
     if not bool(is_open.any()):
-        return (
-            Event(
-                "gate_health.all_closed",
-                "Every gate closed; the best slot was kept. Lower the sparsity weight.",
-                "warning",
-            ),
-        )
+        then = {
+            "penalty": "the best slot was kept. Lower the sparsity weight.",
+            "budget": "the budget was filled by openness all the same. Raise the budget, or the warm-up.",
+        }[mode]
+        return Event("gate_health.all_closed", f"Every gate closed; {then}", "warning")
     if bool(is_open.all()):
-        text = "No gate closed. Raise the sparsity weight, the gates' learning rate, or the number of steps."
-        return (Event("gate_health.all_open", text, "warning"),)
+        more = "the gates' learning rate, or the number of steps"
+        cure = f"Raise the sparsity weight, {more}" if mode == "penalty" else f"Raise {more}"
+        return Event("gate_health.all_open", f"No gate closed by itself. {cure}.", "warning")
     undecided = float(((openness > _CLEAR) & (openness < 1 - _CLEAR)).float().mean())
     opened = f"{int(is_open.sum())} of {is_open.numel()} gates open"
-    text = f"{opened}; {undecided:.0%} undecided (openness between 5 % and 95 %)."
-    return (Event("gate_health.mixed", text),)
+    return Event("gate_health.mixed", f"{opened}; {undecided:.0%} undecided (openness between 5 % and 95 %).")
+
+
+def _without_slots(structure: Structure) -> tuple[Event, ...]:
+    """A warning for each task that passes no module: it is a linear probe on the backbone."""
+    bare = [task for task, slots in structure.paths if not slots]
+    return tuple(
+        Event("gate_health.task_without_slots", f"Task {task} has no open slot: only its head was trained.", "warning")
+        for task in bare
+    )

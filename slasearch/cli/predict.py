@@ -14,11 +14,18 @@ from slasearch.cli._output import emit_json, json_option, say, show_table
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("file", required=False, type=click.File(encoding="utf-8"))
 @click.option("--task", help="Task to predict [default: the only one].")
+@click.option("--backbone", help="Where the backbone lies now, as path:DIR [default: as it was trained on].")
 @click.option("--text", "texts", multiple=True, help="A text; repeatable.")
 @click.option("--pairs", is_flag=True, help="Each text is a pair, separated by a tab.")
 @json_option
 def predict(
-    folder: Path, file: TextIO | None, task: str | None, texts: tuple[str, ...], pairs: bool, as_json: bool
+    folder: Path,
+    file: TextIO | None,
+    task: str | None,
+    backbone: str | None,
+    texts: tuple[str, ...],
+    pairs: bool,
+    as_json: bool,
 ) -> None:
     """Label texts with an exported adapter.
 
@@ -32,7 +39,7 @@ def predict(
     lines = [*texts, *(line.rstrip("\r\n") for line in file or () if line.strip())]
     if not lines:
         raise click.UsageError("expected texts by --text or a FILE with one a line, got none")
-    predictor = Predictor.load(folder)
+    predictor = Predictor.load(folder, backbone=backbone)
     task = _task(task, predictor.tasks)
     found = predictor.predict(task, [_pair(line) if pairs else line for line in lines])
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +18,10 @@ from slasearch.errors import BackboneError, MissingExtraError
 from slasearch.records import BackboneSpec
 from slasearch.registry import BACKBONES
 
-__all__ = ["Backbone", "BackboneShapes", "backbone_folder", "load_backbone", "read_shapes"]
+__all__ = ["Backbone", "BackboneShapes", "backbone_folder", "load_backbone", "read_shapes", "weights_fingerprint"]
+
+
+_MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class BackboneShapes:
 class Backbone:
     """A loaded, frozen backbone in evaluation mode.
 
-    `embedding_rms` is the root mean square of the word-embedding table, the unit of embedding noise.
+    `embedding_rms` is the root mean square of the word-embedding table, the unit of embedding noise; `fingerprint`
+    tells its weights from others of the same shape.
     """
 
     spec: BackboneSpec
@@ -44,6 +49,7 @@ class Backbone:
     shapes: BackboneShapes
     pooling: Literal["mean", "last"]
     embedding_rms: float
+    fingerprint: str
     device: torch.device
 
     def pool_tokens(self, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -135,4 +141,18 @@ def load_backbone(spec: BackboneSpec, device: torch.device) -> Backbone:
     table = table_of(model)
     pooling = spec.pooling if spec.pooling != "auto" else ("last" if table.decoder else "mean")
     rms = float(model.get_input_embeddings().weight.detach().float().square().mean().sqrt())
-    return Backbone(spec, model, tokenizer, _shapes(model, config), pooling, rms, device)
+    shapes = _shapes(model, config)
+    return Backbone(spec, model, tokenizer, shapes, pooling, rms, weights_fingerprint(folder), device)
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """SHA-256 over size, start and end (1 MiB each) of every safetensors file: cheap for any size of model."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}:".encode())
+        with file.open("rb") as content:
+            digest.update(content.read(_MIB))
+            content.seek(max(0, size - _MIB))
+            digest.update(content.read(_MIB))
+    return digest.hexdigest()

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from slasearch.adapters.export import AdapterCard, read_adapter, restore_pool
-from slasearch.errors import TaskError
+from slasearch.errors import ArtifactError, TaskError
 from slasearch.records import BackboneSpec, Example
 from slasearch.tasks.batches import eval_batches
 from slasearch.tasks.encoding import encode_split
@@ -52,6 +52,11 @@ class Predictor:
         card, tensors = read_adapter(folder)
         spec = BackboneSpec(backbone or card.backbone.id, card.backbone.precision, card.backbone.pooling)
         loaded = load_backbone(spec, torch.device(device))
+        if loaded.fingerprint != card.backbone.fingerprint:
+            raise ArtifactError(
+                f"backbone: expected the weights that the adapter was trained on ({card.backbone.id}), got others at "
+                f"{spec.id}. Name the right ones."
+            )
         pool, heads = restore_pool(loaded.model, card, tensors)
         return cls(card, TaskModel(loaded, pool, heads))
 

@@ -48,6 +48,12 @@ def _generator(seed: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(derived_seed(seed, purpose))
 
 
+def _portable(backbone: str) -> str:
+    """A backbone's id that does not depend on the working folder."""
+    scheme, _, rest = backbone.partition(":")
+    return f"path:{Path(rest).expanduser().resolve()}" if scheme == "path" else backbone
+
+
 class TrialWorker:
     """Runs trials one after the other; nothing of one is left when the next begins.
 
@@ -282,7 +288,8 @@ class _Trial:
     def _card(self, model: TaskModel, structure: Structure, tasks: Sequence[TaskData], parameters: int) -> AdapterCard:
         shapes = model.backbone.shapes
         backbone = BackboneCard(
-            id=self.spec.backbone.id,
+            id=_portable(self.spec.backbone.id),
+            fingerprint=model.backbone.fingerprint,
             family=shapes.family,
             layers=shapes.layers,
             hidden=shapes.hidden,

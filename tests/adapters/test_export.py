@@ -32,7 +32,9 @@ def make_adapter(
         TaskCard(name="a", labels=("n", "p"), metric="accuracy", max_tokens=8, slots=(pool.slots[0].name,)),
         TaskCard(name="b", labels=("x", "y", "z"), metric="mcc", max_tokens=8, slots=tuple(s.name for s in pool.slots)),
     )
-    backbone = BackboneCard(id="path:tiny", family=family, layers=2, hidden=16, pooling="mean", precision="fp32")
+    backbone = BackboneCard(
+        id="path:tiny", fingerprint="0", family=family, layers=2, hidden=16, pooling="mean", precision="fp32"
+    )
     card = AdapterCard(
         format_version=1, slasearch_version="0", backbone=backbone, tasks=cards, parameters=pool.parameter_count()
     )
@@ -94,7 +96,10 @@ def edit_tensors(change: Callable[[dict], None]) -> Callable[[Path], None]:
         (edit_card(lambda card: card.update(format_version=2)), "format_version"),
         (edit_card(lambda card: card.update(code="import os")), "code: Extra inputs"),
         (edit_card(lambda card: card["tasks"][0].update(slots=["../../x"])), "slot name: expected"),
-        (edit_card(lambda card: card["tasks"][0].update(slots=["0:attn.v:own:r2:0"])), "slots that this version knows"),
+        (edit_card(lambda card: card["tasks"][0].update(slots=["0:attn.v:own:r2:0"])), "expected a kind of lora"),
+        (edit_card(lambda card: card["tasks"][0].update(slots=["0:attn.v:lora:r999999999:0"])), "rank from 1 to 16"),
+        (edit_card(lambda card: card["tasks"][0].update(slots=["9:attn.v:lora:r2:0"])), "a layer below 2"),
+        (edit_card(lambda card: card["tasks"][0].update(slots=["0:attn.k:bias:r1:0"])), "a site of attn.q"),
         (edit_card(lambda card: card["backbone"].update(hidden=32)), r"got \('bert', 2, 16\)"),
         (lambda folder: (folder / "adapter.safetensors").write_bytes(pickle.dumps([1])), "expected a safetensors file"),
         (lambda folder: (folder / "adapter.safetensors").write_bytes(b""), "expected a safetensors file"),

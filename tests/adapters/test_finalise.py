@@ -73,7 +73,19 @@ def test_all_closed_keeps_the_best_slot_and_says_so() -> None:
     logits[1, 3] = -8.0
     done = finalise(pool, gates_with(logits, HardConcrete), SizeSpec("penalty"))
     assert done.structure.paths == (("a", ()), ("b", (pool.slots[3],)))
+    assert [event.kind for event in done.events] == ["gate_health.all_closed", "gate_health.task_without_slots"]
+    assert "the best slot was kept" in done.events[0].message
+    assert "Task a has no open slot" in done.events[1].message
+
+
+def test_a_budget_is_filled_even_if_all_closed_and_the_words_fit() -> None:
+    pool = make_pool()
+    gates = gates_with(torch.full((2, len(pool.slots)), -9.0), HardConcrete)
+    done = finalise(pool, gates, SizeSpec("budget", budget=48))
+    assert len(done.structure.union) > 1
     assert done.events[0].kind == "gate_health.all_closed"
+    assert "budget was filled" in done.events[0].message
+    assert "sparsity weight" not in done.events[0].message
 
 
 def test_all_open_is_told() -> None:

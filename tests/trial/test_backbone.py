@@ -81,7 +81,7 @@ def test_pooling_ignores_padding() -> None:
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     model = tiny_backbone("bert")
     for pooling, expected in (("mean", [[2.0], [4.0]]), ("last", [[3.0], [6.0]])):
-        backbone = Backbone(BackboneSpec("x"), model, None, shapes, pooling, 1.0, CPU)
+        backbone = Backbone(BackboneSpec("x"), model, None, shapes, pooling, 1.0, "", CPU)
         assert backbone.pool_tokens(hidden, mask).tolist() == expected
 
 

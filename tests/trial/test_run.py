@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from slasearch.adapters.pool import slot_cost
+from slasearch.errors import ArtifactError
 from slasearch.records import (
     ConditionSpec,
     GateSpec,
@@ -20,7 +22,7 @@ from slasearch.records import (
     TrialReport,
     TrialSpec,
 )
-from slasearch.trial.backbone import read_shapes
+from slasearch.trial.backbone import backbone_folder, read_shapes
 from slasearch.trial.data import EvaluationData
 from slasearch.trial.predict import Predictor
 from slasearch.trial.run import TrialWorker
@@ -224,3 +226,18 @@ def test_an_exported_adapter_predicts_what_was_evaluated(
     assert 0.5 < animal.probability <= 1
     card = json.loads((tmp_path / "adapter.json").read_text())
     assert card["parameters"] == report.objectives["exported_parameters"]
+
+
+def test_an_adapter_knows_its_backbone_by_its_weights(make_spec: Spec, finish: Finish, tmp_path: Path) -> None:
+    source = backbone_folder(make_spec().backbone)
+    moved = tmp_path / "moved"
+    shutil.copytree(source, moved)
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    export_to(folder, finish(make_spec()))
+    assert Predictor.load(folder, backbone=f"path:{moved}").tasks == ("things", "mood")
+    weights = bytearray((moved / "model.safetensors").read_bytes())
+    weights[-8:] = b"\0" * 8
+    (moved / "model.safetensors").write_bytes(weights)
+    with pytest.raises(ArtifactError, match="expected the weights that the adapter was trained on"):
+        Predictor.load(folder, backbone=f"path:{moved}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Literal, TypeVar
 
 import torch
@@ -15,14 +14,7 @@ from slasearch.adapters.sites import HostShape
 from slasearch.records import SlotCost
 from slasearch.registry import KINDS
 
-__all__ = ["AdapterModule", "KindEntry", "MergeClass", "register_kind"]
-
-
-class MergeClass(Enum):
-    """Whether a trained module can be folded into its host's weights."""
-
-    LINEAR = "linear"
-    NONE = "none"
+__all__ = ["AdapterModule", "KindEntry", "register_kind"]
 
 
 class AdapterModule(nn.Module, ABC):
@@ -68,7 +60,6 @@ class KindEntry:
     sites: tuple[str, ...]
     ranked: bool
     stage: Literal["delta", "scale", "bias"]
-    merge: MergeClass
     equation: str
     source: str
     cost: str
@@ -86,7 +77,6 @@ def register_kind(
     cost: str,
     ranked: bool = True,
     stage: Literal["delta", "scale", "bias"] = "delta",
-    merge: MergeClass = MergeClass.NONE,
 ) -> Callable[[M], M]:
     """Class decorator that adds a kind under `name`.
 
@@ -95,7 +85,7 @@ def register_kind(
     """
 
     def add(module: M) -> M:
-        entry = KindEntry(name, module, sites, ranked, stage, merge, equation, source, cost)
+        entry = KindEntry(name, module, sites, ranked, stage, equation, source, cost)
         KINDS.register(name, entry, module=module.__module__)
         return module
 

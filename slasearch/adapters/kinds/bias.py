@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from slasearch.adapters.kinds._base import AdapterModule, MergeClass, register_kind
+from slasearch.adapters.kinds._base import AdapterModule, register_kind
 from slasearch.adapters.sites import HostShape
 from slasearch.records import SlotCost
 
@@ -23,7 +23,6 @@ __all__ = ["Bias"]
     sites=("attn.q", "attn.v", "attn.out", "ffn.in", "ffn.out", "block"),
     ranked=False,
     stage="bias",
-    merge=MergeClass.LINEAR,
     equation="Δ = b, b = 0 at the start",
     source="Ben Zaken et al. 2021, arXiv 2106.10199",
     cost="d_out",

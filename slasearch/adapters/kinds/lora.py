@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from slasearch.adapters.kinds._base import AdapterModule, MergeClass, register_kind
+from slasearch.adapters.kinds._base import AdapterModule, register_kind
 from slasearch.adapters.sites import HostShape
 from slasearch.records import SlotCost
 
@@ -20,7 +20,6 @@ __all__ = ["Lora"]
 @register_kind(
     "lora",
     sites=("attn.q", "attn.k", "attn.v", "attn.out", "ffn.in", "ffn.out"),
-    merge=MergeClass.LINEAR,
     equation="Δ(x) = B·A·x, B = 0 at the start",
     source="Hu et al. 2021, arXiv 2106.09685",
     cost="r·(d_in + d_out)",

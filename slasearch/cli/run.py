@@ -66,7 +66,15 @@ def _ending(summary: StudySummary) -> str:
         return f"Finished: {counts}."
     reason = f": {summary.stop_reason}" if summary.stop_reason else ""
     left = summary.planned - summary.ended
-    return f"The study is {summary.state}{reason} ({counts}, {left} to go). The same command goes on with it."
+    return f"The study is {summary.state}{reason} ({counts}, {left} to go). {_advice(summary)}"
+
+
+def _advice(summary: StudySummary) -> str:
+    if summary.ended == summary.planned:
+        return f"`slasearch trials {summary.name}` lists what became of each trial."
+    if summary.stop_reason and not summary.ran:
+        return "Nothing was run: raise that limit to go on."
+    return "The same command goes on with it."
 
 
 def _next_commands(name: str, storage: str | None) -> str:

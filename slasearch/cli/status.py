@@ -38,7 +38,7 @@ def status(name: str | None, storage: str | None, as_json: bool) -> None:
         emit_json([asdict(summary) for summary in summaries.values()])
         return
     rows = [
-        (study.name, study.state, f"{counts.ended}/{counts.planned}", counts.failed, _time(study.updated_at))
+        (study.name, counts.state, f"{counts.ended}/{counts.planned}", counts.failed, _time(study.updated_at))
         for study, counts in zip(studies, summaries.values(), strict=True)
     ]
     show_table(("study", "state", "trials", "failed", "changed"), rows)

@@ -21,7 +21,7 @@ __all__ = ["RENEW_SECONDS", "STALE_SECONDS", "Holder", "Lease", "has_driver", "i
 RENEW_SECONDS = 10.0
 """A lease younger than this is not written again."""
 STALE_SECONDS = 60.0
-"""A lease older than this is free, if its holder cannot be looked at from here (another host or container)."""
+"""A lease older than this is free, if its holder cannot be looked at from here (another host, boot or container)."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,13 @@ def this_process(now: float) -> Holder:
 
 
 def is_dead(holder: Holder, renewed_at: float, now: float) -> bool:
-    """Whether the holder has ended: known, if its process can be looked at from here; else silent for too long."""
-    if holder.host != socket.gethostname() or (holder.boot == _boot() and holder.namespace != _namespace()):
+    """Whether the holder has ended: known, if its process can be looked at from here; else silent for too long.
+
+    Another boot of a host of this name may be another host that lives.
+    """
+    if (holder.host, holder.boot, holder.namespace) != (socket.gethostname(), _boot(), _namespace()):
         return now - renewed_at > STALE_SECONDS
-    return holder.boot != _boot() or _start(holder.pid) != holder.started
+    return _start(holder.pid) != holder.started
 
 
 class Lease:

@@ -35,18 +35,22 @@ class Limits:
         if len(self._failed) == config.failure_window and 2 * sum(self._failed) > config.failure_window:
             return Event(
                 "limit.failures",
-                f"{sum(self._failed)} of the last {config.failure_window} trials failed: the study stops. "
-                "Look at their logs, mend the cause, and run the same command again.",
+                f"limits.failure_window: {sum(self._failed)} of the last {config.failure_window} trials failed: "
+                "the study stops. Look at their logs, mend the cause, and run the same command again.",
                 "error",
             )
         hours = (now - self._opened_at) / 3600
         if config.max_hours is not None and hours >= config.max_hours:
-            return Event("limit.max_hours", f"{hours:.2f} h of at most {config.max_hours:g} h have passed.", "warning")
+            return Event(
+                "limit.max_hours",
+                f"limits.max_hours: {hours:.2f} h of at most {config.max_hours:g} h have passed",
+                "warning",
+            )
         if config.max_device_hours is not None:
             hours = device_seconds(rows, now) / 3600
             if hours >= config.max_device_hours:
-                message = f"{hours:.2f} h of at most {config.max_device_hours:g} device hours are used."
-                return Event("limit.max_device_hours", message, "warning")
+                message = f"{hours:.2f} h of at most {config.max_device_hours:g} device hours are used"
+                return Event("limit.max_device_hours", f"limits.max_device_hours: {message}", "warning")
         return None
 
 

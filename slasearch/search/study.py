@@ -149,9 +149,9 @@ class StudySession:
 
     def _state(self) -> str:
         """The study's state if the session ends now."""
-        if not self._handed and self._study.state != "running":
-            return self._study.state
         if plan(self._config, self._book.rows, self._design) == "done":
+            if not self._handed and self._study.state != "running":
+                return self._study.state
             return "finished" if winners(self._config.objectives, self._book.rows, top=1) else "failed"
         return "failed" if self._stopped is not None and self._stopped.level == "error" else "stopped"
 
@@ -167,28 +167,33 @@ class StudySession:
 
     def _stop(self, event: Event) -> None:
         self._stopped = event
+        if not self._handed and self._is_last(event):
+            return
         with self._store.write() as writer:
             writer.add_events(self._study.id, None, self._now(), [event])
+
+    def _is_last(self, event: Event) -> bool:
+        """Whether nothing else has been said of the study since this was: a repeated command does not repeat it."""
+        said = [(row.kind, row.message) for row in self._store.events(self._study.id) if row.trial_id is None]
+        return said[-1:] == [(event.kind, event.message)]
 
     # ------------------------------------------------------------ what to run
 
     @_database
     def next(self) -> Ask | Literal["wait", "done"]:
         """The next trial to run; `wait` if one may come when a running one ends; `done` if there is no more."""
-        if self._stopped is None:
-            reached = self._limits.reached(self._book.rows, self._now())
-            if reached is not None:
-                self._stop(reached)
-        if self._stopped is not None:
-            return "done"
         waiting = next((row for row in self._book.rows if row.state == "waiting" and row.id not in self._handed), None)
-        if waiting is None:
-            job = plan(self._config, self._book.rows, self._design)
-            if isinstance(job, str):
-                return job
-            waiting = self._new_row(job)
+        job = waiting or plan(self._config, self._book.rows, self._design)
+        if self._stopped is not None or job == "done":
+            return "done"
+        reached = self._limits.reached(self._book.rows, self._now())
+        if reached is not None:
+            self._stop(reached)
+            return "done"
+        if job == "wait":
+            return "wait"
         self._write_state("running")
-        row = self._book.enter(waiting)
+        row = self._book.enter(self._new_row(job) if isinstance(job, Job) else job)
         self._handed.add(row.id)
         return _ask(row)
 

@@ -1,6 +1,7 @@
 """Verbs that list what is available here."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -16,7 +17,11 @@ def listed(command: Any) -> Any:
 
 def test_samplers(listed: Any, command: Any) -> None:
     found = listed("samplers")
-    assert {row["name"]: row["for"] for row in found["samplers"]}["one_at_a_time"] == "design"
+    phases = {row["name"]: row["for"] for row in found["samplers"]}
+    assert phases["one_at_a_time"] == ["design"]
+    assert phases["qmc"] == ["design", "optimise"]
+    assert phases["tpe"] == ["optimise"]
+    assert re.search(r"^qmc +design, optimise +", command("samplers").out, re.MULTILINE)
     assert {row["name"] for row in found["samplers"]} == set(SAMPLERS)
     assert {row["name"] for row in found["pruners"]} == set(PRUNERS)
     assert "successive_halving" in command("samplers").out

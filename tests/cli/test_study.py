@@ -92,6 +92,30 @@ def test_status_counts_trials_by_phase(study: Path, command: Command) -> None:
     assert json.loads(command("status", "--json").out) == [found]
 
 
+def test_a_study_whose_driver_was_killed_is_listed_as_interrupted(
+    tmp_path: Path, study: Path, command: Command
+) -> None:
+    copy = tmp_path / "copy.db"
+    with sqlite3.connect(study / ".slasearch" / "slasearch.db") as source, sqlite3.connect(copy) as target:
+        source.backup(target)
+        target.execute("UPDATE sla_study SET state = 'running'")
+    url = f"sqlite:///{copy}"
+    assert re.search(r"tiny\s+interrupted\s+5/5", command("status", "--storage", url).out)
+    assert "tiny: interrupted" in command("status", "tiny", "--storage", url).err
+
+
+def test_a_grown_study_whose_limit_is_used_up_says_which(tmp_path: Path, study: Path, command: Command) -> None:
+    url = f"sqlite:///{tmp_path / 'copy.db'}"
+    with sqlite3.connect(study / ".slasearch" / "slasearch.db") as source, sqlite3.connect(tmp_path / "copy.db") as to:
+        source.backup(to)
+    more = ("--set", "phases.design.seeds=2", "--set", "limits.max_device_hours=0.000001", "--storage", url)
+    for _ in range(2):
+        answer = command("run", "tiny.yaml", *more)
+        assert answer.code == 0
+        assert re.search(r"stopped: limits.max_device_hours: .* are used \(5 complete.* raise that limit", answer.err)
+        assert "Nothing to do" not in answer.err
+
+
 def test_an_unknown_study_is_said_with_those_there_are(study: Path, command: Command) -> None:
     answer = command("trials", "nosuch")
     assert (answer.code, answer.out) == (2, "")

@@ -380,6 +380,38 @@ def test_max_device_hours_charge_running_trials_and_earlier_runs(opened, where):
     assert "2.00 h of at most 2 device hours" in session.summary().stop_reason
 
 
+def test_a_grown_study_whose_limit_is_used_up_is_stopped_and_says_so_once(opened, where):
+    clock = Clock()
+    limits = {"max_device_hours": 1}
+    session = opened(study(optimise=1, limits=limits), now=clock)
+    ask = started(session)
+    clock.now += 3600
+    session.finish(ask.trial_id, report(ask))
+    assert session.next() == "done"
+    session.close()
+    assert session.summary().state == "finished"
+    assert "limit.max_device_hours" not in column(where, sa.select(SlaEvent.kind))
+    for _ in range(3):
+        session = StudySession.open(study(optimise=2, limits=limits), where, now=clock)
+        assert session.next() == "done"
+        session.close()
+        summary = session.summary()
+        assert (summary.state, summary.ran, summary.planned) == ("stopped", 0, 2)
+        assert summary.stop_reason == "limits.max_device_hours: 1.00 h of at most 1 device hours are used"
+    assert column(where, sa.select(SlaEvent.kind)).count("limit.max_device_hours") == 1
+
+
+def test_each_interruption_of_a_study_that_ran_is_an_event(opened, where):
+    config = study(optimise=5)
+    for _ in range(2):
+        session = StudySession.open(config, where)
+        ask = started(session)
+        session.stop("interrupted")
+        session.finish(ask.trial_id, report(ask))
+        session.close()
+    assert column(where, sa.select(SlaEvent.kind)).count("study.stopped") == 2
+
+
 def test_a_study_whose_trials_keep_failing_stops(opened, where):
     config = study(optimise=50, limits={"failure_window": 4})
     session = opened(config)

@@ -1,7 +1,8 @@
-"""Is the structure found better than the controls? Paired over seeds, on the test split, at equal exported parameters.
+"""Are the structures found better than the controls? Paired over seeds, on the test split, at equal size.
 
-A winner and its control of one repeat share seeds, data and measured inputs, so their difference is taken pair by pair
-and the interval is over pairs. A mean over tasks speaks for these tasks and no others.
+A winner is a search trial's settings run again with other seeds: each run learns a structure of its own. A winner and
+its control of one repeat share seeds, data and measured inputs, so their difference is taken pair by pair and the
+interval is over pairs. A mean over tasks speaks for these tasks and no others.
 """
 
 from __future__ import annotations
@@ -81,8 +82,19 @@ class Comparisons:
 
     @property
     def winner(self) -> Arm:
-        """The searched structure's own arm."""
+        """The arm of the searched structures."""
         return self.arms[0]
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """On what terms the arms were compared, as clauses."""
+        lora = any(arm.role == "control:lora" for arm in self.arms)
+        size = ("a control LoRA is never smaller: it is rounded up by less than one rank-one unit",) if lora else ()
+        return (
+            "each run of the winner learns its own structure",
+            "controls train with the winner's hyperparameters (learning rate included), which favours the search",
+            *size,
+        )
 
     @property
     def controls(self) -> tuple[Arm, ...]:

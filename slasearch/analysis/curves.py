@@ -1,9 +1,12 @@
-"""A curve: what is measured along one factor, as the mean, every point, and a t-interval over seed repeats."""
+"""A curve: what is measured along one factor, as the mean, every point, and a t-interval over seed repeats.
+
+The mean of sizes is geometric, and their interval is taken of the logarithm.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,7 +71,12 @@ def pairs_of_seeds(count: int) -> str:
     return "1 seed pair" if count == 1 else f"{count} seed pairs"
 
 
-def build_series(data: pd.DataFrame, names: Sequence[str], levels: Sequence[Level]) -> tuple[Series, ...]:
+def build_series(
+    data: pd.DataFrame,
+    names: Sequence[str],
+    levels: Sequence[Level],
+    interval: Callable[[Iterable[float]], Estimate] = t_interval,
+) -> tuple[Series, ...]:
     """Series from one row for each measured value.
 
     Args:
@@ -76,21 +84,24 @@ def build_series(data: pd.DataFrame, names: Sequence[str], levels: Sequence[Leve
             averaged before the interval is taken, so that its n counts repeats and not trials.
         names: Series to build, in this order; those without data are left out.
         levels: Levels in order; those without data are left out of the series.
+        interval: The estimate over the repeats of a level.
     """
     grouped = {key: rows for key, rows in data.groupby(["series", "level"], sort=False)}
     found = (
-        Series(name, tuple(_point(level, grouped[name, level]) for level in levels if (name, level) in grouped))
+        Series(
+            name, tuple(_point(level, grouped[name, level], interval) for level in levels if (name, level) in grouped)
+        )
         for name in names
     )
     return tuple(series for series in found if series.points)
 
 
-def _point(level: Level, rows: pd.DataFrame) -> CurvePoint:
+def _point(level: Level, rows: pd.DataFrame, interval: Callable[[Iterable[float]], Estimate]) -> CurvePoint:
     rows = rows.sort_values(["repeat", "trial_id"], kind="stable")
     repeats = rows.groupby("repeat")["value"].mean()
     return CurvePoint(
         level=level,
-        estimate=t_interval(repeats),
+        estimate=interval(repeats),
         values=tuple(float(value) for value in rows["value"]),
         trial_ids=tuple(int(value) for value in rows["trial_id"]),
     )

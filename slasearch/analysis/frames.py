@@ -6,8 +6,9 @@ Only slasearch's own `sla_` tables are read; Optuna's trial objects would cost s
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ import pandas as pd
 from sqlalchemy import ColumnElement, Connection, Select, and_, select
 
 from slasearch.config.schema import StudyConfig
+from slasearch.search.lease import has_driver
 from slasearch.storage.engine import make_engine, storage_errors
 from slasearch.storage.models import SlaArtifact, SlaCost, SlaEvent, SlaGate, SlaMetric, SlaTrial
 from slasearch.storage.rows import StudyRow
@@ -31,6 +33,8 @@ SEARCH_PHASES = ("design", "optimise")
 @dataclass(frozen=True)
 class StudyFrames:
     """Tidy frames of one study; each has the column `trial_id`.
+
+    `study.state` is `interrupted` where the study should run and no living process runs it.
 
     `trials` has one row for each attempt, oldest first; `params` one column for each searched field (dotted path), in
     the sampler's own encoding; `metrics` the final values; `gates` those of the confirmed trials, or of the best trial
@@ -116,7 +120,10 @@ def load_frames(url: str, study_name: str) -> StudyFrames:
         StudyNotFoundError: No study of this name; the text names those that exist.
         StorageError: The database cannot be read, or is none of slasearch's.
     """
-    study = Store(url).study(study_name)
+    store = Store(url)
+    study = store.study(study_name)
+    if study.state == "running" and not has_driver(store, study.id, time.time()):
+        study = replace(study, state="interrupted")
     engine = make_engine(url, create=False)
     try:
         with storage_errors(url), engine.connect() as connection:

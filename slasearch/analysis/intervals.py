@@ -4,6 +4,9 @@
 
 Below 20 values this interval covers as it says, where ±1.96·SE and the percentile bootstrap fall short
 (at n = 5: .95 against .88 and .84). With one value there is no interval, and none is invented.
+
+Sizes are positive and differ by factors, so theirs is taken of the logarithm: a geometric mean with an interval that
+never reaches zero.
 """
 
 from __future__ import annotations
@@ -14,35 +17,40 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-__all__ = ["CONFIDENCE", "Estimate", "holm", "paired_p", "t_interval"]
+__all__ = ["CONFIDENCE", "Estimate", "holm", "log_interval", "p_of_zero", "paired_p", "t_interval"]
 
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean of `n` values, and the ends of its interval (None below two values). The unit is that of the values."""
+    """A mean of `n` values, and the ends of its interval (None below two values). The unit is that of the values.
+
+    With `geometric` it is the geometric mean, and the interval is as wide on either side as a factor.
+    """
 
     mean: float
     low: float | None
     high: float | None
     n: int
     confidence: float = CONFIDENCE
+    geometric: bool = False
 
     @property
     def half_width(self) -> float | None:
-        """Half the width of the interval, None without one."""
+        """From the mean to the upper end of the interval, None without one."""
         return None if self.high is None else self.high - self.mean
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether there is an interval and zero lies outside it."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
-
     def text(self, digits: int = 3, *, signed: bool = False) -> str:
-        """`0.842 ± 0.011`; without an interval only the mean; an en dash for a mean that does not exist."""
+        """`0.842 ± 0.011`, of sizes `28,039 (10,713 to 73,386)`.
+
+        Without an interval only the mean; an en dash for a mean that does not exist.
+        """
         if math.isnan(self.mean):
             return "–"
+        if self.geometric:
+            ends = "" if self.low is None else f" ({self.low:,.0f} to {self.high:,.0f})"
+            return f"{self.mean:,.0f}{ends}"
         mean = format(self.mean, f"{'+' if signed else ''}.{digits}f").replace("-", "−")
         return mean if self.half_width is None else f"{mean} ± {self.half_width:.{digits}f}"
 
@@ -66,12 +74,32 @@ def t_interval(values: Iterable[float], confidence: float = CONFIDENCE) -> Estim
     return Estimate(mean, mean - half, mean + half, n, confidence)
 
 
+def log_interval(values: Iterable[float], confidence: float = CONFIDENCE) -> Estimate:
+    """The geometric mean of sizes, with the two-sided t-interval of their logarithms taken back.
+
+    Args:
+        values: Independent repetitions, 0 or above. NaN and infinities are left out. A value of 0 has no logarithm: the
+            geometric mean is then 0, and there is no interval.
+        confidence: Nominal coverage, between 0 and 1.
+    """
+    finite = [float(value) for value in values if math.isfinite(value)]
+    if min(finite, default=1.0) <= 0:
+        return Estimate(0.0, None, None, len(finite), confidence, geometric=True)
+    logs = t_interval((math.log(value) for value in finite), confidence)
+    low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
+    return Estimate(math.exp(logs.mean), low, high, logs.n, confidence, geometric=True)
+
+
 def paired_p(differences: Iterable[float]) -> float | None:
     """Two-sided p of a paired t-test that the mean difference is 0; None below two values.
 
     Differences that are all equal have no spread: p is 0 if they differ from 0, else 1.
     """
-    estimate = t_interval(differences)
+    return p_of_zero(t_interval(differences))
+
+
+def p_of_zero(estimate: Estimate) -> float | None:
+    """Two-sided p that the mean is 0, from a t-interval around it; None without an interval."""
     if estimate.n < 2 or estimate.half_width is None:
         return None
     if estimate.half_width == 0:

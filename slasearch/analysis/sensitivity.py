@@ -7,18 +7,28 @@ evaluation come from the study's measured conditions, which every trial carries.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import pandas as pd
 
 from slasearch.analysis.curves import Curve, Level, build_series, pairs_of_seeds
 from slasearch.analysis.frames import MEAN, StudyFrames
+from slasearch.analysis.intervals import holm, log_interval, p_of_zero, t_interval
 from slasearch.analysis.parameters import distributions, scale_of
 from slasearch.errors import ReportError
 
-__all__ = ["Response", "design_curves", "measured_curves", "measured_levels"]
+__all__ = ["Response", "design_curves", "level_p_values", "measured_curves", "measured_levels", "responses"]
 
 Response = Literal["score", "change", "exported_parameters", "robustness"]
+
+
+def responses(frames: StudyFrames) -> tuple[Response, ...]:
+    """What this study's design can show: a change needs a base point, robustness measured conditions."""
+    design = frames.config.phases.design
+    change: tuple[Response, ...] = ("change",) if design and design.sampler.name == "one_at_a_time" else ()
+    robustness: tuple[Response, ...] = ("robustness",) if frames.config.conditions.measured else ()
+    return ("score", *change, "exported_parameters", *robustness)
 
 
 def design_curves(frames: StudyFrames, response: Response = "score") -> tuple[Curve, ...]:
@@ -27,16 +37,23 @@ def design_curves(frames: StudyFrames, response: Response = "score") -> tuple[Cu
     Args:
         frames: The study.
         response: `score` (validation, undisturbed) and `change`, which is the score minus that of the base point with
-            the same seed pair, give a series for each task and their mean; the others one series, `mean`.
+            the same seed pair, give a series for each task and their mean; the others one series, `mean`. The mean of
+            `exported_parameters` is geometric.
 
     Raises:
-        ReportError: The study has no design with levels, or no complete design trial with this response.
+        ReportError: The study has no design with levels, one that cannot have this response (see `responses`), or no
+            complete design trial with it.
     """
     design = frames.config.phases.design
     if design is None or not design.levels:
         raise ReportError(
             "One-at-a-time curves: expected a design phase of one_at_a_time or grid, got "
             f"{'none' if design is None else design.sampler.name}. Add `phases.design` with `levels`."
+        )
+    if response not in responses(frames):
+        raise ReportError(
+            f"One-at-a-time curves: expected one of {', '.join(responses(frames))}, got {response}: "
+            "a change needs a design of one_at_a_time, robustness needs `conditions.measured`."
         )
     trials = frames.phase_trials("design")
     values = _responses(frames, response)
@@ -61,10 +78,10 @@ def _responses(frames: StudyFrames, response: Response) -> pd.DataFrame:
 
 
 def _changes(frames: StudyFrames) -> pd.DataFrame:
-    """Scores minus the base point's of the same repeat: the seeds' own level drops out. Empty without a base point."""
+    """Scores minus the base point's of the same repeat: the seeds' own level drops out."""
     trials = frames.phase_trials("design", "complete")
-    scores = frames.clean_scores("validation").merge(trials[["trial_id", "repeat", "factor", "sampler"]], on="trial_id")
-    base = scores[scores["factor"].isna() & (scores["sampler"] == "one_at_a_time")]
+    scores = frames.clean_scores("validation").merge(trials[["trial_id", "repeat", "factor"]], on="trial_id")
+    base = scores[scores["factor"].isna()]
     paired = scores.merge(base[["series", "repeat", "value"]], on=["series", "repeat"], suffixes=("", "_base"))
     return paired.assign(value=paired["value"] - paired["value_base"])[["trial_id", "series", "value"]]
 
@@ -83,16 +100,37 @@ def _design_curve(
     data = values.merge(located.dropna(), on="trial_id")
     repeats = complete["repeat"].nunique()
     scale = scale_of(distributions(frames.config).get(factor))
+    interval = log_interval if response == "exported_parameters" else t_interval
     return Curve(
         factor=factor,
         response=response,
         scale=scale,
-        series=build_series(data, (*frames.tasks, MEAN), _levels(frames, factor, data)),
+        series=build_series(data, (*frames.tasks, MEAN), _levels(frames, factor, data), interval),
         complete=len(complete),
         failed=frames.failed(trials),
         method=f"{method}; validation split; {pairs_of_seeds(repeats)}",
         warnings=("one seed pair: no intervals",) if repeats < 2 else (),
     )
+
+
+def level_p_values(frames: StudyFrames, changes: Sequence[Curve]) -> dict[tuple[str, Level], float | None]:
+    """For each level beside the base, by factor and level, p that the mean over tasks does not change there.
+
+    Adjusted by Holm over all levels of the design; None with one seed pair.
+
+    Args:
+        frames: The study.
+        changes: Its design curves of `change`.
+    """
+    trials = frames.phase_trials("design")
+    base = set(trials.loc[trials["factor"].isna(), "trial_id"])
+    found = {
+        (curve.factor, point.level): p_of_zero(point.estimate)
+        for curve in changes
+        for point in curve.named(MEAN).points
+        if not base.issuperset(point.trial_ids)
+    }
+    return dict(zip(found, holm(list(found.values())), strict=True))
 
 
 def _levels(frames: StudyFrames, factor: str, data: pd.DataFrame) -> list[Level]:

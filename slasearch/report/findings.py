@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from slasearch.analysis.compare import Arm, Comparisons, Verdict
-from slasearch.analysis.curves import Curve, CurvePoint
+from slasearch.analysis.curves import Curve, CurvePoint, Level
 from slasearch.analysis.frames import MEAN
+from slasearch.analysis.sensitivity import level_p_values
 from slasearch.report.labels import (
     condition_label,
     level_label,
     p_label,
+    p_text,
     percent,
     role_label,
     short_factor,
@@ -57,30 +60,40 @@ def _comparisons(results: Results) -> Iterator[Finding]:
 
 
 _VERDICTS: dict[Verdict, str] = {
-    "better": "beats",
-    "worse": "is beaten by",
-    "not told apart": "is not told apart from",
-    "no interval": "is compared once with",
+    "better": "beat",
+    "worse": "are beaten by",
+    "not told apart": "are not told apart from",
+    "no interval": "are compared once with",
 }
 
 
 def _against(item: Comparisons, tasks: int) -> str:
-    """`The structure of trial 15 (best score, 67 427 parameters) beats LoRA (69 449; +0.021 ± 0.012; p .01), …`."""
-    parts = []
-    pairs = 0
-    for arm in item.controls:
-        one = item.difference(arm.role)
-        pairs = max(pairs, one.difference.n)
-        if one.difference.n:
-            numbers = "; ".join(filter(None, [one.difference.text(signed=True), p_label(one).removesuffix(" (Holm)")]))
-            parts.append(f"{_VERDICTS[one.verdict]} {_with_article(arm)} ({thousands(arm.parameters.mean)}; {numbers})")
-    who = f"The structure of trial {item.number} ({item.label}, {thousands(item.winner.parameters.mean)} parameters)"
-    if not parts:
-        return f"{who} scores {item.winner.score().text()} on test; no control has run beside it."
+    """`The structures learned with trial 15's settings (best by score, 67 427 parameters) beat LoRA (69 449; …), …`."""
+    size = thousands(item.winner.parameters.mean)
+    who = f"The structures learned with trial {item.number}'s settings ({item.label}, {size} parameters)"
+    arms = [arm for arm in item.controls if item.difference(arm.role).difference.n]
+    if not arms:
+        return f"{who} score {item.winner.score().text()} on test; no control has run beside them."
+    parts = [
+        f"{_VERDICTS[verdict]} {_listed([_numbers(item, arm) for arm in same])}"
+        for verdict, same in groupby(arms, key=lambda arm: item.difference(arm.role).verdict)
+    ]
+    pairs = max(item.difference(arm.role).difference.n for arm in arms)
     over = f"mean of {tasks} tasks" if tasks > 1 else "one task"
     seeds = f"{pairs} pairs of seeds" if pairs > 1 else "one pair of seeds, which allows no conclusion"
     adjusted = ", p after Holm" if pairs > 1 else ""
     return f"{who} {', '.join(parts)}. Differences of test scores: {over}, {seeds}{adjusted}."
+
+
+def _listed(parts: list[str]) -> str:
+    """`one, another and a third`."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+def _numbers(item: Comparisons, arm: Arm) -> str:
+    one = item.difference(arm.role)
+    numbers = "; ".join(filter(None, [one.difference.text(signed=True), p_label(one).removesuffix(" (Holm)")]))
+    return f"{_with_article(arm)} ({thousands(arm.parameters.mean)}; {numbers})"
 
 
 def _with_article(arm: Arm) -> str:
@@ -107,33 +120,39 @@ def _drop(role: str, clean: CurvePoint, worst: CurvePoint) -> str:
 def _factors(results: Results) -> Iterator[Finding]:
     changes = {curve.factor: curve for curve in results.design.get("change", ())}
     sizes = {curve.factor: curve for curve in results.design.get("exported_parameters", ())}
+    p_values = level_p_values(results.frames, tuple(changes.values()))
     for curve in results.design.get("score", ()):
-        yield Finding("Sensitivity", _factor(curve, changes.get(curve.factor), sizes.get(curve.factor)))
+        change, size = changes.get(curve.factor), sizes.get(curve.factor)
+        parts = [_best_level(curve), *([_shifts(change, p_values)] if change else []), *(_growth(size) if size else ())]
+        yield Finding("Sensitivity", f"{'; '.join(parts)}.")
 
 
-def _factor(curve: Curve, change: Curve | None, size: Curve | None) -> str:
+def _best_level(curve: Curve) -> str:
     name = short_factor(curve.factor)
-    points = curve.series[-1].points
-    best = max(points, key=lambda point: point.estimate.mean)
-    text = f"{name[:1].upper()}{name[1:]}: best mean score {best.estimate.text()} at {level_label(best.level)}"
-    if change is not None:
-        told = [point for point in change.series[-1].points if point.estimate.excludes_zero]
-        shifts = ", ".join(f"{point.estimate.text(signed=True)} at {level_label(point.level)}" for point in told)
-        if told:
-            text += f"; against the base, {shifts}"
-        elif all(point.estimate.n < 2 for point in change.series[-1].points):
-            text += "; with one seed pair no level can be told apart"
-        else:
-            text += "; no other level is told apart from the base"
-    if size is not None:
-        ends = (size.series[-1].points[0], size.series[-1].points[-1])
-        low, high = sorted(ends, key=lambda point: point.estimate.mean)
-        if low.estimate.mean > 0 and high.estimate.mean > 1.2 * low.estimate.mean:
-            text += (
-                f"; exported parameters go from {thousands(ends[0].estimate.mean)} at {level_label(ends[0].level)} "
-                f"to {thousands(ends[1].estimate.mean)} at {level_label(ends[1].level)}"
-            )
-    return text + "."
+    best = max(curve.named(MEAN).points, key=lambda point: point.estimate.mean)
+    return f"{name[:1].upper()}{name[1:]}: best mean score {best.estimate.text()} at {level_label(best.level)}"
+
+
+def _shifts(change: Curve, p_values: Mapping[tuple[str, Level], float | None]) -> str:
+    """Which levels differ from the base; `p_values` are those of all levels of the design."""
+    found = [(point, p_values.get((change.factor, point.level))) for point in change.named(MEAN).points]
+    if all(p is None for _, p in found):
+        return "with one seed pair no level can be told apart"
+    holm = f"after Holm over the {len(p_values)} levels of the design"
+    told = [
+        f"{point.estimate.text(signed=True)} at {level_label(point.level)} ({p_text(p)})"
+        for point, p in found
+        if p is not None and p < 0.05
+    ]
+    return f"against the base, {', '.join(told)}, p {holm}" if told else f"no level is told apart from the base {holm}"
+
+
+def _growth(size: Curve) -> Iterator[str]:
+    ends = (size.named(MEAN).points[0], size.named(MEAN).points[-1])
+    low, high = sorted(point.estimate.mean for point in ends)
+    if low > 0 and high > 1.2 * low:
+        first, last = (f"{thousands(point.estimate.mean)} at {level_label(point.level)}" for point in ends)
+        yield f"exported parameters go from {first} to {last} (geometric means)"
 
 
 def _front(results: Results) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -89,8 +90,14 @@ class _Tile:
     detail: str
 
 
-def render(results: Results, figures: list[ReportFigure]) -> str:
-    """The whole page. Texts of the study are escaped; only our own styles, scripts and JSON are put in as they are."""
+def render(results: Results, figures: list[ReportFigure], *, storage: str | None = None) -> str:
+    """The whole page. Texts of the study are escaped; only our own styles, scripts and JSON are put in as they are.
+
+    Args:
+        results: The analyses.
+        figures: What is shown of them.
+        storage: Database URL without a password, for the commands; None for the default database.
+    """
     charts: list[str] = []
     views = {figure.name: _view(figure, charts) for figure in figures}
     plotly, script = get_plotlyjs(), _resource("report.js")
@@ -103,7 +110,7 @@ def render(results: Results, figures: list[ReportFigure]) -> str:
         tiles=_tiles(results),
         findings=[(topic, list(items)) for topic, items in groupby(_sentences(results), key=lambda item: item.topic)],
         sections=_sections(results, figures, views),
-        commands=_commands(study.name),
+        commands=_commands(results, storage),
         identity=_identity(results),
         study_file=study_file(results),
         version=__version__,
@@ -119,7 +126,13 @@ def render(results: Results, figures: list[ReportFigure]) -> str:
 
 def _sentences(results: Results) -> list[Finding]:
     """The findings with their numbers and units held together at the end of a line."""
-    joined = (("\u00b1 ", "\u00b1\u00a0"), (" \u00b1", "\u00a0\u00b1"), (" %", "\u00a0%"), (" = ", "\u00a0=\u00a0"))
+    joined = (
+        ("\u00b1 ", "\u00b1\u00a0"),
+        (" \u00b1", "\u00a0\u00b1"),
+        (" %", "\u00a0%"),
+        (" = ", "\u00a0=\u00a0"),
+        ("; p ", "; p\u00a0"),
+    )
     found = []
     for item in findings(results):
         text = item.text
@@ -236,18 +249,18 @@ def _confirmed_tiles(results: Results, item: Comparisons) -> list[_Tile]:
         label = f"Minus {role_label(control.role)} ({thousands(control.parameters.mean)})"
         tiles.append(_Tile(label, one.difference.text(signed=True), f"{one.verdict}, {one.difference.n} pairs"))
     if winner.robustness.n:
-        tiles.append(_Tile("Robustness", winner.robustness.text(), "score under the measured conditions"))
+        tiles.append(_Tile("Robustness", winner.robustness.text(), "validation, under the measured conditions"))
     return tiles
 
 
-def _commands(name: str) -> str:
-    return "\n".join(
-        [
-            f"slasearch run {name}.yaml",
-            f"slasearch report {name} --out report",
-            f"slasearch export {name} --best score --out adapter",
-        ]
-    )
+def _commands(results: Results, storage: str | None) -> str:
+    """Commands that work as they stand; an adapter can be exported only where one was stored."""
+    name = shlex.quote(results.frames.study.name)
+    verbs = [f"report {name} --out report", f"trials {name}", "dashboard"]
+    if not results.frames.artifacts.empty:
+        verbs.insert(1, f"export {name} --best score --out adapter")
+    where = f" --storage {shlex.quote(storage)}" if storage else ""
+    return "\n".join(f"slasearch {verb}{where}" for verb in verbs)
 
 
 def _identity(results: Results) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ __all__ = [
     "measure_label",
     "objective_label",
     "p_label",
+    "p_text",
     "percent",
     "role_label",
     "series_label",
@@ -47,7 +48,7 @@ _FACTORS = {
     "pool.layers": ("layers in the pool", ""),
 }
 _ROLES = {
-    "winner": "Searched structure",
+    "winner": "Searched structures",
     "control:lora": "LoRA",
     "control:random": "Random structure",
     "control:linear_probe": "Linear probe",
@@ -124,8 +125,12 @@ def p_label(one: Comparison) -> str:
     p = one.p if one.p_holm is None else one.p_holm
     if p is None:
         return ""
-    shown = "p < .001" if p < 0.001 else f"p {p:.3f}".replace("0.", ".", 1)
-    return shown if one.p_holm is None else f"{shown} (Holm)"
+    return p_text(p) if one.p_holm is None else f"{p_text(p)} (Holm)"
+
+
+def p_text(p: float) -> str:
+    """`p .032`, `p < .001`."""
+    return "p < .001" if p < 0.001 else f"p {p:.3f}".replace("0.", ".", 1)
 
 
 def percent(share: float, digits: int = 0) -> str:

@@ -14,14 +14,13 @@ from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.importance import Importance, importance
 from slasearch.analysis.pareto import ParetoFront, pareto_front
 from slasearch.analysis.robustness import robustness_curves
-from slasearch.analysis.sensitivity import Response, design_curves, measured_curves
+from slasearch.analysis.sensitivity import Response, design_curves, measured_curves, responses
 from slasearch.analysis.structure import GateMap, gate_map
 from slasearch.errors import ReportError
 
 __all__ = ["Results", "analyse"]
 
 R = TypeVar("R")
-_RESPONSES: tuple[Response, ...] = ("score", "change", "exported_parameters", "robustness")
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def analyse(frames: StudyFrames) -> Results:
 def _design(frames: StudyFrames, attempt: _Attempts) -> dict[Response, tuple[Curve, ...]]:
     """Curves by response; without scores there are none at all, and one reason is enough."""
     found: dict[Response, tuple[Curve, ...]] = {}
-    for response in _RESPONSES:
+    for response in responses(frames):
         curves = attempt(partial(design_curves, frames, response))
         if curves:
             found[response] = curves

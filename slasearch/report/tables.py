@@ -12,14 +12,25 @@ from slasearch.analysis.frames import MEAN
 from slasearch.report.labels import level_label, p_label, role_label, series_label, short_factor, thousands
 from slasearch.report.results import Results
 
-__all__ = ["Table", "best_trials", "controls_tables", "cost_table", "event_table", "failure_table", "winners_table"]
+__all__ = [
+    "Table",
+    "best_trials",
+    "controls_tables",
+    "cost_table",
+    "event_table",
+    "failure_table",
+    "winners_table",
+]
 
 BEST = 10
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; the first `text_columns` are set to the left, the rest to the right."""
+    """Cells as text; the first `text_columns` are set to the left, the rest to the right.
+
+    A row of one cell is a heading of those below it.
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -37,12 +48,12 @@ def _controls(results: Results, item: Comparisons) -> Table:
     tasks = results.frames.tasks
     robust = any(arm.robustness.n for arm in item.arms)
     columns = ("test scores", series_label(MEAN), *tasks, "exported parameters")
-    columns += (("robustness",) if robust else ()) + ("searched − control", "p (Holm)", "verdict")
+    columns += (("robustness (validation)",) if robust else ()) + ("winner − control", "p (Holm)", "verdict")
     return Table(
         title=f"Trial {item.number}: {item.label}",
         columns=columns,
         rows=tuple(_arm(item, arm, tasks, robust=robust) for arm in item.arms),
-        note=f"{item.method}. " + "".join(f"{warning[:1].upper()}{warning[1:]}. " for warning in item.warnings),
+        note=_sentences(item.method, *item.terms, *item.warnings),
     )
 
 
@@ -67,10 +78,11 @@ def winners_table(results: Results) -> Table | None:
     found = results.comparisons
     if not found:
         return None
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for item in found:
+        rows.append((f"trial {item.number} ({item.label})",))
         for arm in item.arms:
-            name = f"trial {item.number} ({item.label})" if arm is item.winner else f"  {role_label(arm.role)}"
+            name = f"  {role_label(arm.role)}"
             size = thousands(arm.parameters.mean) if arm.parameters.n else "–"
             ends = ("", "")
             if arm is not item.winner:
@@ -80,9 +92,15 @@ def winners_table(results: Results) -> Table | None:
     tasks = len(results.frames.tasks)
     return Table(
         title=f"Test split, mean of {tasks} task{'s' if tasks > 1 else ''}, {pairs_of_seeds(found[0].winner.complete)}",
-        columns=("", "score", "parameters", "robustness", "winner − control", ""),
+        columns=("", "score", "parameters", "robustness (validation)", "winner − control", ""),
         rows=tuple(rows),
+        note=_sentences(*found[0].terms, *dict.fromkeys(warning for item in found for warning in item.warnings)),
     )
+
+
+def _sentences(*clauses: str) -> str:
+    """Clauses as sentences, one after the other."""
+    return " ".join(f"{clause[:1].upper()}{clause[1:]}." for clause in clauses)
 
 
 def best_trials(results: Results) -> Table | None:

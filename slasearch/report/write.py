@@ -10,6 +10,7 @@ import pandas as pd
 
 from slasearch import __version__
 from slasearch.analysis.frames import load_frames
+from slasearch.config.locations import locate, redacted
 from slasearch.errors import ReportError
 from slasearch.report.figures._base import ReportFigure
 from slasearch.report.figures.all import all_figures
@@ -29,7 +30,8 @@ def write_report(
 ) -> list[Path]:
     """Writes `out/report.html`, `out/figures/*` and `out/data/*`, over what stood there.
 
-    The same database gives the same bytes, but for the line with the version.
+    The same database gives the same bytes, but for the line with the version, and, where it is not the default one, its
+    URL in the commands.
 
     Args:
         url: SQLAlchemy URL of the database.
@@ -52,10 +54,11 @@ def write_report(
             "Name them with --format, separated by commas."
         )
     results = analyse(load_frames(url, study_name))
+    storage = None if url == locate().storage_url else redacted(url)
     try:
         out.mkdir(parents=True, exist_ok=True)
         figures = all_figures(results)
-        return list(_written(results, figures, out, [name for name in REPORT_FORMATS if name in formats]))
+        return list(_written(results, figures, out, [name for name in REPORT_FORMATS if name in formats], storage))
     except OSError as error:
         raise ReportError(
             f"report folder {out}: expected a folder that can be written, got: {error.strerror or error}. "
@@ -63,9 +66,11 @@ def write_report(
         ) from error
 
 
-def _written(results: Results, figures: list[ReportFigure], out: Path, formats: list[str]) -> Iterator[Path]:
+def _written(
+    results: Results, figures: list[ReportFigure], out: Path, formats: list[str], storage: str | None
+) -> Iterator[Path]:
     if "html" in formats:
-        yield _text(out / "report.html", render(results, figures))
+        yield _text(out / "report.html", render(results, figures, storage=storage))
     pictures = [name for name in PICTURES if name in formats]
     for figure in figures if pictures else []:
         yield from _pictures(figure, out / "figures", pictures)

@@ -4,13 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from synthetic import BASE, LEVELS, MEASURED, NOISE, RANKS, TASKS, TYPOS, WEIGHT, Plan
 
 from slasearch.analysis.curves import build_series, curve_table
 from slasearch.analysis.frames import MEAN, StudyFrames
-from slasearch.analysis.intervals import t_interval
+from slasearch.analysis.intervals import holm, log_interval, t_interval
 from slasearch.analysis.robustness import robustness_curves
-from slasearch.analysis.sensitivity import design_curves, measured_curves
+from slasearch.analysis.sensitivity import design_curves, level_p_values, measured_curves, responses
 from slasearch.errors import ReportError
 
 SERIES = (*TASKS, MEAN)
@@ -77,8 +78,35 @@ def test_size_and_robustness_have_one_series(frames: StudyFrames) -> None:
     for response in ("exported_parameters", "robustness"):
         curves = design_curves(frames, response)
         assert [series.name for series in curves[0].series] == [MEAN]
-    sizes = [point.estimate.mean for point in design_curves(frames, "exported_parameters")[0].series[0].points]
+    points = design_curves(frames, "exported_parameters")[0].series[0].points
+    sizes = [point.estimate.mean for point in points]
     assert sizes == sorted(sizes, reverse=True)
+    assert all(point.estimate == log_interval(point.values) for point in points)
+
+
+def test_intervals_of_sizes_with_two_seeds_stay_above_zero(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    curves = design_curves(frames_of(Plan(seeds=2)), "exported_parameters")
+    estimates = [point.estimate for curve in curves for point in curve.series[0].points]
+    assert all(item.low is not None and 0 < item.low < item.mean for item in estimates)
+
+
+def test_levels_are_told_apart_after_holm_over_the_design(frames: StudyFrames) -> None:
+    changes = design_curves(frames, "change")
+    found = level_p_values(frames, changes)
+    levels = {(curve.factor, level) for curve in changes for level in curve.levels}
+    assert set(found) == levels - {(factor, BASE[factor]) for factor in LEVELS}
+    values = {
+        (curve.factor, point.level): stats.ttest_1samp(point.values, 0).pvalue
+        for curve in changes
+        for point in curve.named(MEAN).points
+        if (curve.factor, point.level) in found
+    }
+    assert list(found.values()) == pytest.approx(holm([float(values[key]) for key in found]))
+
+
+def test_one_seed_has_no_p(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    frames = frames_of(Plan(seeds=1))
+    assert set(level_p_values(frames, design_curves(frames, "change")).values()) == {None}
 
 
 def test_failed_design_trials_are_counted_and_left_out(frames: StudyFrames) -> None:
@@ -105,8 +133,17 @@ def test_grid_averages_over_the_other_factors(frames_of: Callable[[Plan], StudyF
     point = next(point for point in curve.named(MEAN).points if point.level == "[4]")
     assert point.estimate.n == 3
     assert len(point.values) > 3
-    with pytest.raises(ReportError, match="complete design trials with change"):
+    assert responses(frames) == ("score", "exported_parameters", "robustness")
+    with pytest.raises(ReportError, match=r"needs a design of one_at_a_time") as refused:
         design_curves(frames, "change")
+    assert "Run the study further" not in str(refused.value)
+
+
+def test_robustness_is_asked_for_only_where_something_is_measured(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    frames = frames_of(Plan(measured=False))
+    assert responses(frames) == ("score", "change", "exported_parameters")
+    with pytest.raises(ReportError, match=r"robustness needs `conditions\.measured`"):
+        design_curves(frames, "robustness")
 
 
 def test_one_seed_is_said_to_have_no_interval(frames_of: Callable[[Plan], StudyFrames]) -> None:

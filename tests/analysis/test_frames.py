@@ -1,6 +1,7 @@
+import json
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from synthetic import MEASURED, TASKS, Plan, write_study
 from slasearch.analysis.counts import count_trials, failures
 from slasearch.analysis.frames import MEAN, StudyFrames, load_frames
 from slasearch.errors import StorageError, StudyNotFoundError
+from slasearch.search.lease import this_process
 
 
 def test_one_query_for_each_table(database_of: Callable[[Plan], str]) -> None:
@@ -107,3 +109,15 @@ def test_two_studies_in_one_database_stay_apart(tmp_path: Path) -> None:
     write_study(url, "two", Plan(design=False, optimise=5, confirm=False))
     assert (len(load_frames(url, "one").trials), len(load_frames(url, "two").trials)) == (3, 5)
     assert set(load_frames(url, "two").metrics["trial_id"]) <= set(load_frames(url, "two").trials["trial_id"])
+
+
+def test_a_study_that_runs_without_a_living_driver_is_interrupted(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    write_study(url, plan=Plan(optimise=1, confirm=False, seeds=1))
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        connection.execute("UPDATE sla_study SET state = 'running'")
+    assert load_frames(url, "synthetic").study.state == "interrupted"
+    holder = json.dumps(asdict(this_process(0.0)))
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        connection.execute("INSERT INTO sla_lease (study_id, token, holder, renewed_at) VALUES (1, 1, ?, 0)", [holder])
+    assert load_frames(url, "synthetic").study.state == "running"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from slasearch.analysis.intervals import holm, paired_p, t_interval
+from slasearch.analysis.intervals import holm, log_interval, p_of_zero, paired_p, t_interval
 
 NUMBERS = st.lists(st.floats(-1e3, 1e3, allow_nan=False), min_size=2, max_size=12)
 
@@ -33,7 +33,6 @@ def test_t_interval_covers_as_it_says_at_three_seeds() -> None:
 def test_one_value_has_no_interval_and_none_has_no_mean() -> None:
     one, none = t_interval([0.8]), t_interval([math.nan, math.inf])
     assert (one.mean, one.low, one.high, one.n) == (0.8, None, None, 1)
-    assert not one.excludes_zero
     assert none.n == 0
     assert math.isnan(none.mean)
     assert (one.text(), none.text()) == ("0.800", "–")
@@ -46,7 +45,26 @@ def test_values_that_are_not_finite_are_left_out() -> None:
 def test_text_shows_sign_and_half_width() -> None:
     found = t_interval([-0.02, -0.03, -0.025])
     assert found.text(signed=True) == "−0.025 ± 0.012"
-    assert found.excludes_zero
+
+
+@given(values=st.lists(st.floats(1, 1e6), min_size=2, max_size=12))
+def test_interval_of_sizes_is_that_of_their_logarithms(values: list[float]) -> None:
+    found, logs = log_interval(values), t_interval(np.log(values))
+    assert found.low is not None
+    assert found.high is not None
+    assert logs.low is not None
+    assert 0 < found.low <= found.mean * (1 + 1e-9)
+    assert found.mean == pytest.approx(stats.gmean(values))
+    assert math.log(found.low) == pytest.approx(logs.low, abs=1e-9)
+    assert found.mean / found.low == pytest.approx(found.high / found.mean)
+
+
+def test_sizes_of_zero_or_of_one_run_have_no_interval() -> None:
+    zero, one, none = log_interval([0.0, 400.0]), log_interval([400.0]), log_interval([math.nan])
+    assert (zero.mean, zero.low, zero.n) == (0.0, None, 2)
+    assert (one.text(), one.low) == ("400", None)
+    assert none.text() == "–"
+    assert log_interval([1000.0, 4000.0]).text().startswith("2,000 (")
 
 
 @given(values=NUMBERS)
@@ -57,6 +75,7 @@ def test_paired_p_is_scipys(values: list[float]) -> None:
 
 def test_paired_p_without_spread_or_pairs() -> None:
     assert paired_p([0.5]) is None
+    assert p_of_zero(t_interval([])) is None
     assert paired_p([0.5, 0.5]) == 0.0
     assert paired_p([0.0, 0.0]) == 1.0
 

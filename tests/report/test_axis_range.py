@@ -14,7 +14,7 @@ def test_axis_holds_every_value_and_is_not_taken_over_by_intervals(values: list[
     found = axis_range(values, ends)
     assert found.low < min(values) <= max(values) < found.high
     spread = (max(values) - min(values)) or abs(max(values)) * 0.1 or 1.0
-    assert found.high - found.low <= 3.4 * spread
+    assert found.high - found.low <= 2.3 * spread
     assert found.cut == (min(ends) < found.low or max(ends) > found.high)
     assert bool(found.note) == found.cut
 

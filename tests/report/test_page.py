@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -116,10 +117,23 @@ def test_legend_buttons_name_series_of_their_charts(page: Page, text: str) -> No
 def test_page_tells_what_failed_and_how_to_reproduce(page: Page) -> None:
     words = " ".join(" ".join(page.words).split())
     for expected in (
-        "CUDA out of memory", "every gate closed", "slasearch run synthetic.yaml", "fingerprint",
+        "CUDA out of memory", "every gate closed", "slasearch report synthetic --out report", "fingerprint",
         "91 complete, 4 pruned, 2 failed, 1 lost and repeated", "1000/1000",
     ):  # fmt: skip
         assert expected in words
+
+
+def test_commands_name_the_storage_that_is_not_the_default(results: Results) -> None:
+    page = render(results, [], storage="postgresql+psycopg://me:***@host/db")
+    assert "slasearch dashboard --storage &#39;postgresql+psycopg://me:***@host/db&#39;" in page
+    assert "put the password in place of" in page
+    assert "export synthetic" not in page, "no trial of the study has stored an adapter"
+    assert "--storage" not in render(results, [])
+
+
+def test_a_study_that_was_killed_is_called_interrupted(results: Results) -> None:
+    frames = replace(results.frames, study=replace(results.frames.study, state="interrupted"))
+    assert "interrupted · 91 complete" in render(replace(results, frames=frames), [])
 
 
 def test_only_one_line_holds_the_version(text: str) -> None:

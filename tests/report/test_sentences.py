@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 from synthetic import Plan
 
-from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.frames import MEAN, StudyFrames
+from slasearch.analysis.intervals import p_of_zero
+from slasearch.analysis.sensitivity import level_p_values
 from slasearch.analysis.structure import gate_map
 from slasearch.errors import ReportError
 from slasearch.report.figures.all import all_figures
@@ -14,6 +16,7 @@ from slasearch.report.html import render
 from slasearch.report.labels import factor_label, level_label, measure_label, role_label, short_factor, thousands
 from slasearch.report.results import Results, analyse
 from slasearch.report.table import result_table
+from slasearch.report.tables import controls_tables
 
 
 def topic(found: list[Finding], name: str) -> str:
@@ -22,26 +25,26 @@ def topic(found: list[Finding], name: str) -> str:
 
 def test_a_lora_that_wins_is_said_to_win(frames_of: Callable[[Plan], StudyFrames]) -> None:
     text = topic(findings(analyse(frames_of(Plan(lora=0.1, seeds=5)))), "Controls")
-    assert "is beaten by LoRA" in text
-    assert "beats LoRA" not in text
+    assert "are beaten by LoRA" in text
+    assert "beat LoRA" not in text
 
 
 def test_a_lora_that_loses_is_said_to_lose(frames_of: Callable[[Plan], StudyFrames]) -> None:
     text = topic(findings(analyse(frames_of(Plan(lora=-0.1, seeds=5)))), "Controls")
-    assert "beats LoRA" in text
-    assert "is beaten by LoRA" not in text
+    assert "beat LoRA" in text
+    assert "are beaten by LoRA" not in text
 
 
 def test_what_is_not_told_apart_is_called_so(results: Results) -> None:
     text = topic(findings(results), "Controls")
-    assert "is not told apart from LoRA" in text
+    assert "are not told apart from LoRA" in text
     assert "mean of 3 tasks, 3 pairs of seeds, p after Holm" in text
 
 
 def test_one_pair_allows_no_conclusion(frames_of: Callable[[Plan], StudyFrames]) -> None:
     text = topic(findings(analyse(frames_of(Plan(seeds=1)))), "Controls")
     assert "which allows no conclusion" in text
-    assert "beats" not in text
+    assert " beat " not in text
 
 
 def test_every_factor_has_a_sentence_with_its_numbers(results: Results) -> None:
@@ -51,6 +54,38 @@ def test_every_factor_has_a_sentence_with_its_numbers(results: Results) -> None:
     assert sentences[0].startswith(f"Sparsity weight λ: best mean score {best.estimate.text()} at {best.level:g}")
     assert "exported parameters go from" in sentences[0]
     assert "exported parameters" not in sentences[2]
+
+
+def test_levels_of_a_design_are_named_after_holm(results: Results) -> None:
+    changes = {curve.factor: curve for curve in results.design["change"]}
+    p_values = level_p_values(results.frames, tuple(changes.values()))
+    told = {key for key, p in p_values.items() if p is not None and p < 0.05}
+    text = topic(findings(results), "Sensitivity")
+    assert text.count("p after Holm over the 12 levels of the design") == len({factor for factor, _ in told})
+    alone = sum(
+        p_of_zero(point.estimate) < 0.05  # type: ignore[operator]
+        for curve in changes.values()
+        for point in curve.named(MEAN).points
+        if (curve.factor, point.level) in p_values
+    )
+    assert text.count(" (p .") + text.count(" (p < ") == len(told) < alone
+
+
+def test_a_grid_gets_no_advice_that_cannot_help(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    found = analyse(frames_of(Plan(design_sampler="grid", optimise=0, confirm=False, measured=False)))
+    assert set(found.design) == {"score", "exported_parameters"}
+    assert not [reason for reason in found.missing if "Run the study further" in reason]
+
+
+def test_terms_of_the_comparison_are_told(database_of: Callable[[Plan], str], results: Results) -> None:
+    said = [" ".join(result_table(database_of(Plan()), "synthetic").split())]
+    figures = {figure.name: figure for figure in all_figures(results)}
+    said += [" ".join(figures[name].note.split()) for name in ("comparison", "robustness_typos")]
+    said += [table.note for table in controls_tables(results)]
+    for text in said:
+        assert "learning rate included), which favours the search" in text
+        assert "LoRA is never smaller" in text
+        assert "ach run of the winner learns its own structure" in text
 
 
 def test_failed_trials_are_a_caution(results: Results) -> None:
@@ -106,21 +141,22 @@ def test_a_study_without_trials_is_refused(
 def test_result_table_is_aligned_and_fits_a_terminal(database_of: Callable[[Plan], str]) -> None:
     text = result_table(database_of(Plan()), "synthetic")
     lines = text.splitlines()
-    assert max(map(len, lines)) <= 120
+    assert max(map(len, lines)) <= 100
     start = next(index for index, line in enumerate(lines) if line.startswith("trial "))
-    rows = lines[start : start + 12]
+    rows = lines[start : start + 15]
     assert sum(row.startswith("trial ") for row in rows) == 3
-    ends = {row.index("±") for row in rows}
+    ends = {row.index("±") for row in rows if not row.startswith("trial ")}
     assert len(ends) == 1
     assert sum("LoRA" in row and "±" in row for row in rows) == 3
     assert "CUDA out of memory" in text
-    assert "is not told apart from LoRA" in " ".join(lines)
+    assert "are not told apart from LoRA" in " ".join(lines)
 
 
 def test_result_table_without_confirm_lists_the_best(database_of: Callable[[Plan], str]) -> None:
     text = result_table(database_of(Plan(confirm=False)), "synthetic")
     assert "Best 10 of 61 complete trials by validation score" in text
-    assert "on front" in text
+    assert "on front" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 110
 
 
 def test_labels_name_things_with_units() -> None:

@@ -92,14 +92,14 @@ class AxisRange:
 
 
 def axis_range(values: Iterable[float], ends: Iterable[float | None] = ()) -> AxisRange:
-    """An axis that holds all values and as much of the intervals as leaves the values at least a third of it.
+    """An axis that holds all values and as much of the intervals as leaves the values at least half of it.
 
     With two or three seeds an interval can be many times as wide as anything that was measured.
     """
     found = [value for value in values if math.isfinite(value)] or [0.0]
     reach = [end for end in ends if end is not None] or found
     low, high = min(found), max(found)
-    room = (high - low) or abs(high) * 0.1 or 1.0
+    room = ((high - low) or abs(high) * 0.1 or 1.0) / 2
     lowest, highest = max(min([low, *reach]), low - room), min(max([high, *reach]), high + room)
     space = 0.06 * ((highest - lowest) or room)
     return AxisRange(lowest - space, highest + space, min(reach) < lowest - space or max(reach) > highest + space)

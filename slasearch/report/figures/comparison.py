@@ -42,6 +42,7 @@ def figures(results: Results) -> list[ReportFigure]:
         "bars: 95 % t-intervals over pairs",
         "small points: pairs",
         "paired by seed, test split",
+        "; ".join(results.comparisons[0].terms),
         *dict.fromkeys(warning for item in results.comparisons for warning in item.warnings),
         shown.note,
         "confirm: " + results.counts_of("confirm").text(),
@@ -50,8 +51,8 @@ def figures(results: Results) -> list[ReportFigure]:
         ReportFigure(
             name="comparison",
             section="comparison",
-            title="Searched structure minus control",
-            caption="Right of the line the searched structure scores higher, left of it the control does.",
+            title="Searched structures minus control",
+            caption="Right of the line the searched structures score higher, left of it the control does.",
             note=text,
             alt="Differences of test scores, mean of tasks. " + " ".join(_spoken(item) for item in results.comparisons),
             table=comparison_table(results.comparisons),
@@ -116,7 +117,7 @@ def _draw(
         for ax, item in zip(axes, comparisons, strict=True):
             _draw_winner(ax, item, series, marks)
         axes[-1].set_xlim(shown.low, shown.high)
-        axes[-1].set_xlabel("Difference of test scores (searched structure − control)")
+        axes[-1].set_xlabel("Difference of test scores (searched structures − control)")
         handles = [
             Line2D([], [], color=mark.mark.color, marker=mark.mark.marker, markersize=6, linewidth=mark.mark.width)
             for mark in legend

@@ -36,8 +36,8 @@ __all__ = ["CurveGrid", "draw_grid", "grid_panels", "y_range"]
 class CurveGrid:
     """What a grid of curves needs beside the curves: titles and x labels by panel, marks by series, one y label.
 
-    `banded` names the series that get an interval band (none: all). `counts` draws y as a logarithmic count, `zero` a
-    line at 0, `share_y` gives all panels one y axis.
+    `banded` names the series that get an interval: with several, bands of few seeds hide each other and the points.
+    `counts` draws y as a logarithmic count, `zero` a line at 0, `share_y` gives all panels one y axis.
     """
 
     curves: tuple[Curve, ...]
@@ -47,7 +47,7 @@ class CurveGrid:
     marks: Mapping[str, Mark]
     legend: tuple[LegendItem, ...]
     note: str
-    banded: tuple[str, ...] = ()
+    banded: tuple[str, ...]
     counts: bool = False
     share_y: bool = True
     zero: bool = False
@@ -92,15 +92,16 @@ def _draw_curve(ax: Axes, curve: Curve, grid: CurveGrid) -> None:
         ax.axhline(0, color=MUTED, linewidth=1)
     for index, series in enumerate(curve.series):
         mark = grid.marks[series.name]
-        banded = series.name in grid.banded if grid.banded else True
+        banded = series.name in grid.banded
         if curve.scale == "category":
-            _draw_category(ax, curve, series, mark, (index - (len(curve.series) - 1) / 2) * 0.14)
+            shift = (index - (len(curve.series) - 1) / 2) * 0.14
+            _draw_category(ax, curve, series, mark, shift=shift, banded=banded)
         else:
-            _draw_line(ax, series, mark, banded)
+            _draw_line(ax, series, mark, banded=banded)
     _set_axes(ax, curve, grid)
 
 
-def _draw_line(ax: Axes, series: Series, mark: Mark, banded: bool) -> None:
+def _draw_line(ax: Axes, series: Series, mark: Mark, *, banded: bool) -> None:
     levels = [float(point.level) for point in series.points]
     known = [point for point in series.points if point.estimate.low is not None]
     if banded:
@@ -111,12 +112,12 @@ def _draw_line(ax: Axes, series: Series, mark: Mark, banded: bool) -> None:
     _draw_points(ax, levels, series, mark)
 
 
-def _draw_category(ax: Axes, curve: Curve, series: Series, mark: Mark, shift: float) -> None:
+def _draw_category(ax: Axes, curve: Curve, series: Series, mark: Mark, *, shift: float, banded: bool) -> None:
     """Categories have no way between them: series stand side by side, intervals are bars, and no line joins means."""
     x = [curve.levels.index(point.level) + shift for point in series.points]
     for place, point in zip(x, series.points, strict=True):
         mean, low, high = point.estimate.mean, point.estimate.low, point.estimate.high
-        if low is not None and high is not None:
+        if banded and low is not None and high is not None:
             ax.vlines(place, low, high, color=mark.color, linewidth=7, alpha=0.25)
         ax.hlines(mean, place - 0.06, place + 0.06, color=mark.color, linewidth=mark.width, zorder=4)
     _draw_points(ax, x, series, mark)
@@ -139,7 +140,7 @@ def _set_axes(ax: Axes, curve: Curve, grid: CurveGrid) -> None:
         if curve.scale == "log":
             ax.set_xscale("log")
         level_ticks(ax, [float(level) for level in curve.levels], log=curve.scale == "log")
-    shown = y_range(grid.curves if grid.share_y else (curve,), counts=grid.counts)
+    shown = y_range(grid.curves if grid.share_y else (curve,), grid.banded, counts=grid.counts)
     if grid.counts:
         ax.set_yscale("log")
         ax.set_ylim(10**shown.low, 10**shown.high)
@@ -155,9 +156,12 @@ def _all_values(curve: Curve) -> list[float]:
     return [value for series in curve.series for point in series.points for value in point.values]
 
 
-def y_range(curves: Sequence[Curve], *, counts: bool = False) -> AxisRange:
-    """The y axis that the curves share; with `counts` in decades, as for a logarithmic axis."""
-    points = [point for curve in curves for series in curve.series for point in series.points]
+def y_range(curves: Sequence[Curve], banded: Sequence[str], *, counts: bool = False) -> AxisRange:
+    """The y axis that the curves share, with the intervals of `banded`; with `counts` in decades, for a logarithm.
+
+    A count of 0 has no place on a logarithmic axis.
+    """
+    points = [point for curve in curves for series in curve.series if series.name in banded for point in series.points]
     values = [value for curve in curves for value in _all_values(curve)]
     ends = [end for point in points for end in (point.estimate.low, point.estimate.high) if end is not None]
     if counts:
@@ -185,7 +189,7 @@ def _panel(curve: Curve, grid: CurveGrid, x_label: str) -> go.Figure:
     names = {item.series: item.label for item in grid.legend}
     for index, series in enumerate(curve.series):
         shift = (index - (len(curve.series) - 1) / 2) * 0.14 if curve.scale == "category" else 0.0
-        banded = not grid.banded or series.name in grid.banded
+        banded = series.name in grid.banded
         name = names.get(series.name, series.name)
         figure.add_traces(_traces(curve, series, grid.marks[series.name], name, shift=shift, banded=banded))
     if curve.scale == "log":
@@ -195,7 +199,7 @@ def _panel(curve: Curve, grid: CurveGrid, x_label: str) -> go.Figure:
         figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[-0.5, len(labels) - 0.5])
     else:
         figure.update_xaxes(tickvals=list(curve.levels), ticktext=labels)
-    shown = y_range(grid.curves if grid.share_y else (curve,), counts=grid.counts)
+    shown = y_range(grid.curves if grid.share_y else (curve,), grid.banded, counts=grid.counts)
     figure.update_yaxes(range=[shown.low, shown.high])
     if grid.counts:
         ticks = _count_ticks(grid, shown)
@@ -212,12 +216,12 @@ def _place(curve: Curve, level: Level, shift: float) -> float:
 def _traces(curve: Curve, series: Series, mark: Mark, name: str, *, shift: float, banded: bool) -> list[go.Scatter]:
     categorical = curve.scale == "category"
     x = [_place(curve, point.level, shift) for point in series.points]
-    known = [(place, point.estimate) for place, point in zip(x, series.points, strict=True) if point.estimate.n > 1]
+    ends = [(place, point.estimate.low, point.estimate.high) for place, point in zip(x, series.points, strict=True)]
+    known = [(place, low, high) for place, low, high in ends if low is not None and high is not None]
     traces = []
     if known and banded and not categorical:
-        low = [estimate.low or 0.0 for _, estimate in known]
-        high = [estimate.high or 0.0 for _, estimate in known]
-        traces.append(band([place for place, _ in known], low, high, mark, series.name))
+        places, low, high = (list(column) for column in zip(*known, strict=True))
+        traces.append(band(places, low, high, mark, series.name))
     cloud = [
         (place, value, trial_id)
         for place, point in zip(x, series.points, strict=True)
@@ -230,14 +234,21 @@ def _traces(curve: Curve, series: Series, mark: Mark, name: str, *, shift: float
             hovertemplate="%{y:.4g}<extra>" + name + ", trial id %{customdata}</extra>",
         )
     )  # fmt: skip
-    half = [point.estimate.half_width or 0.0 for point in series.points]
+    estimates = [point.estimate for point in series.points]
+    above, below = (
+        [0.0 if end is None else abs(end - item.mean) for item, end in zip(estimates, column, strict=True)]
+        for column in ([item.high for item in estimates], [item.low for item in estimates])
+    )
     traces.append(
         go.Scatter(
             x=x, y=[point.estimate.mean for point in series.points], legendgroup=series.name, name=name,
             mode="markers" if categorical else "lines+markers", line={"color": mark.color, "width": mark.width},
             marker={"color": mark.color, "size": 9, "symbol": mark.symbol, "line": {"color": PAPER, "width": 1}},
-            error_y={"type": "data", "array": half, "visible": categorical, "color": mark.color},
-            customdata=[[point.estimate.text(), point.estimate.n] for point in series.points],
+            error_y={
+                "type": "data", "array": above, "arrayminus": below, "visible": categorical and banded,
+                "color": mark.color,
+            },
+            customdata=[[item.text(), item.n] for item in estimates],
             hovertemplate="%{customdata[0]} (n = %{customdata[1]})<extra>" + name + "</extra>",
         )
     )  # fmt: skip

@@ -12,6 +12,9 @@ from slasearch.report.style import role_marks
 __all__ = ["figures"]
 
 
+_BANDED = ("winner",)
+
+
 def figures(results: Results) -> list[ReportFigure]:
     """One figure for each measured condition: a panel for the mean over tasks and one for each task."""
     return [_figure(results, kind, curves) for kind, curves in results.robustness.items()]
@@ -24,11 +27,12 @@ def _figure(results: Results, kind: str, curves: tuple[Curve, ...]) -> ReportFig
     text = note(
         "points: runs",
         "lines: means",
-        "bands: 95 % t-intervals",
+        "band: 95 % t-interval of the searched structure (all intervals are in the table)",
         curves[0].method,
         f"winner: trial {winner.number} ({winner.label})",
         *curves[0].warnings,
-        max(y_range((curve,)).note for curve in curves),
+        max(y_range((curve,), _BANDED).note for curve in curves),
+        "; ".join(winner.terms),
         "confirm: " + results.counts_of("confirm").text(),
     )
     grid = CurveGrid(
@@ -39,6 +43,7 @@ def _figure(results: Results, kind: str, curves: tuple[Curve, ...]) -> ReportFig
         marks=marks,
         legend=tuple(LegendItem(role, role_label(role), marks[role]) for role in roles),
         note=text,
+        banded=_BANDED,
         share_y=False,
     )
     name = condition_label(kind)

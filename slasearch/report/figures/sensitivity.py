@@ -99,8 +99,10 @@ def _figure(
 ) -> ReportFigure:
     marks = series_marks(results.frames.tasks)
     warnings = dict.fromkeys(warning for curve in curves for warning in curve.warnings)
-    cut = y_range(curves, counts=response == "exported_parameters").note
-    text = note("points: trials", "lines: means", "bands: 95 % t-intervals", curves[0].method, *warnings, cut, counts)
+    sizes = response == "exported_parameters"
+    cut = y_range(curves, (MEAN,), counts=sizes).note
+    measured = _LOG_INTERVALS if sizes else _intervals(curves)
+    text = note("points: trials", *measured, curves[0].method, *warnings, cut, counts)
     grid = CurveGrid(
         curves=curves,
         titles=("",) * len(curves),
@@ -109,8 +111,8 @@ def _figure(
         marks=marks,
         legend=_legend(results, curves),
         note=text,
-        banded=(MEAN,) if response == "change" else (),
-        counts=response == "exported_parameters",
+        banded=(MEAN,),
+        counts=sizes,
         zero=response == "change",
     )
     return ReportFigure(
@@ -125,6 +127,16 @@ def _figure(
         panels=lambda: grid_panels(grid),
         legend=grid.legend,
     )
+
+
+_LOG_INTERVALS = ("line: geometric mean", "band: 95 % t-interval of the logarithm")
+
+
+def _intervals(curves: Sequence[Curve]) -> tuple[str, ...]:
+    """Only the mean over tasks has a band; a curve of one series needs no more words."""
+    if max(len(curve.series) for curve in curves) == 1:
+        return ("line: mean", "band: 95 % t-interval")
+    return ("lines: means", "band: 95 % t-interval of the mean of tasks (all intervals are in the table)")
 
 
 def _legend(results: Results, curves: Sequence[Curve]) -> tuple[LegendItem, ...]:

@@ -76,29 +76,48 @@ def planned(config: StudyConfig, rows: Iterable[TrialRow], design: Sequence[Desi
     """
     trials = last_attempts(rows)
     made = {phase: sum(trial.phase == phase for trial in trials) for phase in PHASES}
+    points = {(point.point, point.repeat) for point in design}
+    missing = points - {(trial.point, trial.repeat) for trial in trials if trial.phase == "design"}
+    optimise = config.phases.optimise
     counts = {
-        "design": made["design"] + sum(1 for _ in _missing_design(config, trials, design)),
-        "optimise": made["optimise"] + sum(1 for _ in _missing_optimise(config, trials)),
+        "design": made["design"] + len(missing),
+        "optimise": max(made["optimise"], optimise.trials if optimise else 0),
         "confirm": made["confirm"],
     }
     confirm = config.phases.confirm
-    if confirm is not None:
+    if confirm is not None and _search_has_ended(trials, counts):
+        counts["confirm"] += _missing_runs(confirm, config.objectives, trials)
+    elif confirm is not None:
         sized = sum(name not in UNSIZED_CONTROLS for name in confirm.controls)
-        if plan_is_past_search(trials, counts):
-            missing = list(_missing_confirm(config, trials))
-            unfinished = sum(job.role == "winner" for job in missing)
-            unfinished += sum(trial.open and trial.role == "winner" for trial in trials)
-            counts["confirm"] += len(missing) + unfinished * sized
-        else:
-            runs = confirm.top * len(config.objectives) * (1 + sized) + len(confirm.controls) - sized
-            counts["confirm"] = max(made["confirm"], runs * confirm.seeds)
+        runs = confirm.top * len(config.objectives) * (1 + sized) + len(confirm.controls) - sized
+        counts["confirm"] = max(made["confirm"], runs * confirm.seeds)
     return counts
 
 
-def plan_is_past_search(trials: Sequence[TrialRow], counts: Mapping[str, int]) -> bool:
-    """Whether every trial of design and optimise has ended."""
+def _search_has_ended(trials: Sequence[TrialRow], counts: Mapping[str, int]) -> bool:
     ended = sum(trial.phase != "confirm" and not trial.open for trial in trials)
     return ended == counts["design"] + counts["optimise"]
+
+
+def _missing_runs(confirm: ConfirmPhase, objectives: Sequence[ObjectiveConfig], trials: Sequence[TrialRow]) -> int:
+    """How many trials `confirm` does not have yet, if each winner's run that has not ended ends well."""
+    best = {winner.id for winner in winners(objectives, trials, confirm.top)}
+    if not best:
+        return 0
+    made = [trial for trial in trials if trial.phase == "confirm" and trial.repeat < confirm.seeds]
+    runs = [trial for trial in made if trial.role == "winner" and trial.pair_of in best]
+    roles = {f"control:{name}" for name in confirm.controls}
+    unsized = {f"control:{name}" for name in UNSIZED_CONTROLS} & roles
+    sized = roles - unsized
+    controlled = len(best) * confirm.seeds - sum(not trial.open and not _size(trial) for trial in runs)
+    wanted = len(best) * confirm.seeds + len(unsized) * confirm.seeds + len(sized) * controlled
+    there = sum(trial.role in unsized or (trial.role in sized and trial.pair_of in best) for trial in made)
+    return wanted - len(runs) - there
+
+
+def _size(run: TrialRow) -> int:
+    """Exported parameters of a winner's run, which its controls are to match; 0 if it has none."""
+    return int(run.exported_parameters or 0) if run.state == "complete" else 0
 
 
 def last_attempts(rows: Iterable[TrialRow]) -> list[TrialRow]:
@@ -184,9 +203,8 @@ def _confirm_jobs(
     runs = {(trial.pair_of, trial.repeat): trial for trial in trials if trial.role == "winner"}
     for repeat, winner, name in product(range(confirm.seeds), best, sized):
         run = runs.get((winner.id, repeat))
-        size = int(run.exported_parameters or 0) if run is not None and run.state == "complete" else 0
-        if size > 0:
-            yield _confirm_job(f"control:{name}", winner, repeat, size)
+        if run is not None and _size(run):
+            yield _confirm_job(f"control:{name}", winner, repeat, _size(run))
 
 
 def _confirm_job(role: str, winner: TrialRow, repeat: int, size: int | None = None) -> Job:

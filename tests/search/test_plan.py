@@ -254,6 +254,20 @@ def test_planned_confirm_is_an_upper_bound_before_and_exact_after_the_search():
     assert planned(ALL, failed, design(2))["confirm"] == 5
 
 
+def test_planned_counts_the_largest_study_without_making_its_trials(monkeypatch):
+    monkeypatch.setattr("slasearch.search.plan.Job", None)
+    largest = study(optimise=100_000, confirm={"top": 1000, "seeds": 1000, "controls": ["lora", "linear_probe"]})
+    assert planned(largest, [row(1)], [])["optimise"] == 100_000
+    searched = study(optimise=2, confirm={"top": 1000, "seeds": 1000, "controls": ["lora", "linear_probe"]})
+    assert planned(searched, [row(1), row(2)], [])["confirm"] == 2 * 1000 * 2 + 1000
+
+
+def test_planned_leaves_out_runs_of_earlier_winners_and_counts_them_as_made():
+    more = study(design=GRID, optimise=2, confirm={"top": 1, "seeds": 1, "controls": ["lora"]})
+    rows = [*SEARCHED, row(40, exported_parameters=0.5), run(10, 3, 0, "running")]
+    assert planned(more, rows, design(2))["confirm"] == 1 + 2
+
+
 def test_jobs_name_their_control_and_optuna_study():
     job = Job("confirm", "control:lora", "fixed")
     assert (job.control, job.optuna_study) == ("lora", "confirm")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -20,7 +22,7 @@ from slasearch.storage.engine import optuna_storage
 from slasearch.storage.rows import StudyRow
 from slasearch.storage.store import Store
 
-__all__ = ["find_or_make", "grown", "optuna_studies"]
+__all__ = ["find_or_make", "grown", "optuna_studies", "with_data"]
 
 
 def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
@@ -56,6 +58,27 @@ def grown(store: Store, study: StudyRow, config: StudyConfig, now: float) -> Stu
     with store.write() as writer:
         writer.update_study(study.id, **changes)
     return replace(study, **changes)  # type: ignore[arg-type]
+
+
+def with_data(store: Store, study: StudyRow, digests: Mapping[str, str], now: float) -> StudyRow:
+    """The study's row with the digests of its tasks' data, written if it has none yet.
+
+    Raises:
+        StudyConflictError: A task has other data than the study began with; the text names each.
+    """
+    text = json.dumps(dict(digests), sort_keys=True)
+    if study.data == text:
+        return study
+    before: dict[str, str] = json.loads(study.data or "{}")
+    changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
+    if changed:
+        raise StudyConflictError(
+            f"study {study.name}: expected the data that it began with, got other data for {', '.join(changed)}. "
+            "Put the old data back, or give the study file another name."
+        )
+    with store.write() as writer:
+        writer.update_study(study.id, data=text, updated_at=now)
+    return replace(study, data=text, updated_at=now)
 
 
 def optuna_studies(url: str, config: StudyConfig, lease: Lease, undo: ExitStack) -> tuple[MirroredStudy, MirroredStudy]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
@@ -22,7 +22,7 @@ from slasearch.search.book import Book, spec_hash
 from slasearch.search.lease import Lease
 from slasearch.search.limits import Limits
 from slasearch.search.mirror import MirroredStudy
-from slasearch.search.opening import find_or_make, grown, optuna_studies
+from slasearch.search.opening import find_or_make, grown, optuna_studies, with_data
 from slasearch.search.plan import Job, plan, winners
 from slasearch.search.pruners import MedianPruner, NoPruner, Pruner, SuccessiveHalving
 from slasearch.search.samplers import make_sampler
@@ -176,6 +176,18 @@ class StudySession:
         """Whether nothing else has been said of the study since this was: a repeated command does not repeat it."""
         said = [(row.kind, row.message) for row in self._store.events(self._study.id) if row.trial_id is None]
         return said[-1:] == [(event.kind, event.message)]
+
+    @_database
+    def check_data(self, digests: Mapping[str, str]) -> None:
+        """Makes the tasks' data part of the study: the first run's are stored, and a later run must have the same.
+
+        Args:
+            digests: `slasearch.tasks.data_digest` of each task, by its name.
+
+        Raises:
+            StudyConflictError: A task has other data than the study began with; the text names each.
+        """
+        self._study = with_data(self._store, self._study, digests, self._now())
 
     # ------------------------------------------------------------ what to run
 

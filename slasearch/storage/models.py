@@ -51,6 +51,8 @@ class SlaStudy(Base):
     """The StudyConfig as JSON."""
     fingerprint: Mapped[str] = mapped_column(String(64))
     """SHA-256 over the fields that affect results."""
+    data: Mapped[str | None] = mapped_column(Text)
+    """SHA-256 of each task's data as JSON, by the task's name; NULL until a run has read them."""
     seed: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(String(16))
     """`running`, `finished`, `stopped` (by a limit or a person) or `failed`."""

@@ -16,7 +16,7 @@ OPEN_STATES = ("waiting", "running")
 
 @dataclass(frozen=True)
 class StudyRow:
-    """One row of `sla_study`; `config` is the StudyConfig as JSON."""
+    """One row of `sla_study`; `config` is the StudyConfig as JSON, `data` the digests of its tasks' data as JSON."""
 
     id: int
     name: str
@@ -27,6 +27,7 @@ class StudyRow:
     version: str
     created_at: float
     updated_at: float
+    data: str | None = None
 
 
 @dataclass(frozen=True)

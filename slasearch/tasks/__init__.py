@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slasearch.tasks.batches import Batch, batch_count, eval_batches, train_batches
+    from slasearch.tasks.digest import data_digest
     from slasearch.tasks.encoding import EncodedSplit, encode_split
     from slasearch.tasks.load import describe_sources, load_task
     from slasearch.tasks.metrics import score
@@ -16,6 +17,7 @@ __all__ = [
     "Batch",
     "EncodedSplit",
     "batch_count",
+    "data_digest",
     "describe_sources",
     "encode_split",
     "eval_batches",
@@ -28,6 +30,7 @@ _HOMES = {
     "Batch": "batches",
     "EncodedSplit": "encoding",
     "batch_count": "batches",
+    "data_digest": "digest",
     "describe_sources": "load",
     "encode_split": "encoding",
     "eval_batches": "batches",

@@ -261,6 +261,22 @@ def test_other_content_under_the_same_name_is_refused_with_the_difference(opened
         StudySession.open(study(optimise=2, seed=7), where)
 
 
+def test_other_data_under_the_same_study_are_refused_by_the_name_of_the_task(opened, where):
+    digests = {"spam": "a" * 64, "bbc": "b" * 64}
+    session = opened(study(optimise=2))
+    session.check_data(digests)
+    session.close()
+    assert json.loads(Store(where.storage_url).study("toy").data) == digests
+    session = StudySession.open(study(optimise=3), where)
+    before = Store(where.storage_url).study("toy")
+    session.check_data(digests)
+    assert Store(where.storage_url).study("toy") == before
+    with pytest.raises(StudyConflictError, match=r"study toy: .* got other data for bbc\. Put the old data back"):
+        session.check_data({**digests, "bbc": "c" * 64})
+    session.close()
+    assert json.loads(Store(where.storage_url).study("toy").data) == digests
+
+
 def test_a_stored_file_that_cannot_be_read_is_reported(opened, where):
     opened(study(optimise=2)).close()
     store = Store(where.storage_url)

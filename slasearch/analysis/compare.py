@@ -143,7 +143,8 @@ def _one_winner(frames: StudyFrames, pair_of: int, confirmed: pd.DataFrame, scor
         label=winner_label(frames, pair_of),
         arms=arms,
         differences=differences,
-        method=f"test split; paired by seed pair over {arms[0].complete} repeats; 95 % t-interval of the differences",
+        method=f"test split; paired by seed pair over {arms[0].complete} repeats; "
+        "95 % t-interval of the differences, none where all pairs are equal",
         warnings=tuple(_cautions(arms, number)),
     )
 
@@ -182,7 +183,7 @@ def _cautions(arms: tuple[Arm, ...], number: int) -> Iterable[str]:
     if winner.complete < 2:
         yield "one seed pair: no intervals, so nothing can be said about better or worse"
     for arm in arms[1:]:
-        name = arm.role.replace("control:", "control ")
+        name = arm.role.replace("control:", "the control ")
         if arm.failed:
             yield f"{name}: {arm.failed} of {arm.failed + arm.complete} runs failed and are in no pair"
         gap = arm.parameters.mean / winner.parameters.mean - 1 if winner.parameters.mean else np.nan

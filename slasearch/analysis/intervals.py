@@ -3,7 +3,8 @@
     mean ± t(1 − α/2, n − 1) · s / √n
 
 Below 20 values this interval covers as it says, where ±1.96·SE and the percentile bootstrap fall short
-(at n = 5: .95 against .88 and .84). With one value there is no interval, and none is invented.
+(at n = 5: .95 against .88 and .84). With one value, or with values that are all equal as
+coarse scores of two seeds can be, nothing is known of the spread: there is no interval, and none is invented.
 
 Sizes are positive and differ by factors, so theirs is taken of the logarithm: a geometric mean with an interval that
 never reaches zero.
@@ -24,7 +25,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean of `n` values, and the ends of its interval (None below two values). The unit is that of the values.
+    """A mean of `n` values, and the ends of its interval, None without one. The unit is that of the values.
 
     With `geometric` it is the geometric mean, and the interval is as wide on either side as a factor.
     """
@@ -67,8 +68,8 @@ def t_interval(values: Iterable[float], confidence: float = CONFIDENCE) -> Estim
     if n == 0:
         return Estimate(math.nan, None, None, 0, confidence)
     mean = math.fsum(finite) / n
-    if n == 1:
-        return Estimate(mean, None, None, 1, confidence)
+    if math.isclose(min(finite), max(finite), rel_tol=1e-9, abs_tol=1e-12):
+        return Estimate(mean, None, None, n, confidence)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in finite) / (n - 1))
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * deviation / math.sqrt(n)
     return Estimate(mean, mean - half, mean + half, n, confidence)
@@ -91,19 +92,14 @@ def log_interval(values: Iterable[float], confidence: float = CONFIDENCE) -> Est
 
 
 def paired_p(differences: Iterable[float]) -> float | None:
-    """Two-sided p of a paired t-test that the mean difference is 0; None below two values.
-
-    Differences that are all equal have no spread: p is 0 if they differ from 0, else 1.
-    """
+    """Two-sided p of a paired t-test that the mean difference is 0; None without an interval."""
     return p_of_zero(t_interval(differences))
 
 
 def p_of_zero(estimate: Estimate) -> float | None:
     """Two-sided p that the mean is 0, from a t-interval around it; None without an interval."""
-    if estimate.n < 2 or estimate.half_width is None:
+    if estimate.half_width is None:
         return None
-    if estimate.half_width == 0:
-        return 1.0 if estimate.mean == 0 else 0.0
     error = estimate.half_width / float(stats.t.ppf((1 + estimate.confidence) / 2, estimate.n - 1))
     return float(2 * stats.t.sf(abs(estimate.mean) / error, estimate.n - 1))
 

@@ -18,6 +18,7 @@ from slasearch.report.labels import (
     p_text,
     percent,
     role_label,
+    sentences,
     short_factor,
     thousands,
 )
@@ -55,6 +56,8 @@ def findings(results: Results) -> list[Finding]:
 def _comparisons(results: Results) -> Iterator[Finding]:
     for item in results.comparisons:
         yield Finding("Controls", _against(item, len(results.frames.tasks)))
+    for terms in dict.fromkeys(item.terms for item in results.comparisons):
+        yield Finding("Controls", sentences(*terms), "caution")
     for warning in dict.fromkeys(warning for item in results.comparisons for warning in item.warnings):
         yield Finding("Controls", f"{warning[:1].upper()}{warning[1:]}.", "caution")
 
@@ -63,7 +66,7 @@ _VERDICTS: dict[Verdict, str] = {
     "better": "beat",
     "worse": "are beaten by",
     "not told apart": "are not told apart from",
-    "no interval": "are compared once with",
+    "no interval": "are compared without an interval with",
 }
 
 
@@ -97,10 +100,14 @@ def _numbers(item: Comparisons, arm: Arm) -> str:
 
 
 def _with_article(arm: Arm) -> str:
-    name = role_label(arm.role)
-    if name == "LoRA":
-        return name
-    return f"{'a' if arm.role == 'control:random' else 'the'} {name.lower()}"
+    article = {"control:lora": "", "control:random": "a "}.get(arm.role, "the ")
+    return f"{article}{_inline(arm.role)}"
+
+
+def _inline(role: str) -> str:
+    """A role's name within a sentence."""
+    name = role_label(role)
+    return name if name == "LoRA" else name.lower()
 
 
 def _robustness(results: Results) -> Iterator[Finding]:
@@ -114,7 +121,7 @@ def _robustness(results: Results) -> Iterator[Finding]:
 def _drop(role: str, clean: CurvePoint, worst: CurvePoint) -> str:
     before, after = clean.estimate.mean, worst.estimate.mean
     rate = f", a drop of {percent(1 - after / before, 1)}" if before > 0 else ""
-    return f"{role_label(role)} from {before:.3f} to {after:.3f}{rate}"
+    return f"{_inline(role)} from {before:.3f} to {after:.3f}{rate}"
 
 
 def _factors(results: Results) -> Iterator[Finding]:
@@ -137,7 +144,7 @@ def _shifts(change: Curve, p_values: Mapping[tuple[str, Level], float | None]) -
     """Which levels differ from the base; `p_values` are those of all levels of the design."""
     found = [(point, p_values.get((change.factor, point.level))) for point in change.named(MEAN).points]
     if all(p is None for _, p in found):
-        return "with one seed pair no level can be told apart"
+        return "without intervals no level can be told apart"
     holm = f"after Holm over the {len(p_values)} levels of the design"
     told = [
         f"{point.estimate.text(signed=True)} at {level_label(point.level)} ({p_text(p)})"

@@ -20,6 +20,7 @@ __all__ = [
     "p_text",
     "percent",
     "role_label",
+    "sentences",
     "series_label",
     "short_factor",
     "thousands",
@@ -131,6 +132,11 @@ def p_label(one: Comparison) -> str:
 def p_text(p: float) -> str:
     """`p .032`, `p < .001`."""
     return "p < .001" if p < 0.001 else f"p {p:.3f}".replace("0.", ".", 1)
+
+
+def sentences(*clauses: str) -> str:
+    """Clauses as sentences, one after the other."""
+    return " ".join(f"{clause[:1].upper()}{clause[1:]}." for clause in clauses)
 
 
 def percent(share: float, digits: int = 0) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from slasearch.analysis.compare import Arm, Comparisons
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import MEAN
-from slasearch.report.labels import level_label, p_label, role_label, series_label, short_factor, thousands
+from slasearch.report.labels import level_label, p_label, role_label, sentences, series_label, short_factor, thousands
 from slasearch.report.results import Results
 
 __all__ = [
@@ -53,7 +53,7 @@ def _controls(results: Results, item: Comparisons) -> Table:
         title=f"Trial {item.number}: {item.label}",
         columns=columns,
         rows=tuple(_arm(item, arm, tasks, robust=robust) for arm in item.arms),
-        note=_sentences(item.method, *item.terms, *item.warnings),
+        note=sentences(item.method, *item.warnings),
     )
 
 
@@ -94,13 +94,8 @@ def winners_table(results: Results) -> Table | None:
         title=f"Test split, mean of {tasks} task{'s' if tasks > 1 else ''}, {pairs_of_seeds(found[0].winner.complete)}",
         columns=("", "score", "parameters", "robustness (validation)", "winner − control", ""),
         rows=tuple(rows),
-        note=_sentences(*found[0].terms, *dict.fromkeys(warning for item in found for warning in item.warnings)),
+        note=sentences(*found[0].terms, *dict.fromkeys(warning for item in found for warning in item.warnings)),
     )
-
-
-def _sentences(*clauses: str) -> str:
-    """Clauses as sentences, one after the other."""
-    return " ".join(f"{clause[:1].upper()}{clause[1:]}." for clause in clauses)
 
 
 def best_trials(results: Results) -> Table | None:

@@ -16,7 +16,6 @@ from slasearch.report.html import render
 from slasearch.report.labels import factor_label, level_label, measure_label, role_label, short_factor, thousands
 from slasearch.report.results import Results, analyse
 from slasearch.report.table import result_table
-from slasearch.report.tables import controls_tables
 
 
 def topic(found: list[Finding], name: str) -> str:
@@ -81,7 +80,7 @@ def test_terms_of_the_comparison_are_told(database_of: Callable[[Plan], str], re
     said = [" ".join(result_table(database_of(Plan()), "synthetic").split())]
     figures = {figure.name: figure for figure in all_figures(results)}
     said += [" ".join(figures[name].note.split()) for name in ("comparison", "robustness_typos")]
-    said += [table.note for table in controls_tables(results)]
+    said.append(topic(findings(results), "Controls"))
     for text in said:
         assert "learning rate included), which favours the search" in text
         assert "LoRA is never smaller" in text

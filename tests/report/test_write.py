@@ -12,7 +12,7 @@ from synthetic import Plan
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.errors import ReportError, StudyNotFoundError
 from slasearch.report.figures.all import all_figures
-from slasearch.report.results import Results
+from slasearch.report.results import Results, analyse
 from slasearch.report.style import INK, save, series_marks, style
 from slasearch.report.write import write_report
 
@@ -107,8 +107,9 @@ def test_csv_numbers_are_the_interactive_figures(results: Results, written: Path
     means = table[(table["response"] == MEAN) & (table["series"] == "winner") & (table["what"] == "mean")]
     lines = [trace for trace in panel.data if trace.mode == "lines+markers" and trace.legendgroup == "winner"]
     assert list(lines[0].y) == pytest.approx(means["value"].tolist())
-    band = next(trace for trace in panel.data if trace.fill == "toself" and trace.legendgroup == "winner")
-    assert list(band.y) == pytest.approx([*means["high"], *reversed(means["low"].tolist())])
+    assert lines[0].error_y.visible
+    assert np.add(lines[0].y, lines[0].error_y.array) == pytest.approx(means["high"].to_numpy())
+    assert np.subtract(lines[0].y, lines[0].error_y.arrayminus) == pytest.approx(means["low"].to_numpy())
 
     front = pd.read_csv(written / "data" / "pareto.csv")
     cloud = figures["pareto"].panels()[0].figure.data[1]
@@ -116,6 +117,19 @@ def test_csv_numbers_are_the_interactive_figures(results: Results, written: Path
     assert shown == pytest.approx(
         front.sort_values(["exported_parameters", "score"])[["exported_parameters", "score"]].to_numpy()
     )
+
+
+def test_bars_of_sizes_are_positive_on_their_logarithmic_axis(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    figures = {item.name: item for item in all_figures(analyse(frames_of(Plan(seeds=2))))}
+    table = figures["sensitivity_size"].table
+    assert (table.loc[table["what"] == "mean", "low"].dropna() > 0).all()
+    assert "t-intervals of the logarithm" in " ".join(figures["sensitivity_size"].note.split())
+    for panel in figures["sensitivity_size"].panels():
+        assert panel.figure.layout.yaxis.type == "log"
+        for trace in panel.figure.data:
+            assert all(value > 0 for value in trace.y)
+            if trace.error_y.arrayminus is not None:
+                assert (np.subtract(trace.y, trace.error_y.arrayminus) > 0).all()
 
 
 def test_difference_figure_shows_the_csv(drawn: dict[str, Figure], written: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ __all__ = [
     "Panel",
     "ReportFigure",
     "axis_range",
-    "band",
     "note",
     "panel_figure",
     "thinned",
@@ -73,8 +73,9 @@ class ReportFigure:
 
 
 def note(*parts: str, width: int = 108) -> str:
-    """A finish from its parts, wrapped to the width of a figure."""
-    return "\n".join(textwrap.wrap(" · ".join(part for part in parts if part), width))
+    """A note from its parts, wrapped to the width of a figure; numbers stay with what they count."""
+    text = re.sub(r"(\d) (?=[a-z%])", "\\1\u00a0", "\u00a0· ".join(part for part in parts if part))
+    return "\n".join(textwrap.wrap(text, width))
 
 
 @dataclass(frozen=True)
@@ -143,17 +144,3 @@ def panel_figure(x_title: str, y_title: str, *, height: int = 320) -> go.Figure:
     figure.update_xaxes(title_text=broken(x_title).replace("\n", "<br>"))
     figure.update_yaxes(title_text=broken(y_title, 30).replace("\n", "<br>"))
     return figure
-
-
-def band(x: list[float], low: list[float], high: list[float], mark: Mark, group: str) -> go.Scatter:
-    """An interval band; points without an interval are to be left out by the caller."""
-    return go.Scatter(
-        x=[*x, *reversed(x)],
-        y=[*high, *reversed(low)],
-        fill="toself",
-        fillcolor=tint(mark.color, 0.16),
-        line={"width": 0},
-        hoverinfo="skip",
-        legendgroup=group,
-        mode="lines",
-    )

@@ -1,4 +1,7 @@
-"""A grid of curves, one panel each: means as a line, an interval band, and every trial's own point."""
+"""A grid of curves, one panel each: means as a line, a bar for each interval, and every trial's own point.
+
+Intervals are bars at the levels that were run: a band between them would show what nobody measured.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slasearch.analysis.curves import Curve, Level, Series
-from slasearch.report.figures._base import AxisRange, LegendItem, Panel, axis_range, band, panel_figure
+from slasearch.report.figures._base import AxisRange, LegendItem, Panel, axis_range, panel_figure, tint
 from slasearch.report.labels import level_label
 from slasearch.report.style import (
     MUTED,
@@ -36,7 +39,7 @@ __all__ = ["CurveGrid", "draw_grid", "grid_panels", "y_range"]
 class CurveGrid:
     """What a grid of curves needs beside the curves: titles and x labels by panel, marks by series, one y label.
 
-    `banded` names the series that get an interval: with several, bands of few seeds hide each other and the points.
+    `barred` names the series that get intervals: with few seeds, those of all would hide each other and the points.
     `counts` draws y as a logarithmic count, `zero` a line at 0, `share_y` gives all panels one y axis.
     """
 
@@ -47,7 +50,7 @@ class CurveGrid:
     marks: Mapping[str, Mark]
     legend: tuple[LegendItem, ...]
     note: str
-    banded: tuple[str, ...]
+    barred: tuple[str, ...]
     counts: bool = False
     share_y: bool = True
     zero: bool = False
@@ -92,35 +95,37 @@ def _draw_curve(ax: Axes, curve: Curve, grid: CurveGrid) -> None:
         ax.axhline(0, color=MUTED, linewidth=1)
     for index, series in enumerate(curve.series):
         mark = grid.marks[series.name]
-        banded = series.name in grid.banded
+        barred = series.name in grid.barred
         if curve.scale == "category":
             shift = (index - (len(curve.series) - 1) / 2) * 0.14
-            _draw_category(ax, curve, series, mark, shift=shift, banded=banded)
+            _draw_category(ax, curve, series, mark, shift=shift, barred=barred)
         else:
-            _draw_line(ax, series, mark, banded=banded)
+            _draw_line(ax, series, mark, barred=barred)
     _set_axes(ax, curve, grid)
 
 
-def _draw_line(ax: Axes, series: Series, mark: Mark, *, banded: bool) -> None:
+def _draw_line(ax: Axes, series: Series, mark: Mark, *, barred: bool) -> None:
     levels = [float(point.level) for point in series.points]
-    known = [point for point in series.points if point.estimate.low is not None]
-    if banded:
-        x = [float(point.level) for point in known]
-        low, high = ([float(getattr(point.estimate, end)) for point in known] for end in ("low", "high"))
-        ax.fill_between(x, low, high, color=mark.color, alpha=0.15, linewidth=0)
+    if barred:
+        _draw_intervals(ax, levels, series, mark)
     ax.plot(levels, [point.estimate.mean for point in series.points], color=mark.color, linewidth=mark.width, zorder=4)
     _draw_points(ax, levels, series, mark)
 
 
-def _draw_category(ax: Axes, curve: Curve, series: Series, mark: Mark, *, shift: float, banded: bool) -> None:
-    """Categories have no way between them: series stand side by side, intervals are bars, and no line joins means."""
+def _draw_category(ax: Axes, curve: Curve, series: Series, mark: Mark, *, shift: float, barred: bool) -> None:
+    """Categories have no way between them: series stand side by side, and no line joins means."""
     x = [curve.levels.index(point.level) + shift for point in series.points]
+    if barred:
+        _draw_intervals(ax, x, series, mark)
     for place, point in zip(x, series.points, strict=True):
-        mean, low, high = point.estimate.mean, point.estimate.low, point.estimate.high
-        if banded and low is not None and high is not None:
-            ax.vlines(place, low, high, color=mark.color, linewidth=7, alpha=0.25)
-        ax.hlines(mean, place - 0.06, place + 0.06, color=mark.color, linewidth=mark.width, zorder=4)
+        ax.hlines(point.estimate.mean, place - 0.06, place + 0.06, color=mark.color, linewidth=mark.width, zorder=4)
     _draw_points(ax, x, series, mark)
+
+
+def _draw_intervals(ax: Axes, x: Sequence[float], series: Series, mark: Mark) -> None:
+    for place, point in zip(x, series.points, strict=True):
+        if point.estimate.low is not None and point.estimate.high is not None:
+            ax.vlines(place, point.estimate.low, point.estimate.high, color=mark.color, linewidth=7, alpha=0.22)
 
 
 def _draw_points(ax: Axes, x: Sequence[float], series: Series, mark: Mark) -> None:
@@ -140,11 +145,11 @@ def _set_axes(ax: Axes, curve: Curve, grid: CurveGrid) -> None:
         if curve.scale == "log":
             ax.set_xscale("log")
         level_ticks(ax, [float(level) for level in curve.levels], log=curve.scale == "log")
-    shown = y_range(grid.curves if grid.share_y else (curve,), grid.banded, counts=grid.counts)
+    shown = y_range(grid.curves if grid.share_y else (curve,), grid.barred, counts=grid.counts)
     if grid.counts:
         ax.set_yscale("log")
         ax.set_ylim(10**shown.low, 10**shown.high)
-        ax.set_yticks(_count_ticks(grid, shown))
+        ax.set_yticks(_count_ticks(shown))
         ax.minorticks_off()
         compact_axis(ax, "y")
     else:
@@ -156,12 +161,12 @@ def _all_values(curve: Curve) -> list[float]:
     return [value for series in curve.series for point in series.points for value in point.values]
 
 
-def y_range(curves: Sequence[Curve], banded: Sequence[str], *, counts: bool = False) -> AxisRange:
-    """The y axis that the curves share, with the intervals of `banded`; with `counts` in decades, for a logarithm.
+def y_range(curves: Sequence[Curve], barred: Sequence[str], *, counts: bool = False) -> AxisRange:
+    """The y axis that the curves share, with the intervals of `barred`; with `counts` in decades, for a logarithm.
 
     A count of 0 has no place on a logarithmic axis.
     """
-    points = [point for curve in curves for series in curve.series if series.name in banded for point in series.points]
+    points = [point for curve in curves for series in curve.series if series.name in barred for point in series.points]
     values = [value for curve in curves for value in _all_values(curve)]
     ends = [end for point in points for end in (point.estimate.low, point.estimate.high) if end is not None]
     if counts:
@@ -171,8 +176,8 @@ def y_range(curves: Sequence[Curve], banded: Sequence[str], *, counts: bool = Fa
     return axis_range(values, ends)
 
 
-def _count_ticks(grid: CurveGrid, shown: AxisRange) -> list[float]:
-    ticks = count_ticks([value for curve in grid.curves for value in _all_values(curve)])
+def _count_ticks(shown: AxisRange) -> list[float]:
+    ticks = count_ticks([10**shown.low, 10**shown.high])
     return [tick for tick in ticks if shown.low <= math.log10(tick) <= shown.high]
 
 
@@ -189,9 +194,9 @@ def _panel(curve: Curve, grid: CurveGrid, x_label: str) -> go.Figure:
     names = {item.series: item.label for item in grid.legend}
     for index, series in enumerate(curve.series):
         shift = (index - (len(curve.series) - 1) / 2) * 0.14 if curve.scale == "category" else 0.0
-        banded = series.name in grid.banded
+        barred = series.name in grid.barred
         name = names.get(series.name, series.name)
-        figure.add_traces(_traces(curve, series, grid.marks[series.name], name, shift=shift, banded=banded))
+        figure.add_traces(_traces(curve, series, grid.marks[series.name], name, shift=shift, barred=barred))
     if curve.scale == "log":
         figure.update_xaxes(type="log")
     labels = [level_label(level) for level in curve.levels]
@@ -199,10 +204,10 @@ def _panel(curve: Curve, grid: CurveGrid, x_label: str) -> go.Figure:
         figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[-0.5, len(labels) - 0.5])
     else:
         figure.update_xaxes(tickvals=list(curve.levels), ticktext=labels)
-    shown = y_range(grid.curves if grid.share_y else (curve,), grid.banded, counts=grid.counts)
+    shown = y_range(grid.curves if grid.share_y else (curve,), grid.barred, counts=grid.counts)
     figure.update_yaxes(range=[shown.low, shown.high])
     if grid.counts:
-        ticks = _count_ticks(grid, shown)
+        ticks = _count_ticks(shown)
         figure.update_yaxes(type="log", tickvals=ticks, ticktext=[compact(tick) for tick in ticks])
     if grid.zero:
         figure.add_hline(y=0, line={"color": MUTED, "width": 1})
@@ -213,27 +218,21 @@ def _place(curve: Curve, level: Level, shift: float) -> float:
     return curve.levels.index(level) + shift if curve.scale == "category" else float(level)
 
 
-def _traces(curve: Curve, series: Series, mark: Mark, name: str, *, shift: float, banded: bool) -> list[go.Scatter]:
+def _traces(curve: Curve, series: Series, mark: Mark, name: str, *, shift: float, barred: bool) -> list[go.Scatter]:
     categorical = curve.scale == "category"
     x = [_place(curve, point.level, shift) for point in series.points]
-    ends = [(place, point.estimate.low, point.estimate.high) for place, point in zip(x, series.points, strict=True)]
-    known = [(place, low, high) for place, low, high in ends if low is not None and high is not None]
-    traces = []
-    if known and banded and not categorical:
-        places, low, high = (list(column) for column in zip(*known, strict=True))
-        traces.append(band(places, low, high, mark, series.name))
     cloud = [
         (place, value, trial_id)
         for place, point in zip(x, series.points, strict=True)
         for value, trial_id in zip(point.values, point.trial_ids, strict=True)
     ]
-    traces.append(
+    traces = [
         go.Scatter(
             x=[item[0] for item in cloud], y=[item[1] for item in cloud], mode="markers", legendgroup=series.name,
             marker={"color": mark.color, "size": 5, "opacity": 0.5}, name=name, customdata=[item[2] for item in cloud],
             hovertemplate="%{y:.4g}<extra>" + name + ", trial id %{customdata}</extra>",
         )
-    )  # fmt: skip
+    ]  # fmt: skip
     estimates = [point.estimate for point in series.points]
     above, below = (
         [0.0 if end is None else abs(end - item.mean) for item, end in zip(estimates, column, strict=True)]
@@ -245,8 +244,8 @@ def _traces(curve: Curve, series: Series, mark: Mark, name: str, *, shift: float
             mode="markers" if categorical else "lines+markers", line={"color": mark.color, "width": mark.width},
             marker={"color": mark.color, "size": 9, "symbol": mark.symbol, "line": {"color": PAPER, "width": 1}},
             error_y={
-                "type": "data", "array": above, "arrayminus": below, "visible": categorical and banded,
-                "color": mark.color,
+                "type": "data", "array": above, "arrayminus": below, "visible": barred,
+                "color": tint(mark.color, 0.22), "thickness": 7, "width": 0,
             },
             customdata=[[item.text(), item.n] for item in estimates],
             hovertemplate="%{customdata[0]} (n = %{customdata[1]})<extra>" + name + "</extra>",

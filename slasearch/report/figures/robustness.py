@@ -12,7 +12,7 @@ from slasearch.report.style import role_marks
 __all__ = ["figures"]
 
 
-_BANDED = ("winner",)
+_BARRED = ("winner",)
 
 
 def figures(results: Results) -> list[ReportFigure]:
@@ -27,11 +27,11 @@ def _figure(results: Results, kind: str, curves: tuple[Curve, ...]) -> ReportFig
     text = note(
         "points: runs",
         "lines: means",
-        "band: 95 % t-interval of the searched structure (all intervals are in the table)",
+        "bars: 95 % t-intervals of the searched structures (all intervals are in the table)",
         curves[0].method,
         f"winner: trial {winner.number} ({winner.label})",
         *curves[0].warnings,
-        max(y_range((curve,), _BANDED).note for curve in curves),
+        max(y_range((curve,), _BARRED).note for curve in curves),
         "; ".join(winner.terms),
         "confirm: " + results.counts_of("confirm").text(),
     )
@@ -43,7 +43,7 @@ def _figure(results: Results, kind: str, curves: tuple[Curve, ...]) -> ReportFig
         marks=marks,
         legend=tuple(LegendItem(role, role_label(role), marks[role]) for role in roles),
         note=text,
-        banded=_BANDED,
+        barred=_BARRED,
         share_y=False,
     )
     name = condition_label(kind)

@@ -111,7 +111,7 @@ def _figure(
         marks=marks,
         legend=_legend(results, curves),
         note=text,
-        banded=(MEAN,),
+        barred=(MEAN,),
         counts=sizes,
         zero=response == "change",
     )
@@ -129,14 +129,14 @@ def _figure(
     )
 
 
-_LOG_INTERVALS = ("line: geometric mean", "band: 95 % t-interval of the logarithm")
+_LOG_INTERVALS = ("line: geometric mean", "bars: 95 % t-intervals of the logarithm")
 
 
 def _intervals(curves: Sequence[Curve]) -> tuple[str, ...]:
-    """Only the mean over tasks has a band; a curve of one series needs no more words."""
+    """Only the mean over tasks has intervals; a curve of one series needs no more words."""
     if max(len(curve.series) for curve in curves) == 1:
-        return ("line: mean", "band: 95 % t-interval")
-    return ("lines: means", "band: 95 % t-interval of the mean of tasks (all intervals are in the table)")
+        return ("line: mean", "bars: 95 % t-intervals")
+    return ("lines: means", "bars: 95 % t-intervals of the mean of tasks (all intervals are in the table)")
 
 
 def _legend(results: Results, curves: Sequence[Curve]) -> tuple[LegendItem, ...]:

@@ -17,10 +17,11 @@ __all__ = ["WIDTH", "aligned", "result_table"]
 WIDTH = 100
 """Columns of a terminal that sentences are wrapped to."""
 
-HEADER = 10
-"""A header is wrapped to this, or to its widest cell where that is wider."""
+HEADER = 6
+"""A header is wrapped to this, or to the widest cell below it where that is wider; words stay whole."""
 
 CELL = 44
+"""Longer cells are cut off."""
 
 
 def result_table(url: str, study_name: str) -> str:
@@ -54,10 +55,13 @@ def _wrapped(block: str) -> str:
 
 def aligned(table: Table) -> str:
     """The table as text: columns padded to their widest cell, numbers to the right, long headers on several lines."""
-    body = [tuple(_short(cell) for cell in row) for row in table.rows]
+    body = [row if len(row) == 1 else tuple(_short(cell) for cell in row) for row in table.rows]
     full = [row for row in body if len(row) == len(table.columns)]
     widest = [max(len(row[index]) for row in full) for index in range(len(table.columns))]
-    heads = [textwrap.wrap(name, max(width, HEADER)) for name, width in zip(table.columns, widest, strict=True)]
+    heads = [
+        textwrap.wrap(name, max(width, HEADER), break_long_words=False)
+        for name, width in zip(table.columns, widest, strict=True)
+    ]
     widths = [max(width, *map(len, head)) if head else width for width, head in zip(widest, heads, strict=True)]
     header = zip_longest(*heads, fillvalue="")
     lines = [[_line(row, widths, table.text_columns) for row in rows] for rows in (header, body)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -20,7 +21,7 @@ from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.records import TaskData
 from slasearch.registry import extension_modules
 from slasearch.search.study import StudySession, StudySummary
-from slasearch.tasks import load_task
+from slasearch.tasks import data_digest, load_task
 
 if TYPE_CHECKING:
     from slasearch.orchestrate.trainable import WorkerFactory
@@ -70,7 +71,7 @@ def run_study(
         Where the study stands; `stop_reason` tells why it ended early, `ran` how many attempts were handed out.
 
     Raises:
-        StudyConflictError: A study of this name has other content.
+        StudyConflictError: A study of this name has other content, or ran on other data.
         LeaseError: Another driver runs the study, or has taken it over.
         StorageError: The database cannot be used.
         ClusterError: The cluster cannot be reached or is too small for a trial.
@@ -108,6 +109,7 @@ def _run(
         raise idle_study()
     printer.tick(session.summary, first.phase)
     tasks = [load_task(task) for task in first.spec.tasks]
+    session.check_data({task.spec.name: data_digest(task) for task in tasks})
     with environment(QUIET), _ray(config, locations, address) as heartbeat, _silent_logs():
         printer.concurrency = _concurrency(config)
         desk = TrialDesk(session, printer, first=first, heartbeat=heartbeat)
@@ -163,6 +165,7 @@ def _loop(
     except RunEnded:
         pass
     finally:
+        gc.collect()  # Ray Tune's loop is full of cycles: its idle workers end, and free their CPUs, with their handles
         shutil.rmtree(locations.ray / "runs" / name, ignore_errors=True)
 
 

@@ -16,7 +16,7 @@ import pytest
 import ray
 from small_study import FaultyWorker, rows, small_study, states
 
-from slasearch.errors import ClusterError, LeaseError
+from slasearch.errors import ClusterError, LeaseError, StudyConflictError
 from slasearch.orchestrate.driver import QUIET, run_study
 from slasearch.orchestrate.local_ray import environment, local_ray
 from slasearch.orchestrate.progress import ProgressPrinter
@@ -177,6 +177,17 @@ def test_a_lost_lease_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
     with pytest.raises(LeaseError):
         run_study(config, locations, progress=Watching(steal), worker_factory=factory)
     assert states(tmp_path)["complete"] <= 2
+
+
+def test_other_data_under_the_same_study_are_refused(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 2)
+    run_study(config, locations, progress=quiet(), worker_factory=SimulatedWorker)
+    more, _ = small_study(tmp_path, 3)
+    table = tmp_path / "texts.jsonl"
+    table.write_text(table.read_text().replace("text number", "other number"))
+    with pytest.raises(StudyConflictError, match="texts"):
+        run_study(more, locations, progress=quiet(), worker_factory=SimulatedWorker)
+    assert states(tmp_path) == {"complete": 2, "waiting": 1}
 
 
 def test_a_trial_that_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import shutil
@@ -146,13 +145,14 @@ def _loop(
     )
     trainable = tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial})
     name = f"{config.name}-{os.getpid()}"
+    scheduler = StudyScheduler(desk)
     try:
         tune.run(
             trainable,
             name=name,
             search_alg=StudySearcher(desk),
-            scheduler=StudyScheduler(desk),
-            callbacks=[StudyHooks(desk, interrupts)],
+            scheduler=scheduler,
+            callbacks=[StudyHooks(desk, interrupts, scheduler.end_workers)],
             num_samples=-1,
             max_concurrent_trials=concurrency,
             reuse_actors=True,
@@ -165,7 +165,6 @@ def _loop(
     except RunEnded:
         pass
     finally:
-        gc.collect()  # Ray Tune's loop is full of cycles: its idle workers end, and free their CPUs, with their handles
         shutil.rmtree(locations.ray / "runs" / name, ignore_errors=True)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
@@ -17,9 +17,10 @@ __all__ = ["StudyHooks"]
 class StudyHooks(Callback):  # type: ignore[misc]
     """Called by Ray Tune's loop, at least ten times a second."""
 
-    def __init__(self, desk: TrialDesk, interrupts: Interrupts) -> None:
+    def __init__(self, desk: TrialDesk, interrupts: Interrupts, end_workers: Callable[[], None]) -> None:
         self._desk = desk
         self._interrupts = interrupts
+        self._end_workers = end_workers
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """The first interrupt ends the study after the running trials; the second, or an error of the study, at once.
@@ -31,9 +32,7 @@ class StudyHooks(Callback):  # type: ignore[misc]
             self._desk.stop(self._interrupts.reason)
         self._desk.tick()
         if self._interrupts.count > 1 or self._desk.error is not None:
-            for trial in trials:
-                if trial.temporary_state.ray_actor is not None:
-                    ray.kill(trial.temporary_state.ray_actor)
+            self._end_workers()
             raise RunEnded
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:

@@ -23,9 +23,16 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
     def __init__(self, desk: TrialDesk) -> None:
         super().__init__()
         self._desk = desk
+        self._controller: Any = None
+
+    def end_workers(self) -> None:
+        """Kills every worker of the run, idle and starting ones too, and frees what they reserved."""
+        if self._controller is not None:
+            self._controller._actor_manager.cleanup()  # Ray Tune has no public way that does not wait for busy workers
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """None: Ray starts what is pending; first-in-first-out would look through all trials at every step."""
+        self._controller = tune_controller
         return None
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 __all__ = [
+    "DIRECTIONS",
     "SITES",
     "SPLITS",
     "BackboneSpec",
@@ -41,6 +42,14 @@ SPLITS: tuple[Split, ...] = ("train", "gate", "validation", "test")
 
 SITES: tuple[str, ...] = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.in", "ffn.out", "block")
 """Places in a backbone layer where a module can sit, in the order in which a forward pass meets them."""
+
+
+DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
+    "score": "maximize",
+    "exported_parameters": "minimize",
+    "robustness": "maximize",
+}
+"""The objectives, and which way is better."""
 
 
 # ---------------------------------------------------------------- structure

@@ -16,8 +16,8 @@ import pandas as pd
 
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.intervals import Estimate, holm, paired_p, t_interval
-from slasearch.analysis.pareto import DIRECTIONS
 from slasearch.errors import ReportError
+from slasearch.records import DIRECTIONS
 
 Verdict = Literal["better", "worse", "not told apart", "no interval"]
 

@@ -24,8 +24,8 @@ from optuna.trial import FrozenTrial, create_trial
 
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.parameters import distributions
-from slasearch.analysis.pareto import DIRECTIONS
 from slasearch.errors import ReportError
+from slasearch.records import DIRECTIONS
 
 __all__ = ["MINIMUM_TRIALS", "FieldImportance", "Importance", "importance"]
 

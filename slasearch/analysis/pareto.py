@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from slasearch.errors import ReportError
+from slasearch.records import DIRECTIONS
 
 if TYPE_CHECKING:
     from slasearch.analysis.frames import StudyFrames
 
-__all__ = ["DIRECTIONS", "ParetoFront", "non_dominated", "pareto_front"]
-
-DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
-    "score": "maximize",
-    "exported_parameters": "minimize",
-    "robustness": "maximize",
-}
-"""What may be traded, and which way is better."""
+__all__ = ["ParetoFront", "non_dominated", "pareto_front"]
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from slasearch.config.phases import (
     PrunerConfig,
     SamplerConfig,
 )
-from slasearch.records import SITES
+from slasearch.records import DIRECTIONS, SITES
 from slasearch.registry import GATES, KINDS, METRICS, SOURCES
 
 __all__ = [
@@ -278,10 +278,23 @@ class ObjectiveConfig(StrictModel):
         None, description="robustness only: mean noisy score, its ratio to the clean one, or the worst condition"
     )
 
-    @property
-    def direction(self) -> Literal["maximize", "minimize"]:
-        """Parameters are to be few, scores high."""
-        return "minimize" if self.name == "exported_parameters" else "maximize"
+    direction: Literal["maximize", "minimize"] = Field(
+        "maximize", description="follows from the name: minimize for exported_parameters, else maximize"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_direction(cls, data: Any) -> Any:
+        name = data.get("name") if isinstance(data, dict) else None
+        return {"direction": DIRECTIONS.get(name, "maximize"), **data} if isinstance(name, str) else data
+
+    @field_validator("direction")
+    @classmethod
+    def _direction(cls, value: str, info: ValidationInfo) -> str:
+        wanted = DIRECTIONS.get(str(info.data.get("name")), value)
+        if value != wanted:
+            raise ValueError(f"expected {wanted} for {info.data['name']}, got {value!r}")
+        return value
 
     @field_validator("measure")
     @classmethod

@@ -278,3 +278,18 @@ def test_reading_a_study_loads_neither_torch_nor_ray(tmp_path: Path, study: str)
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_direction_may_be_written_out_and_not_turned_round() -> None:
+    study = """
+name: s
+tasks: [{name: a, source: "file:a.jsonl"}]
+size_control: {mode: penalty, sparsity_weight: {float: [0, 1]}}
+training: {steps: 2}
+phases: {optimise: {trials: 1}}
+objectives: [{name: score}, {name: exported_parameters, direction: DIRECTION}]
+"""
+    config = parse_study(study.replace("DIRECTION", "minimize"), "s.yaml")
+    assert [objective.direction for objective in config.objectives] == ["maximize", "minimize"]
+    with pytest.raises(ConfigError, match=r"objectives\.1\.direction: expected minimize for exported_parameters"):
+        parse_study(study.replace("DIRECTION", "maximize"), "s.yaml")

@@ -119,6 +119,16 @@ def test_csv_numbers_are_the_interactive_figures(results: Results, written: Path
     )
 
 
+def test_every_task_has_bars_from_three_seed_pairs(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    for seeds, words in ((2, "of the mean of tasks"), (3, "bars: 95 % t-intervals ·")):
+        figures = {figure.name: figure for figure in all_figures(analyse(frames_of(Plan(seeds=seeds))))}
+        figure = figures["sensitivity_score"].draw()
+        bars = [found for axis in figure.axes for found in axis.collections if found.get_alpha() == 0.22]
+        colours = {to_rgba(bar.get_color()[0])[:3] for bar in bars}
+        assert len(colours) == (1 if seeds == 2 else 4)
+        assert words in " ".join(figures["sensitivity_score"].note.split())
+
+
 def test_bars_of_sizes_are_positive_on_their_logarithmic_axis(frames_of: Callable[[Plan], StudyFrames]) -> None:
     figures = {item.name: item for item in all_figures(analyse(frames_of(Plan(seeds=2))))}
     table = figures["sensitivity_size"].table

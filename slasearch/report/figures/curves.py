@@ -123,9 +123,10 @@ def _draw_category(ax: Axes, curve: Curve, series: Series, mark: Mark, *, shift:
 
 
 def _draw_intervals(ax: Axes, x: Sequence[float], series: Series, mark: Mark) -> None:
+    width = 2.5 * mark.width
     for place, point in zip(x, series.points, strict=True):
         if point.estimate.low is not None and point.estimate.high is not None:
-            ax.vlines(place, point.estimate.low, point.estimate.high, color=mark.color, linewidth=7, alpha=0.22)
+            ax.vlines(place, point.estimate.low, point.estimate.high, color=mark.color, linewidth=width, alpha=0.22)
 
 
 def _draw_points(ax: Axes, x: Sequence[float], series: Series, mark: Mark) -> None:

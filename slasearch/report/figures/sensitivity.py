@@ -100,7 +100,8 @@ def _figure(
     marks = series_marks(results.frames.tasks)
     warnings = dict.fromkeys(warning for curve in curves for warning in curve.warnings)
     sizes = response == "exported_parameters"
-    cut = y_range(curves, (MEAN,), counts=sizes).note
+    barred = _barred(curves)
+    cut = y_range(curves, barred, counts=sizes).note
     measured = _LOG_INTERVALS if sizes else _intervals(curves)
     text = note("points: trials", *measured, curves[0].method, *warnings, cut, counts)
     grid = CurveGrid(
@@ -111,7 +112,7 @@ def _figure(
         marks=marks,
         legend=_legend(results, curves),
         note=text,
-        barred=(MEAN,),
+        barred=barred,
         counts=sizes,
         zero=response == "change",
     )
@@ -129,14 +130,26 @@ def _figure(
     )
 
 
+_FEWEST_SEEDS = 3
+"""Seed pairs from which the tasks get bars too: with two, each is 13 standard errors long and hides all others."""
+
 _LOG_INTERVALS = ("line: geometric mean", "bars: 95 % t-intervals of the logarithm")
 
 
+def _barred(curves: Sequence[Curve]) -> tuple[str, ...]:
+    """The series whose intervals are drawn: all of them, or with few seeds the mean of tasks alone."""
+    if min(len(point.values) for curve in curves for series in curve.series for point in series.points) < _FEWEST_SEEDS:
+        return (MEAN,)
+    return tuple(dict.fromkeys(series.name for curve in curves for series in curve.series))
+
+
 def _intervals(curves: Sequence[Curve]) -> tuple[str, ...]:
-    """Only the mean over tasks has intervals; a curve of one series needs no more words."""
+    """What lines and bars are, in words; a curve of one series needs no more."""
     if max(len(curve.series) for curve in curves) == 1:
         return ("line: mean", "bars: 95 % t-intervals")
-    return ("lines: means", "bars: 95 % t-intervals of the mean of tasks (all intervals are in the table)")
+    if len(_barred(curves)) > 1:
+        return ("lines: means", "bars: 95 % t-intervals")
+    return ("lines: means", "bars: 95 % t-intervals of the mean of tasks (those of the tasks are in the table)")
 
 
 def _legend(results: Results, curves: Sequence[Curve]) -> tuple[LegendItem, ...]:

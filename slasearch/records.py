@@ -18,6 +18,7 @@ __all__ = [
     "CostRow",
     "Event",
     "Example",
+    "FinalisationSpec",
     "GateRow",
     "GateSpec",
     "MetricRow",
@@ -117,11 +118,15 @@ class SeedPair:
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """Which frozen transformer: `id` as `bundled:NAME` or `path:DIR`; `pooling` is `auto`, `mean` or `last`."""
+    """Which frozen transformer: `id` as `bundled:NAME`, `path:DIR` or `hub:ORG/NAME@REVISION`.
+
+    `pooling` is `auto`, `mean` or `last`. With `gradient_checkpointing` layers are computed again in the backward pass.
+    """
 
     id: str
     precision: Literal["fp32", "bf16"] = "fp32"
     pooling: Literal["auto", "mean", "last"] = "auto"
+    gradient_checkpointing: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,10 @@ class SplitLimits:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """One classification task: where its texts come from, how many are used, how it is scored."""
+    """One classification task: where its texts come from, how many are used, how it is scored.
+
+    `splits` are (our split, the source's split) pairs where the source calls them otherwise.
+    """
 
     name: str
     source: str
@@ -148,6 +156,7 @@ class TaskSpec:
     metric: str = "accuracy"
     weight: float = 1.0
     seed: int = 0
+    splits: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,24 +180,38 @@ class TaskData:
 
 @dataclass(frozen=True)
 class PoolSpec:
-    """Candidates: every (layer, site, kind, rank) whose kind may sit at the site; `layers` None means all."""
+    """Candidates: every (layer, site, kind, rank) whose kind may sit at the site; `layers` None means all.
+
+    `gating` `rank`: a module of rank r of a kind that is a sum of rank-one modules stands as r slots of rank 1, told
+    apart by `Slot.index`, so that ranks are learned too. `slot`: one gate for the whole module.
+    """
 
     sites: tuple[str, ...]
     kinds: tuple[str, ...]
     ranks: tuple[int, ...]
     layers: tuple[int, ...] | None = None
+    gating: Literal["slot", "rank"] = "slot"
 
 
 @dataclass(frozen=True)
 class GateSpec:
-    """How gates learn: family, temperature τ (or β), own learning rate, share of steps with all gates open first."""
+    """How gates learn.
+
+    `temperature` is τ (or β) at the end and `temperature_start` where it begins, None: as the family has it. `warm_up`
+    is the share of all steps with every gate open first. `learn_on` says which split gates learn on; `auto` is the gate
+    split where there is one. `shared` gives all tasks one gate a slot (a control).
+    """
 
     family: str
-    temperature: float
     learning_rate: float
     warm_up: float
     initial_openness: float
     threshold: float
+    temperature: float | None = None
+    temperature_start: float | None = None
+    temperature_schedule: Literal["geometric", "linear", "constant"] = "geometric"
+    learn_on: Literal["auto", "train", "gate"] = "auto"
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,7 +219,7 @@ class SizeSpec:
     """What decides the size. `penalty`: the sparsity weight λ does. `budget`: at most `budget` exported parameters.
 
     `scope` says what a budget counts: the `union` of all tasks' slots, or each task's own (`per_task`).
-    `ramp` is the share of steps after warm-up over which λ grows linearly from 0.
+    `ramp` is the share of all steps after warm-up over which λ grows from 0, along `schedule`.
     """
 
     mode: Literal["penalty", "budget"]
@@ -204,14 +227,29 @@ class SizeSpec:
     budget: int | None = None
     scope: Literal["union", "per_task"] = "union"
     ramp: float = 0.2
+    schedule: Literal["linear", "cosine", "cubic"] = "linear"
+
+
+@dataclass(frozen=True)
+class FinalisationSpec:
+    """From gates to a structure: how slots are ranked under a budget, and what follows.
+
+    `finish`: `continue` with the same weights, `retrain` from fresh modules, or `progressive`: slots close for good
+    while gates learn, until the budget is met. `share` is the share of all steps kept for the time after finalisation.
+    """
+
+    ranking: Literal["gate", "saliency", "ablation"] = "gate"
+    finish: Literal["continue", "retrain", "progressive"] = "continue"
+    share: float = 0.4
 
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """How a trial trains. Exactly one of `epochs` and `steps` is set. Shares are of all steps of the gated stage.
+    """How a trial trains. Exactly one of `epochs` and `steps` is set.
 
-    `finish` says what follows finalisation: `continue` with the same weights, or `retrain` from fresh modules;
-    `finish_share` is the share of all steps kept for it.
+    `kind_factors` are (kind, factor on the learning rate) pairs. `task_temperature` τ draws examples of a task of n in
+    proportion to n^(1/τ). `multitask` says whether tasks share one pool and train together (`joint`), or each trains a
+    pool of its own (`independent`).
     """
 
     batch_size: int
@@ -222,9 +260,10 @@ class TrainingSpec:
     epochs: float | None = None
     steps: int | None = None
     gradient_clip: float = 1.0
-    finish: Literal["continue", "retrain"] = "continue"
-    finish_share: float = 0.4
     reports: int = 4
+    kind_factors: tuple[tuple[str, float], ...] = ()
+    task_temperature: float = 1.0
+    multitask: Literal["joint", "independent"] = "joint"
 
 
 @dataclass(frozen=True)
@@ -247,7 +286,8 @@ class ConditionSpec:
 class TrialSpec:
     """Everything that one trial needs, with every choice made; the same spec on the same device gives the same report.
 
-    `control` is None for a searched trial, else the name of a baseline of about `control_size` exported parameters.
+    `control` is None for a searched trial, else the name of a baseline of about `control_size` exported parameters;
+    `control_variant` names one of its layouts where it has several.
     `splits` are those scored at the end. `measured` are evaluated besides the clean score.
     """
 
@@ -261,10 +301,12 @@ class TrialSpec:
     train_conditions: tuple[ConditionSpec, ...]
     measured: tuple[ConditionSpec, ...]
     seeds: SeedPair
-    robustness: Literal["noisy_score", "relative", "worst"] = "noisy_score"
+    robustness: Literal["noisy_score", "relative", "worst", "curve_area"] = "noisy_score"
     splits: tuple[Split, ...] = ("validation",)
     control: str | None = None
     control_size: int | None = None
+    control_variant: str | None = None
+    finalisation: FinalisationSpec = FinalisationSpec()
 
 
 # ---------------------------------------------------------------- what a trial hands back

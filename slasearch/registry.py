@@ -17,6 +17,7 @@ __all__ = [
     "BACKBONES",
     "CONDITIONS",
     "CONTROLS",
+    "CONTROL_VARIANTS",
     "DESIGN_SAMPLERS",
     "GATES",
     "KINDS",
@@ -98,6 +99,9 @@ GATES: Registry[Any] = Registry(
     {
         "sigmoid": "slasearch.adapters.gates.sigmoid",
         "hard_concrete": "slasearch.adapters.gates.hard_concrete",
+        "budget": "slasearch.adapters.gates.budget",
+        "proximal": "slasearch.adapters.gates.proximal",
+        "straight_through": "slasearch.adapters.gates.straight_through",
     },
 )
 CONDITIONS: Registry[Any] = Registry(
@@ -112,13 +116,15 @@ CONDITIONS: Registry[Any] = Registry(
 CONTROLS: Registry[Any] = Registry(
     "control",
     {
-        "lora": "slasearch.trial.controls",
-        "random": "slasearch.trial.controls",
-        "linear_probe": "slasearch.trial.controls",
+        "lora": "slasearch.trial.controls.slots",
+        "random": "slasearch.trial.controls.slots",
+        "linear_probe": "slasearch.trial.controls.slots",
     },
 )
 UNSIZED_CONTROLS = frozenset({"linear_probe"})
 """Controls that have no size to match: trained once for each seed pair, not once for each winner."""
+CONTROL_VARIANTS: Mapping[str, tuple[str, ...]] = {}
+"""Controls with several layouts, among which the best on validation is taken; the first is the default."""
 
 SOURCES: Registry[Any] = Registry(
     "task source", {"bundled": "slasearch.tasks.sources.bundled", "file": "slasearch.tasks.sources.file"}

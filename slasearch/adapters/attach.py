@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from slasearch.adapters.pool import Pool
-from slasearch.adapters.sites import hidden_states, host_modules
+from slasearch.adapters.sites import Host, hidden_states, hosts_of
 
 __all__ = ["Attachment", "attach"]
 
@@ -42,18 +43,40 @@ def attach(model: nn.Module, pool: Pool) -> Attachment:
         BackboneError: A slot's layer or site does not exist in this model; nothing is left attached.
     """
     attachment = Attachment([])
-    with_hosts = [(place, host_modules(model, *place)) for place in pool.places]
+    places = [*pool.places, *((layer, "attn.q") for layer in pool.query_layers if (layer, "attn.q") not in pool.places)]
+    with_hosts = [(place, hosts_of(model, *place)) for place in places]
     for (layer, site), hosts in with_hosts:
         for part, host in enumerate(hosts):
-            handle = host.register_forward_hook(_hook(pool, layer, site, part), with_kwargs=True)
-            attachment._handles.append(handle)
+            module, hook = host.module, _after(pool, layer, site, part, host)
+            attachment._handles.append(module.register_forward_hook(hook, with_kwargs=True))
+            if pool.acts_on_input(layer, site):
+                before = _before(pool, layer, site, part)
+                attachment._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
     return attachment
 
 
-def _hook(pool: Pool, layer: int, site: str, part: int) -> Any:
-    def run(host: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        x: Tensor = args[0] if args else kwargs["hidden_states"]
-        y = pool.compose(layer, site, part, x, hidden_states(output))
+def _input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    found: Tensor = args[0] if args else kwargs["hidden_states"]
+    return found
+
+
+def _before(pool: Pool, layer: int, site: str, part: int) -> Any:
+    def run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        x = pool.compose_input(layer, site, part, _input(args, kwargs))
+        return ((x, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": x})
+
+    return run
+
+
+def _after(pool: Pool, layer: int, site: str, part: int, host: Host) -> Any:
+    def run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        x, y = _input(args, kwargs), hidden_states(output)
+        if host.whole:
+            y = pool.compose(layer, site, part, x, y)
+        else:
+            inside = pool.compose(layer, site, part, x, y[..., host.start : host.stop])
+            stop = y.shape[-1] if host.stop is None else host.stop
+            y = torch.cat((y[..., : host.start], inside, y[..., stop:]), dim=-1)
         return (y, *output[1:]) if isinstance(output, tuple) else y
 
     return run

@@ -7,12 +7,12 @@ The deltas of one stage are computed from the same output and added; then the ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from slasearch.adapters.kinds._base import AdapterModule, KindEntry
+from slasearch.adapters.kinds._base import AdapterModule, KindEntry, SlotContext, Stage
 from slasearch.adapters.sites import HostShape
 from slasearch.errors import ConfigError
 from slasearch.records import SITES, PoolSpec, Slot, SlotCost, Structure
@@ -20,7 +20,7 @@ from slasearch.registry import KINDS
 
 __all__ = ["Pool", "candidate_slots", "slot_cost", "slot_costs"]
 
-_STAGES = ("delta", "scale", "bias")
+_STAGES: tuple[Stage, ...] = ("input", "delta", "scale", "bias")
 
 Shapes = Mapping[str, tuple[HostShape, ...]]
 """For each site the widths of its host modules."""
@@ -28,6 +28,8 @@ Shapes = Mapping[str, tuple[HostShape, ...]]
 
 def candidate_slots(spec: PoolSpec, *, layers: int) -> tuple[Slot, ...]:
     """Every slot of a pool, sorted; a kind without a rank gives one slot a place.
+
+    With `gating` `rank`, each module of a separable kind stands as rank-one slots: as many as its largest rank.
 
     Raises:
         ConfigError: A layer does not exist, or no kind fits any site.
@@ -41,18 +43,22 @@ def candidate_slots(spec: PoolSpec, *, layers: int) -> tuple[Slot, ...]:
         entry: KindEntry = KINDS.get(kind)
         ranks = spec.ranks if entry.ranked else (1,)
         sites = [site for site in SITES if site in spec.sites and site in entry.sites]
-        slots |= {Slot(layer, site, kind, rank) for layer in wanted for site in sites for rank in ranks}
+        if spec.gating == "rank" and entry.separable:
+            forms = [(1, index) for index in range(max(ranks))]
+        else:
+            forms = [(rank, 0) for rank in ranks]
+        slots |= {Slot(layer, site, kind, *form) for layer in wanted for site in sites for form in forms}
     if not slots:
         raise ConfigError(
             [f"pool: expected a kind that fits a site, got kinds {', '.join(spec.kinds)} at {', '.join(spec.sites)}."]
         )
-    return tuple(sorted(slots, key=lambda slot: (slot.layer, SITES.index(slot.site), slot.kind, slot.rank)))
+    return tuple(sorted(slots, key=lambda slot: (slot.layer, SITES.index(slot.site), slot.kind, slot.rank, slot.index)))
 
 
 def slot_cost(slot: Slot, hosts: Shapes) -> SlotCost:
     """What one slot costs: the sum over the host modules of its site."""
     entry: KindEntry = KINDS.get(slot.kind)
-    costs = [entry.module.cost(host, slot.rank) for host in hosts[slot.site]]
+    costs = [entry.module.cost(entry.shape_at(slot.site, host), slot.rank) for host in hosts[slot.site]]
     return SlotCost(sum(cost.parameters for cost in costs), sum(cost.macs_per_token for cost in costs))
 
 
@@ -81,17 +87,28 @@ class Pool(nn.Module):
         self.parts = nn.ModuleDict()
         for slot in slots:
             entry: KindEntry = KINDS.get(slot.kind)
-            made = [entry.module(host, slot.rank, generator=generator) for host in hosts[slot.site]]
+            shapes = [entry.shape_at(slot.site, host) for host in hosts[slot.site]]
+            made = [entry.module(shape, slot.rank, generator=generator) for shape in shapes]
             self.parts[_key(slot)] = nn.ModuleList(made)
+        self._columns = {slot: column for column, slot in enumerate(self.slots)}
         self._coefficients: dict[Slot, Tensor | None] = dict.fromkeys(self.slots)
+        self._queries: dict[int, Tensor] = {}
         self._index_places()
 
     def _index_places(self) -> None:
-        """Which slots stand at which (layer, site), by stage, so that a forward pass searches nothing."""
-        self._places: dict[tuple[int, str], list[list[Slot]]] = {}
+        """Which slots stand at which (layer, site), by stage and kind, so that a forward pass searches nothing."""
+        self._places: dict[tuple[int, str], dict[Stage, dict[str, list[Slot]]]] = {}
+        self.query_layers: set[int] = set()
         for slot in self.slots:
-            stages = self._places.setdefault((slot.layer, slot.site), [[] for _ in _STAGES])
-            stages[_STAGES.index(KINDS.get(slot.kind).stage)].append(slot)
+            entry: KindEntry = KINDS.get(slot.kind)
+            stages = self._places.setdefault((slot.layer, slot.site), {stage: {} for stage in _STAGES})
+            stages[entry.stage_at(slot.site)].setdefault(slot.kind, []).append(slot)
+            if entry.needs_query:
+                self.query_layers.add(slot.layer)
+
+    def acts_on_input(self, layer: int, site: str) -> bool:
+        """Whether a slot at this place changes the host's input."""
+        return bool(self._places.get((layer, site), {}).get("input"))
 
     @property
     def places(self) -> tuple[tuple[int, str], ...]:
@@ -107,13 +124,13 @@ class Pool(nn.Module):
 
         Args:
             task_index: `n`, the task of each example.
-            gates: `T x S`, z of each (task, slot); None: everything is open.
+            gates: `T x S`, z of each (task, slot) of the pool as it was made; None: everything is open.
         """
         if gates is None:
             self._coefficients = dict.fromkeys(self.slots)
             return
         columns = gates[task_index].unbind(1)
-        self._coefficients = {slot: column.view(-1, 1, 1) for slot, column in zip(self.slots, columns, strict=True)}
+        self._coefficients = {slot: columns[self._columns[slot]].view(-1, 1, 1) for slot in self.slots}
 
     def route_paths(self, task_index: Tensor, structure: Structure) -> None:
         """Sets the coefficients of the next forward pass to a structure's 0 and 1; unused slots are skipped."""
@@ -141,31 +158,59 @@ class Pool(nn.Module):
         Returns:
             `n x t x d_out`.
         """
-        precision = y.dtype
-        x, y = x.float(), y.float()  # modules keep fp32 weights on a bf16 backbone
-        for stage in self._places.get((layer, site), []):  # a place may have lost its last slot
-            total = y
-            for slot in stage:
-                if slot not in self._coefficients:
-                    continue
-                coefficient = self._coefficients[slot]
-                delta = self.parts[_key(slot)][part].delta(x, y)  # type: ignore[index]
-                total = total + (delta if coefficient is None else coefficient * delta)
-            y = total
-        return y.to(precision)
+        stages = self._places.get((layer, site))  # a place may have lost its last slot
+        if stages is not None:
+            precision = y.dtype
+            x, y = x.float(), y.float()  # modules keep fp32 weights on a bf16 backbone
+            for stage in _STAGES[1:]:
+                y = self._add(stages[stage], part, x, y, layer)
+            y = y.to(precision)
+        if site == "attn.q" and layer in self.query_layers:
+            self._queries[layer] = y.float()
+        return y
+
+    def compose_input(self, layer: int, site: str, part: int, x: Tensor) -> Tensor:
+        """The input of one host module with the pool's modules of the stage `input` added; `n x t x d_in`."""
+        stages = self._places.get((layer, site))
+        if stages is None:
+            return x
+        wide = x.float()
+        return self._add(stages["input"], part, wide, wide, layer).to(x.dtype)
+
+    def _add(self, kinds: Mapping[str, Sequence[Slot]], part: int, x: Tensor, y: Tensor, layer: int) -> Tensor:
+        """`y` plus the deltas of one stage, all computed from the same `x` and `y`."""
+        context = SlotContext(self._queries.get(layer))
+        total = y
+        for kind, slots in kinds.items():
+            passed = [slot for slot in slots if slot in self._coefficients]
+            if passed:
+                modules = [self._module(slot, part) for slot in passed]
+                coefficients = [self._coefficients[slot] for slot in passed]
+                total = total + KINDS.get(kind).module.combine(modules, coefficients, x, y, context)
+        return total
+
+    def _module(self, slot: Slot, part: int) -> AdapterModule:
+        module = self.parts[_key(slot)][part]  # type: ignore[index]
+        assert isinstance(module, AdapterModule)
+        return module
+
+    def discard(self, closed: Iterable[Slot]) -> None:
+        """Removes slots that are closed for good; gates keep their columns."""
+        gone = set(closed)
+        for slot in gone:
+            del self.parts[_key(slot)]
+        self.slots = tuple(slot for slot in self.slots if slot not in gone)
+        self._coefficients = {slot: z for slot, z in self._coefficients.items() if slot not in gone}
+        self._index_places()
 
     def keep(self, structure: Structure, values: Mapping[Slot, float]) -> None:
         """Removes every slot that no task uses, and folds each remaining gate's value into its modules."""
         kept = set(structure.union)
+        self.discard(slot for slot in self.slots if slot not in kept)
         for slot in self.slots:
-            if slot not in kept:
-                del self.parts[_key(slot)]
-                continue
             for module in self.modules_of(slot):
                 module.fold(values[slot])
-        self.slots = tuple(slot for slot in self.slots if slot in kept)
         self._coefficients = dict.fromkeys(self.slots)
-        self._index_places()
 
     def parameter_count(self) -> int:
         """Parameters of all modules now in the pool."""

@@ -16,11 +16,12 @@ from slasearch.records import SITES
 
 __all__ = [
     "FAMILIES",
+    "Host",
     "HostShape",
     "SiteTable",
     "hidden_states",
-    "host_modules",
     "host_shapes",
+    "hosts_of",
     "layers_of",
     "table_of",
 ]
@@ -28,10 +29,28 @@ __all__ = [
 
 @dataclass(frozen=True)
 class HostShape:
-    """Widths of a host operation: `d_in` of its input, `d_out` of its output."""
+    """Widths of a host operation: `d_in` of its input, `d_out` of its output; `heads` of the layer's attention."""
 
     d_in: int
     d_out: int
+    heads: int = 1
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host operation: a module, or the part of its output from `start` (included) to `stop` (excluded).
+
+    A fused module (`c_attn`, `qkv_proj`, `gate_up_proj`) computes several operations at once; each is a host.
+    """
+
+    module: nn.Module
+    start: int = 0
+    stop: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the host is all of its module's output."""
+        return self.start == 0 and self.stop is None
 
 
 @dataclass(frozen=True)
@@ -105,8 +124,8 @@ def layers_of(model: nn.Module) -> nn.ModuleList:
     return layers
 
 
-def host_modules(model: nn.Module, layer: int, site: str) -> tuple[nn.Module, ...]:
-    """The modules behind a site of a layer.
+def hosts_of(model: nn.Module, layer: int, site: str) -> tuple[Host, ...]:
+    """The host operations behind a site of a layer.
 
     Raises:
         BackboneError: No such layer or site.
@@ -118,24 +137,21 @@ def host_modules(model: nn.Module, layer: int, site: str) -> tuple[nn.Module, ..
         )
     if site not in table.sites:
         raise BackboneError(f"site: expected one of {', '.join(SITES)}, got {site!r}.")
-    return tuple(layers[layer].get_submodule(path) for path in table.sites[site])
+    return tuple(Host(layers[layer].get_submodule(path)) for path in table.sites[site])
 
 
 def host_shapes(model: nn.Module) -> dict[str, tuple[HostShape, ...]]:
     """For each site the widths of its host modules, read off the first layer."""
     table = table_of(model)
     hidden = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
-    shapes = {}
-    for site in table.sites:
-        hosts = host_modules(model, 0, site)
-        shapes[site] = tuple(_shape(host, hidden) for host in hosts)
-    return shapes
+    heads = int(model.config.num_attention_heads)  # type: ignore[union-attr, arg-type]
+    return {site: tuple(_shape(host, hidden, heads) for host in hosts_of(model, 0, site)) for site in table.sites}
 
 
-def _shape(host: nn.Module, hidden: int) -> HostShape:
-    if isinstance(host, nn.Linear):
-        return HostShape(host.in_features, host.out_features)
-    return HostShape(hidden, hidden)
+def _shape(host: Host, hidden: int, heads: int) -> HostShape:
+    if isinstance(host.module, nn.Linear):
+        return HostShape(host.module.in_features, host.module.out_features, heads)
+    return HostShape(hidden, hidden, heads)
 
 
 def hidden_states(output: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:

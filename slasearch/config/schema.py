@@ -49,6 +49,7 @@ __all__ = [
     "ConfirmPhase",
     "DesignPhase",
     "Distribution",
+    "FinalisationConfig",
     "GatesConfig",
     "LimitsConfig",
     "MeasuredCondition",
@@ -67,29 +68,35 @@ __all__ = [
     "TrainingConfig",
 ]
 
-POOL_PRESETS: dict[str, dict[str, tuple[str, ...]]] = {
+POOL_PRESETS: dict[str, dict[str, tuple[Any, ...]]] = {
     "lora_linear": {"sites": SITES[:6], "kinds": ("lora",)},
     "lora_attention": {"sites": SITES[:4], "kinds": ("lora",)},
     "mixed": {"sites": SITES[:6], "kinds": ("lora", "bottleneck", "bias")},
 }
-"""Named pools: LoRA at every linear place; LoRA in the attention only; every kind at every linear place it fits."""
+"""Named pools. Every structure of `lora_linear` (the default) and `lora_attention` exports to the stock PEFT format."""
 
 
 class BackboneConfig(StrictModel):
     """The frozen transformer."""
 
-    id: str = Field("bundled:minilm", description="`bundled:NAME` (extra `bundled`) or `path:DIR` (a saved model)")
+    id: str = Field(
+        "bundled:minilm",
+        description="`bundled:NAME` (extra `bundled`), `path:DIR` (a saved model) or `hub:ORG/NAME@REVISION`",
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="number format of the frozen weights")
     pooling: Literal["auto", "mean", "last"] = Field(
         "auto", description="how token vectors become one: mean for encoders, last token for decoders"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute each layer again in the backward pass: less memory, about a third more time"
     )
 
     @field_validator("id")
     @classmethod
     def _id(cls, value: str) -> str:
         scheme, _, rest = value.partition(":")
-        if scheme not in ("bundled", "path") or not rest:
-            raise ValueError(f"expected 'bundled:NAME' or 'path:DIR', got {value!r}")
+        if scheme not in ("bundled", "path", "hub") or not rest:
+            raise ValueError(f"expected 'bundled:NAME', 'path:DIR' or 'hub:ORG/NAME@REVISION', got {value!r}")
         return value
 
 
@@ -126,6 +133,9 @@ class TaskConfig(StrictModel):
     max_tokens: Annotated[int, Field(ge=4, le=8192)] = Field(64, description="texts are cut to this many tokens")
     metric: str = Field("accuracy", description="the score: accuracy, macro_f1 or mcc")
     weight: PositiveFloat = Field(1.0, description="weight of this task's loss in a joint trial")
+    splits: dict[Literal["train", "validation", "test"], str] = Field(
+        default_factory=dict, description="names of the source's splits where they are others, such as {test: dev}"
+    )
 
     @field_validator("source")
     @classmethod
@@ -155,6 +165,9 @@ class PoolConfig(StrictModel):
     kinds: Searchable[Names] = Field(("lora",), description="adapter kinds, such as lora, bottleneck, bias")
     ranks: Searchable[Ranks] = Field((4,), description="ranks (widths) of each kind that has one")
     layers: Searchable[Ints | Literal["all"]] = Field("all", description="layer numbers from 0, or all")
+    gating: Searchable[Literal["slot", "rank"]] = Field(
+        "slot", description="one gate for a whole module, or one for each rank-one part of it (kinds such as lora)"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -189,7 +202,15 @@ class GatesConfig(StrictModel):
     """How gates learn."""
 
     family: Searchable[str] = Field("hard_concrete", description="gate family")
-    temperature: Searchable[PositiveFloat] = Field(2 / 3, description="τ of sigmoid, β of hard_concrete (no unit)")
+    temperature: Searchable[PositiveFloat | None] = Field(
+        None, description="τ or β at the end of the gated steps (no unit); none: as the family has it"
+    )
+    temperature_start: Searchable[PositiveFloat | None] = Field(
+        None, description="τ or β at the start of the gated steps (no unit); none: as the family has it"
+    )
+    temperature_schedule: Searchable[Literal["geometric", "linear", "constant"]] = Field(
+        "geometric", description="how the temperature goes from start to end; constant: it is the end's all along"
+    )
     learning_rate: Searchable[PositiveFloat] = Field(0.05, description="learning rate of the gates (per step)")
     warm_up: Searchable[Annotated[float, Field(ge=0, lt=1)]] = Field(
         0.1, description="share of the steps with all gates open before gates learn"
@@ -199,6 +220,9 @@ class GatesConfig(StrictModel):
     )
     threshold: Searchable[Annotated[float, Field(gt=0, lt=1)]] = Field(
         0.5, description="under `penalty`: a slot stays if its openness p ends above this"
+    )
+    learn_on: Searchable[Literal["auto", "train", "gate"]] = Field(
+        "auto", description="split that gates learn on: auto is the gate split where tasks have one, else train"
     )
 
     @field_validator("family")
@@ -217,6 +241,9 @@ class PenaltySize(StrictModel):
         1.0, description="λ, weight of the cost-weighted share of open slots in the loss (no unit)"
     )
     ramp: Searchable[UnitFloat] = Field(0.2, description="share of the steps over which λ grows from 0")
+    schedule: Searchable[Literal["linear", "cosine", "cubic"]] = Field(
+        "linear", description="how λ grows over the ramp"
+    )
 
 
 class BudgetSize(StrictModel):
@@ -251,14 +278,24 @@ class TrainingConfig(StrictModel):
         "linear", description="how learning rates fall over the steps"
     )
     gradient_clip: PositiveFloat = Field(1.0, description="largest L2 norm of the gradient of all weights")
-    finish: Searchable[Literal["continue", "retrain"]] = Field(
-        "continue", description="after finalisation: go on with the same weights, or train fresh modules"
-    )
-    finish_share: Searchable[Annotated[float, Field(gt=0, lt=1)]] = Field(
-        0.4, description="share of all steps kept for the time after finalisation"
-    )
     reports: PositiveInt = Field(4, description="how often a trial reports its validation score while it trains")
+    kind_factors: dict[str, PositiveFloat] = Field(
+        default_factory=dict, description="factor on `learning_rate` for modules of a kind, such as {bias: 3}"
+    )
+    task_temperature: Searchable[Annotated[float, Field(ge=1)]] = Field(
+        1.0, description="τ ≥ 1: a task of n examples is drawn in proportion to n^(1/τ); 1: every example once an epoch"
+    )
+    multitask: Searchable[Literal["joint", "independent"]] = Field(
+        "joint", description="tasks train together on one shared pool, or each by itself on a pool of its own"
+    )
     seeds: SeedsConfig = Field(default_factory=SeedsConfig, description="seed pair of the first repetition")
+
+    @field_validator("kind_factors")
+    @classmethod
+    def _kinds(cls, value: dict[str, float]) -> dict[str, float]:
+        for name in value:
+            known(KINDS.names(), "adapter kind", name)
+        return value
 
     @field_validator("steps")
     @classmethod
@@ -268,14 +305,31 @@ class TrainingConfig(StrictModel):
         return value
 
 
+class FinalisationConfig(StrictModel):
+    """From gates to a structure."""
+
+    ranking: Searchable[Literal["gate", "saliency", "ablation"]] = Field(
+        "gate", description="under `budget`: slots are ranked by gate, by first-order saliency or by ablation"
+    )
+    finish: Searchable[Literal["continue", "retrain", "progressive"]] = Field(
+        "continue",
+        description="go on with the same weights; train fresh modules; or close slots for good while gates learn",
+    )
+    share: Searchable[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        0.4, description="share of all steps kept for the time after finalisation"
+    )
+
+
 class ObjectiveConfig(StrictModel):
     """One thing to be good at."""
 
     name: Literal["score", "exported_parameters", "robustness"] = Field(
         description="mean validation score; exported parameters; score under the measured conditions"
     )
-    measure: Literal["noisy_score", "relative", "worst"] | None = Field(
-        None, description="robustness only: mean noisy score, its ratio to the clean one, or the worst condition"
+    measure: Literal["noisy_score", "relative", "worst", "curve_area"] | None = Field(
+        None,
+        description="robustness only: mean noisy score, its ratio to the clean one, the worst condition, or the area "
+        "under the curve of score against level",
     )
 
     direction: Literal["maximize", "minimize"] = Field(
@@ -340,6 +394,9 @@ class StudyConfig(StrictModel):
         description="what decides the size"
     )
     training: TrainingConfig = Field(description="how a trial trains")
+    finalisation: FinalisationConfig = Field(
+        default_factory=lambda: FinalisationConfig(), description="from gates to a structure"
+    )
     conditions: ConditionsConfig = Field(
         default_factory=lambda: ConditionsConfig(), description="disturbances in training and in evaluation"
     )

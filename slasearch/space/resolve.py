@@ -11,6 +11,7 @@ from slasearch.errors import ConfigError
 from slasearch.records import (
     BackboneSpec,
     ConditionSpec,
+    FinalisationSpec,
     GateSpec,
     PoolSpec,
     SeedPair,
@@ -44,6 +45,7 @@ def resolve(
     phase: str,
     control: str | None = None,
     control_size: int | None = None,
+    control_variant: str | None = None,
 ) -> TrialSpec:
     """Everything that one trial needs.
 
@@ -54,6 +56,7 @@ def resolve(
         phase: `design`, `optimise` or `confirm`; only `confirm` scores the test split.
         control: Name of the baseline, None for a trial of the search's own kind.
         control_size: Exported parameters that a control is held to.
+        control_variant: Which of a control's layouts, where it has several.
 
     Raises:
         ConfigError: A field is missing, unknown, or outside its distribution.
@@ -67,7 +70,8 @@ def resolve(
         pool=pool_spec(fixed),
         gates=GateSpec(**fixed.gates.model_dump()),
         size=_size(fixed),
-        training=TrainingSpec(**fixed.training.model_dump(exclude={"seeds"})),
+        training=_training(fixed),
+        finalisation=FinalisationSpec(**fixed.finalisation.model_dump()),
         train_conditions=_train_conditions(fixed),
         measured=_measured(fixed),
         seeds=seeds,
@@ -75,6 +79,7 @@ def resolve(
         splits=("validation", "test") if phase == "confirm" else ("validation",),
         control=control,
         control_size=control_size,
+        control_variant=control_variant,
     )
 
 
@@ -112,7 +117,12 @@ def _fixed(config: StudyConfig, params: Mapping[str, Any]) -> StudyConfig:
 
 def _task(task: TaskConfig, seed: int) -> TaskSpec:
     limits = SplitLimits(**task.limits.model_dump())
-    return TaskSpec(**{**task.model_dump(), "limits": limits}, seed=seed)
+    return TaskSpec(**{**task.model_dump(), "limits": limits, "splits": tuple(task.splits.items())}, seed=seed)
+
+
+def _training(config: StudyConfig) -> TrainingSpec:
+    fields = config.training.model_dump(exclude={"seeds"})
+    return TrainingSpec(**{**fields, "kind_factors": tuple(fields["kind_factors"].items())})
 
 
 def _size(config: StudyConfig) -> SizeSpec:

@@ -13,7 +13,7 @@ from slasearch.registry import GATES
 __all__ = ["GATE_SPEC", "check_gate"]
 
 GATE_SPEC = GateSpec(
-    family="sigmoid", temperature=0.5, learning_rate=0.05, warm_up=0.1, initial_openness=0.8, threshold=0.5
+    family="sigmoid", learning_rate=0.05, warm_up=0.1, initial_openness=0.8, threshold=0.5, temperature=0.5
 )
 
 

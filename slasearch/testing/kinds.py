@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from slasearch.adapters.attach import attach
-from slasearch.adapters.kinds._base import AdapterModule, KindEntry
+from slasearch.adapters.kinds._base import AdapterModule, KindEntry, SlotContext
 from slasearch.adapters.pool import Pool, candidate_slots
 from slasearch.adapters.sites import HostShape, host_shapes, layers_of
 from slasearch.records import PoolSpec
@@ -93,7 +93,7 @@ def check_module(entry: KindEntry) -> None:
         assert counted == cost.parameters, f"declared {cost.parameters} parameters, found {counted}"
         x, y = torch.randn(2, 1, 7, 12, generator=torch.Generator().manual_seed(4)).unbind()
         with FlopCounterMode(display=False) as flops:
-            module.delta(x, y)
+            module.delta(x, y, SlotContext())
         assert flops.get_total_flops() == 2 * 7 * cost.macs_per_token, "declared multiply-adds must equal the real ones"
         _check_fold(module, x, y)
 
@@ -103,6 +103,6 @@ def _check_fold(module: AdapterModule, x: torch.Tensor, y: torch.Tensor) -> None
     with torch.no_grad():
         for weight in module.parameters():
             weight.add_(torch.randn(weight.shape, generator=generator))
-        before = module.delta(x, y).clone()
+        before = module.delta(x, y, SlotContext()).clone()
         module.fold(0.25)
-        torch.testing.assert_close(module.delta(x, y), 0.25 * before, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(module.delta(x, y, SlotContext()), 0.25 * before, rtol=1e-5, atol=1e-6)

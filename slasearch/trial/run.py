@@ -154,7 +154,9 @@ class _Trial:
         pool_parameters = pool.parameter_count()
         data = worker.training(tasks, "train", backbone, spec)
         held_out = worker.training(tasks, "gate", backbone, spec) if tasks[0].splits["gate"] else None
-        self._plan = plan_steps(spec.training, spec.gates.warm_up, data.batches_per_epoch, fixed=fixed is not None)
+        self._plan = plan_steps(
+            spec.training, spec.gates.warm_up, spec.finalisation.share, data.batches_per_epoch, fixed=fixed is not None
+        )
         self._data = worker.evaluation(tasks, backbone)
         lowest = min(slot.layer for slot in candidates)
         with TaskModel(backbone, pool, self._heads(tasks, backbone, "heads"), shared_depth=lowest) as model:
@@ -198,7 +200,7 @@ class _Trial:
         done: Finalised = finalise(model.pool, gates, spec.size)
         self._gates = done.gates
         self._events.extend(done.events)
-        if spec.training.finish == "retrain":
+        if spec.finalisation.finish == "retrain":
             fresh = Pool(
                 done.structure.union,
                 model.backbone.shapes.hosts,

@@ -39,12 +39,15 @@ class StepPlan:
         return self.gated + self.finish
 
 
-def plan_steps(training: TrainingSpec, warm_up: float, batches_per_epoch: int, *, fixed: bool) -> StepPlan:
+def plan_steps(
+    training: TrainingSpec, warm_up: float, finish_share: float, batches_per_epoch: int, *, fixed: bool
+) -> StepPlan:
     """How a trial's steps are shared out.
 
     Args:
-        training: Length and shares.
+        training: Length.
         warm_up: Share of all steps with every gate open.
+        finish_share: Share of all steps kept for the time after finalisation.
         batches_per_epoch: Steps that see every example once.
         fixed: The structure is given (a control): no step is gated.
     """
@@ -55,7 +58,7 @@ def plan_steps(training: TrainingSpec, warm_up: float, batches_per_epoch: int, *
         total = max(1, round(training.epochs * batches_per_epoch))
     if fixed:
         return StepPlan(warm=0, gated=0, finish=total)
-    finish = min(total - 1, max(1, round(training.finish_share * total))) if total > 1 else 0
+    finish = min(total - 1, max(1, round(finish_share * total))) if total > 1 else 0
     gated = total - finish
     return StepPlan(warm=min(gated - 1, round(warm_up * total)), gated=gated, finish=finish)
 

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from slasearch.adapters.attach import attach
+from slasearch.adapters.kinds._base import SlotContext
 from slasearch.adapters.pool import Pool, candidate_slots, slot_costs
-from slasearch.adapters.sites import HostShape, host_modules, host_shapes, layers_of
+from slasearch.adapters.sites import HostShape, host_shapes, hosts_of, layers_of
 from slasearch.errors import BackboneError, ConfigError, RegistryError
 from slasearch.records import PoolSpec, Slot, Structure
 from slasearch.registry import KINDS
@@ -85,7 +86,7 @@ def test_biases_come_after_the_deltas_of_a_site() -> None:
     pool.route(torch.zeros(1, dtype=torch.long), None)
     x, y = torch.randn(2, 1, 3, 4, generator=torch.Generator().manual_seed(1)).unbind()
     bias, bottleneck = (pool.modules_of(slot)[0] for slot in slots)
-    expected = y + bottleneck.delta(x, y) + bias.delta(x, y)
+    expected = y + bottleneck.delta(x, y, SlotContext()) + bias.delta(x, y, SlotContext())
     torch.testing.assert_close(pool.compose(0, "ffn.out", 0, x, y), expected)
 
 
@@ -98,9 +99,9 @@ def test_bf16_hosts_keep_their_precision() -> None:
 def test_unknown_families_layers_sites_and_kinds_are_told() -> None:
     model = tiny_backbone("bert")
     with pytest.raises(BackboneError, match="expected 0 to 1, got 2"):
-        host_modules(model, 2, "attn.q")
+        hosts_of(model, 2, "attn.q")
     with pytest.raises(BackboneError, match=r"expected one of attn\.q"):
-        host_modules(model, 0, "attn.z")
+        hosts_of(model, 0, "attn.z")
     with pytest.raises(BackboneError, match=r"got 'Sequential' with linear modules 0\."):
         host_shapes(nn.Sequential(nn.Linear(2, 2)))
     with pytest.raises(RegistryError, match="expected one of bias"):

@@ -38,7 +38,7 @@ SPEC = TrialSpec(
     backbone=BackboneSpec("bundled:minilm"),
     tasks=(TaskSpec("a", "bundled:sms_spam"), TaskSpec("b", "file:x.csv", text_pair="other", weight=0.5)),
     pool=PoolSpec(("attn.q",), ("lora", "bias"), (1, 4), (0, 2)),
-    gates=GateSpec("sigmoid", 1.0, 0.05, 0.1, 0.9, 0.5),
+    gates=GateSpec("sigmoid", 0.05, 0.1, 0.9, 0.5, temperature=1.0),
     size=SizeSpec("budget", budget=100, scope="per_task"),
     training=TrainingSpec(8, 1e-3, 1e-2, 0.0, "cosine", epochs=1.5),
     train_conditions=(ConditionSpec("typos", 0.2, "train"),),

@@ -41,7 +41,7 @@ TPE = "phases.optimise.sampler={name: tpe, options: {%s}}"
         ("training.learning_rate={float: [0, 1]}", "a distribution over a number above 0, got one with 0"),
         ("training.batch_size={float: [8, 16]}", "a distribution over a whole number, got one with 8.0"),
         ("training.schedule={categorical: [linear, step]}", "over 'linear', 'cosine' or 'constant', got one with"),
-        ("training.finish_share={float: [0.2, 1]}", "a distribution over a number below 1, got one with 1.0"),
+        ("finalisation.share={float: [0.2, 1]}", "a distribution over a number below 1, got one with 1.0"),
         ("gates.family={categorical: [sigmoid, foo]}", "a distribution over a known gate family"),
         ("conditions.train.0.level={float: [0, 1.5]}", "a distribution over a share of words from 0 to 1, got one"),
         ("pool.kinds={categorical: [lora, bias]}", 'a distribution over a list, got one with "lora"'),

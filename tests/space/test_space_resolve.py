@@ -50,7 +50,7 @@ def test_every_field_reaches_the_spec(study: Study) -> None:
         pool=PoolSpec(
             ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.in", "ffn.out"), ("lora", "bias"), (2, 4), layers=None
         ),
-        gates=GateSpec("sigmoid", 1.25, 0.05, 0.1, 0.9, 0.5),
+        gates=GateSpec("sigmoid", 0.05, 0.1, 0.9, 0.5, temperature=1.25),
         size=SizeSpec("penalty", sparsity_weight=0.5, ramp=0.2),
         training=TrainingSpec(8, 3e-3, 1e-2, 0.01, "linear", epochs=2.0),
         train_conditions=(

@@ -70,7 +70,7 @@ def make_spec() -> Callable[..., TrialSpec]:
         backbone=BackboneSpec("bundled:minilm"),
         tasks=tuple(task.spec for task in make_tasks()),
         pool=PoolSpec(("attn.v", "ffn.out"), ("lora", "bottleneck", "bias"), (2,), layers=(4, 5)),
-        gates=GateSpec("hard_concrete", 2 / 3, 0.3, 0.1, 0.9, 0.5),
+        gates=GateSpec("hard_concrete", 0.3, 0.1, 0.9, 0.5, temperature=2 / 3),
         size=SizeSpec("penalty", sparsity_weight=1.0),
         training=TrainingSpec(8, 5e-3, 3e-2, 0.01, "linear", steps=10, reports=2),
         train_conditions=(),

@@ -13,6 +13,7 @@ from slasearch.adapters.pool import slot_cost
 from slasearch.errors import ArtifactError
 from slasearch.records import (
     ConditionSpec,
+    FinalisationSpec,
     GateSpec,
     Progress,
     SeedPair,
@@ -101,17 +102,21 @@ def test_a_budget_always_holds(scope: str, make_spec: Spec, finish: Finish) -> N
 
 
 def test_a_large_sparsity_weight_closes_more_than_none(make_spec: Spec, finish: Finish) -> None:
-    training = TrainingSpec(8, 5e-3, 3e-2, 0.01, "constant", steps=20, finish_share=0.2, reports=2)
+    training = TrainingSpec(8, 5e-3, 3e-2, 0.01, "constant", steps=20, reports=2)
+    end = FinalisationSpec(share=0.2)
     sizes = [
-        finish(make_spec(training=training, size=SizeSpec("penalty", weight))).objectives["exported_parameters"]
+        finish(make_spec(training=training, size=SizeSpec("penalty", weight), finalisation=end)).objectives[
+            "exported_parameters"
+        ]
         for weight in (0.0, 50.0)
     ]
     assert sizes[1] < sizes[0]
 
 
 def test_retraining_starts_from_fresh_modules(make_spec: Spec, finish: Finish) -> None:
-    training = TrainingSpec(8, 5e-3, 3e-2, 0.01, "cosine", epochs=1.5, reports=2, finish="retrain")
-    report = finish(make_spec(training=training, gates=GateSpec("sigmoid", 0.5, 0.3, 0.2, 0.8, 0.5)))
+    training = TrainingSpec(8, 5e-3, 3e-2, 0.01, "cosine", epochs=1.5, reports=2)
+    gates = GateSpec("sigmoid", 0.3, 0.2, 0.8, 0.5, temperature=0.5)
+    report = finish(make_spec(training=training, gates=gates, finalisation=FinalisationSpec(finish="retrain")))
     assert report.budget == 6
     assert report.objectives["exported_parameters"] == open_parameters(report)
 
@@ -136,7 +141,7 @@ def test_training_conditions_change_training_only(make_spec: Spec, finish: Finis
 
 def test_progress_is_prunable_only_after_the_warm_up(make_spec: Spec, worker: TrialWorker) -> None:
     training = TrainingSpec(8, 5e-3, 3e-2, 0.01, "linear", steps=10, reports=5)
-    gates = GateSpec("hard_concrete", 2 / 3, 0.3, 0.4, 0.9, 0.5)
+    gates = GateSpec("hard_concrete", 0.3, 0.4, 0.9, 0.5, temperature=2 / 3)
     items = list(worker.run(make_spec(training=training, gates=gates)))
     progress = [item for item in items if isinstance(item, Progress)]
     assert [(item.budget, item.prunable) for item in progress] == [(2, False), (4, False), (6, True), (8, True)]

@@ -11,14 +11,14 @@ def training(**changes: object) -> TrainingSpec:
 
 
 def test_shares_are_of_all_steps() -> None:
-    assert plan_steps(training(steps=100), 0.1, 7, fixed=False) == StepPlan(warm=10, gated=60, finish=40)
-    assert plan_steps(training(epochs=2.5, finish_share=0.2), 0.2, 8, fixed=False) == StepPlan(4, 16, 4)
-    assert plan_steps(training(steps=100), 0.1, 7, fixed=True) == StepPlan(0, 0, 100)
+    assert plan_steps(training(steps=100), 0.1, 0.4, 7, fixed=False) == StepPlan(warm=10, gated=60, finish=40)
+    assert plan_steps(training(epochs=2.5), 0.2, 0.2, 8, fixed=False) == StepPlan(4, 16, 4)
+    assert plan_steps(training(steps=100), 0.1, 0.4, 7, fixed=True) == StepPlan(0, 0, 100)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
 def test_short_trials_still_learn_their_gates(steps: int) -> None:
-    plan = plan_steps(training(steps=steps, finish_share=0.9), 0.9, 1, fixed=False)
+    plan = plan_steps(training(steps=steps), 0.9, 0.9, 1, fixed=False)
     assert plan.total == steps
     assert plan.gated - plan.warm >= 1
     assert plan.finish >= (1 if steps > 1 else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,29 +19,66 @@ __all__ = ["GateEntry", "GateFamily", "register_gate"]
 class GateFamily(nn.Module, ABC):
     """The gates of a pool, `T x S` for T tasks and S slots.
 
-    Guarantees of every family, checked by `slasearch.testing.gates`: every z and p lies in [0, 1]; `openness` starts at
-    `settings.initial_openness` and is differentiable; sampling depends on nothing but the logits and the generator.
+    Guarantees of every family, checked by `slasearch.testing.gates`: every p lies in [0, 1], and so does z in a
+    `bounded` family; sampling depends on nothing but the logits and the generator; high logits are open, low ones closed.
 
     Args:
         tasks: T ≥ 1.
         slots: S ≥ 1.
         settings: Temperature, threshold and start.
+        costs: `S`, cost of each slot (parameters), on the CPU.
+
+    Attributes:
+        logits: `T x S`, what is learned; α of most families.
+        alive: `T x S` of bool, False where a gate is closed for good.
     """
 
-    def __init__(self, tasks: int, slots: int, settings: GateSpec) -> None:
+    bounded: ClassVar[bool] = True
+    """Whether every z lies in [0, 1]."""
+    penalised: ClassVar[bool] = True
+    """Whether λ·R is part of the loss; else the family applies λ itself in `after_step`."""
+    temperatures: ClassVar[tuple[float, float]] = (1.0, 1.0)
+    """Temperature at the start and at the end where the settings name none."""
+
+    alive: Tensor
+
+    def __init__(self, tasks: int, slots: int, settings: GateSpec, *, costs: Tensor) -> None:
         super().__init__()
         self.settings = settings
         self.share = 0.0
-        self.logits = nn.Parameter(torch.full((tasks, slots), self.initial_logit(settings)))
+        self.costs = costs
+        self.register_buffer("alive", torch.ones(tasks, slots, dtype=torch.bool))
+        self.logits = nn.Parameter(torch.full((tasks, slots), self.initial_logit()))
+
+    @property
+    def temperature(self) -> float:
+        """τ or β at the present share of the gated steps."""
+        start, end = self.temperatures
+        end = end if self.settings.temperature is None else self.settings.temperature
+        start = start if self.settings.temperature_start is None else self.settings.temperature_start
+        if self.settings.temperature_schedule == "constant":
+            return end
+        if self.settings.temperature_schedule == "linear":
+            return float(start + (end - start) * self.share)
+        return float(start ** (1 - self.share) * end**self.share)
 
     def set_progress(self, share: float) -> None:
         """Tells the family which share (0 to 1) of the gated steps is done, for annealing."""
         self.share = share
 
-    @staticmethod
+    def set_target(self, parameters: float, scope: Literal["union", "per_task"]) -> None:
+        """Tells the family what size is aimed at now, in parameters; most families do without."""
+
+    def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
+        """Who updates the logits: Adam without weight decay."""
+        return torch.optim.Adam([self.logits], lr=learning_rate)
+
+    def after_step(self, learning_rate: float, weight: float) -> None:
+        """Called after each optimiser step with λ (or what a budget puts in its place); most families do nothing."""
+
     @abstractmethod
-    def initial_logit(settings: GateSpec) -> float:
-        """The logit at which `openness` is `settings.initial_openness`."""
+    def initial_logit(self) -> float:
+        """The logit at which `openness` is `settings.initial_openness` (a family under a budget: any equal logits)."""
 
     @abstractmethod
     def sample(self, generator: torch.Generator) -> Tensor:
@@ -53,28 +90,38 @@ class GateFamily(nn.Module, ABC):
 
     @abstractmethod
     def openness(self) -> Tensor:
-        """Openness p of the penalty, `T x S`, differentiable in the logits."""
+        """Openness p of the penalty, `T x S`; differentiable in the logits where the family is `penalised`."""
 
     @abstractmethod
     def is_open(self) -> Tensor:
         """Which gates stay open where no budget decides, `T x S` of bool."""
 
+    def strength(self) -> Tensor:
+        """What slots are ranked by, `T x S`, larger is better: the openness."""
+        return self.openness().detach()
+
 
 @dataclass(frozen=True)
 class GateEntry:
-    """A registered gate family. `thresholded`: `gates.threshold` decides what stays open."""
+    """A registered gate family.
+
+    `thresholded`: `gates.threshold` decides what stays open. `needs_budget`: it works under `size_control` `budget` only.
+    """
 
     name: str
     family: type[GateFamily]
     thresholded: bool
     equation: str
     source: str
+    needs_budget: bool = False
 
 
 F = TypeVar("F", bound=type[GateFamily])
 
 
-def register_gate(name: str, *, thresholded: bool, equation: str, source: str) -> Callable[[F], F]:
+def register_gate(
+    name: str, *, thresholded: bool, equation: str, source: str, needs_budget: bool = False
+) -> Callable[[F], F]:
     """Class decorator that adds a gate family under `name`.
 
     Raises:
@@ -82,7 +129,8 @@ def register_gate(name: str, *, thresholded: bool, equation: str, source: str) -
     """
 
     def add(family: F) -> F:
-        GATES.register(name, GateEntry(name, family, thresholded, equation, source), module=family.__module__)
+        entry = GateEntry(name, family, thresholded, equation, source, needs_budget)
+        GATES.register(name, entry, module=family.__module__)
         return family
 
     return add

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from slasearch.adapters.gates._base import GateFamily, register_gate
-from slasearch.records import GateSpec
 
 __all__ = ["HardConcrete"]
 
@@ -30,17 +29,20 @@ _SHIFT = math.log(-GAMMA / ZETA)
     source="Louizos et al. 2018, arXiv 1712.01312",
 )
 class HardConcrete(GateFamily):
-    """See the module docstring; β is `settings.temperature`."""
+    """See the module docstring; β is the temperature, by default the same all along."""
 
-    @staticmethod
-    def initial_logit(settings: GateSpec) -> float:
+    temperatures = (2 / 3, 2 / 3)
+
+    def initial_logit(self) -> float:
         """The α at which P(z ≠ 0) is the wanted openness."""
-        return math.log(settings.initial_openness / (1 - settings.initial_openness)) + settings.temperature * _SHIFT
+        return (
+            math.log(self.settings.initial_openness / (1 - self.settings.initial_openness)) + self.temperature * _SHIFT
+        )
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One draw for each (task, slot)."""
         u = torch.rand(self.logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(self.logits.device)
-        s = torch.sigmoid((torch.logit(u) + self.logits) / self.settings.temperature)
+        s = torch.sigmoid((torch.logit(u) + self.logits) / self.temperature)
         return (s * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 
     def value(self) -> Tensor:
@@ -49,7 +51,7 @@ class HardConcrete(GateFamily):
 
     def openness(self) -> Tensor:
         """P(z ≠ 0)."""
-        return torch.sigmoid(self.logits - self.settings.temperature * _SHIFT)
+        return torch.sigmoid(self.logits - self.temperature * _SHIFT)
 
     def is_open(self) -> Tensor:
         """Open where z > 0."""

@@ -1,6 +1,6 @@
 """Sigmoid gates, the form of the seed paper (arXiv 2509.03057).
 
-    z = σ(α/τ(t)),  p = σ(α),  τ(t) = τ^t geometrically from 1 to τ over the gated steps
+    z = σ(α/τ(t)),  p = σ(α),  τ(t) from 1 to `temperature` over the gated steps, geometrically by default
     open at the end: p > threshold
 
 The annealing path is ours: the paper does not state one. A sigmoid never reaches zero, hence the threshold.
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from slasearch.adapters.gates._base import GateFamily, register_gate
-from slasearch.records import GateSpec
 
 __all__ = ["Sigmoid"]
 
@@ -28,10 +27,11 @@ __all__ = ["Sigmoid"]
 class Sigmoid(GateFamily):
     """See the module docstring."""
 
-    @staticmethod
-    def initial_logit(settings: GateSpec) -> float:
+    temperatures = (1.0, 2 / 3)
+
+    def initial_logit(self) -> float:
         """The logit of p."""
-        return math.log(settings.initial_openness / (1 - settings.initial_openness))
+        return math.log(self.settings.initial_openness / (1 - self.settings.initial_openness))
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """The same as `value`: this family has no noise."""
@@ -39,7 +39,7 @@ class Sigmoid(GateFamily):
 
     def value(self) -> Tensor:
         """σ(α/τ)."""
-        return torch.sigmoid(self.logits / self.settings.temperature**self.share)
+        return torch.sigmoid(self.logits / self.temperature)
 
     def openness(self) -> Tensor:
         """σ(α)."""

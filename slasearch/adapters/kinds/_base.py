@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -14,14 +14,28 @@ from slasearch.adapters.sites import HostShape
 from slasearch.records import SlotCost
 from slasearch.registry import KINDS
 
-__all__ = ["AdapterModule", "KindEntry", "register_kind"]
+__all__ = ["AdapterModule", "KindEntry", "SlotContext", "Stage", "register_kind"]
+
+Stage = Literal["input", "delta", "scale", "bias"]
+"""When a module acts: on the host's input, then beside the host, then on the sum so far (scales before shifts)."""
+
+
+@dataclass(frozen=True)
+class SlotContext:
+    """What a module may see besides its host: `query`, the output of the layer's `attn.q` (`n x t x heads·head_dim`).
+
+    It is there only for kinds that say `needs_query`, else None.
+    """
+
+    query: Tensor | None = None
 
 
 class AdapterModule(nn.Module, ABC):
     """One module at one host operation.
 
     Guarantees of every kind, checked by `slasearch.testing.kinds`: Δ is exactly zero at the start; the number of
-    parameters and multiply-adds equal `cost`; `fold(z)` turns Δ into z·Δ; all weights come from `generator`.
+    parameters and multiply-adds equal `cost`; `fold(z)` turns Δ into z·Δ; `combine` is Σ z_i·Δ_i; all weights come from
+    `generator`. A kind that is `mergeable` gives the same output through `merge`d weights.
 
     Args:
         host: Widths of the host operation.
@@ -34,8 +48,49 @@ class AdapterModule(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def delta(self, x: Tensor, y: Tensor) -> Tensor:
-        """Δ from the host's input `x` (`n x t x d_in`) and output `y` (`n x t x d_out`) -> `n x t x d_out`."""
+    def delta(self, x: Tensor, y: Tensor, context: SlotContext) -> Tensor:
+        """Δ from the host's input `x` (`n x t x d_in`) and output `y` (`n x t x d_out`) -> `n x t x d_out`.
+
+        In the stage `input` both are the host's input, and Δ is added to it.
+        """
+
+    @classmethod
+    def combine(
+        cls,
+        modules: Sequence[AdapterModule],
+        coefficients: Sequence[Tensor | None],
+        x: Tensor,
+        y: Tensor,
+        context: SlotContext,
+    ) -> Tensor:
+        """Σ_i z_i·Δ_i over modules of this kind at one host; a kind that can do it in one go overrides this.
+
+        Args:
+            modules: At least one.
+            coefficients: z of each module for each example, `n x 1 x 1`; None is 1.
+            x: As in `delta`.
+            y: As in `delta`.
+            context: As in `delta`.
+        """
+        total: Tensor | None = None
+        for module, z in zip(modules, coefficients, strict=True):
+            delta = module.delta(x, y, context)
+            delta = delta if z is None else z * delta
+            total = delta if total is None else total + delta
+        assert total is not None
+        return total
+
+    def merge(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Weights of the host with this module in them; only of kinds that are `mergeable`.
+
+        Args:
+            weight: `d_out x d_in`, with the modules of earlier stages merged in already.
+            bias: `d_out`, or None where the host has none.
+
+        Returns:
+            The new weight and bias, in fp32; the arguments stay as they are.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be merged")
 
     @abstractmethod
     def fold(self, value: float) -> None:
@@ -52,17 +107,31 @@ class KindEntry:
     """A registered kind.
 
     `stage` orders the modules of one site: the deltas of a stage are computed from the same output and added, then
-    the next stage sees the sum (`delta`, then `scale`, then `bias`).
+    the next stage sees the sum (`delta`, then `scale`, then `bias`). At `input_sites` the kind acts on the host's input
+    instead, before the host runs. `separable`: a module of rank r is the sum of r modules of rank 1. `mergeable`: it can
+    be merged into the weights of a linear host.
     """
 
     name: str
     module: type[AdapterModule]
     sites: tuple[str, ...]
     ranked: bool
-    stage: Literal["delta", "scale", "bias"]
+    stage: Stage
     equation: str
     source: str
     cost: str
+    input_sites: tuple[str, ...] = ()
+    separable: bool = False
+    mergeable: bool = False
+    needs_query: bool = False
+
+    def stage_at(self, site: str) -> Stage:
+        """When the kind acts at a site."""
+        return "input" if site in self.input_sites else self.stage
+
+    def shape_at(self, site: str, host: HostShape) -> HostShape:
+        """The widths that a module at this site works on: at an input both are the input's."""
+        return HostShape(host.d_in, host.d_in, host.heads) if site in self.input_sites else host
 
 
 M = TypeVar("M", bound=type[AdapterModule])
@@ -76,7 +145,11 @@ def register_kind(
     source: str,
     cost: str,
     ranked: bool = True,
-    stage: Literal["delta", "scale", "bias"] = "delta",
+    stage: Stage = "delta",
+    input_sites: tuple[str, ...] = (),
+    separable: bool = False,
+    mergeable: bool = False,
+    needs_query: bool = False,
 ) -> Callable[[M], M]:
     """Class decorator that adds a kind under `name`.
 
@@ -85,7 +158,9 @@ def register_kind(
     """
 
     def add(module: M) -> M:
-        entry = KindEntry(name, module, sites, ranked, stage, equation, source, cost)
+        entry = KindEntry(
+            name, module, sites, ranked, stage, equation, source, cost, input_sites, separable, mergeable, needs_query
+        )
         KINDS.register(name, entry, module=module.__module__)
         return module
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from slasearch.adapters.kinds._base import AdapterModule, register_kind
+from slasearch.adapters.kinds._base import AdapterModule, SlotContext, register_kind
 from slasearch.adapters.sites import HostShape
 from slasearch.records import SlotCost
 
@@ -26,6 +26,7 @@ __all__ = ["Bias"]
     equation="Δ = b, b = 0 at the start",
     source="Ben Zaken et al. 2021, arXiv 2106.10199",
     cost="d_out",
+    mergeable=True,
 )
 class Bias(AdapterModule):
     """See the module docstring. `shift` is `d_out`."""
@@ -34,9 +35,14 @@ class Bias(AdapterModule):
         super().__init__(host, rank, generator=generator)
         self.shift = nn.Parameter(torch.zeros(host.d_out))
 
-    def delta(self, x: Tensor, y: Tensor) -> Tensor:
+    def delta(self, x: Tensor, y: Tensor, context: SlotContext) -> Tensor:
         """`d_out`, which broadcasts over examples and tokens."""
         return self.shift
+
+    def merge(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The host's bias + b."""
+        shift = self.shift.detach()
+        return weight, shift if bias is None else bias + shift
 
     def fold(self, value: float) -> None:
         """Scales b."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from slasearch.adapters.kinds._base import AdapterModule, register_kind
+from slasearch.adapters.kinds._base import AdapterModule, SlotContext, register_kind
 from slasearch.adapters.sites import HostShape
 from slasearch.records import SlotCost
 
@@ -36,7 +36,7 @@ class Bottleneck(AdapterModule):
         self.up = nn.Parameter(torch.zeros(width, rank))
         self.up_bias = nn.Parameter(torch.zeros(width))
 
-    def delta(self, x: Tensor, y: Tensor) -> Tensor:
+    def delta(self, x: Tensor, y: Tensor, context: SlotContext) -> Tensor:
         """`y`: `n x t x d` -> `n x t x d`; `x` is not used."""
         hidden = torch.relu(nn.functional.linear(y, self.down, self.down_bias))
         return nn.functional.linear(hidden, self.up, self.up_bias)

@@ -7,10 +7,12 @@ Cost: r·(d_in + d_out) parameters, and as many multiply-adds a token.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from slasearch.adapters.kinds._base import AdapterModule, register_kind
+from slasearch.adapters.kinds._base import AdapterModule, SlotContext, register_kind
 from slasearch.adapters.sites import HostShape
 from slasearch.records import SlotCost
 
@@ -23,6 +25,8 @@ __all__ = ["Lora"]
     equation="Δ(x) = B·A·x, B = 0 at the start",
     source="Hu et al. 2021, arXiv 2106.09685",
     cost="r·(d_in + d_out)",
+    separable=True,
+    mergeable=True,
 )
 class Lora(AdapterModule):
     """See the module docstring. `down` is `r x d_in` (A), `up` is `d_out x r` (B)."""
@@ -33,9 +37,36 @@ class Lora(AdapterModule):
         self.down = nn.Parameter(torch.empty(rank, host.d_in).uniform_(-bound, bound, generator=generator))
         self.up = nn.Parameter(torch.zeros(host.d_out, rank))
 
-    def delta(self, x: Tensor, y: Tensor) -> Tensor:
+    def delta(self, x: Tensor, y: Tensor, context: SlotContext) -> Tensor:
         """`x`: `n x t x d_in` -> `n x t x d_out`; `y` is not used."""
         return nn.functional.linear(nn.functional.linear(x, self.down), self.up)
+
+    @classmethod
+    def combine(
+        cls,
+        modules: Sequence[AdapterModule],
+        coefficients: Sequence[Tensor | None],
+        x: Tensor,
+        y: Tensor,
+        context: SlotContext,
+    ) -> Tensor:
+        """Two products for all modules: their A stacked, each hidden part times its z, their B side by side."""
+        if len(modules) == 1:
+            return super().combine(modules, coefficients, x, y, context)
+        loras = [module for module in modules if isinstance(module, Lora)]
+        hidden = nn.functional.linear(x, torch.cat([module.down for module in loras]))
+        if any(z is not None for z in coefficients):
+            one = x.new_ones(1, 1, 1)
+            parts = [
+                (one if z is None else z).expand(x.shape[0], 1, module.down.shape[0])
+                for z, module in zip(coefficients, loras, strict=True)
+            ]
+            hidden = hidden * torch.cat(parts, dim=2)
+        return nn.functional.linear(hidden, torch.cat([module.up for module in loras], dim=1))
+
+    def merge(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """W + B·A."""
+        return weight + self.up.detach() @ self.down.detach(), bias
 
     def fold(self, value: float) -> None:
         """Scales B."""

@@ -1,6 +1,7 @@
 """The adapter as files: `adapter.safetensors` (modules and heads) and `adapter.json` (what they are and where they go).
 
 What is written is what was evaluated: an adapter that is read back gives logits equal to 1e-5. Nothing is ever pickled.
+The tensors are called `slots/SLOT/PART/NAME` and `heads/TASK/NAME`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,21 @@ from slasearch.errors import ArtifactError
 from slasearch.records import Slot, Structure
 from slasearch.registry import KINDS
 
-__all__ = ["FORMAT_VERSION", "AdapterCard", "BackboneCard", "TaskCard", "read_adapter", "restore_pool", "write_adapter"]
+__all__ = [
+    "CARD_FILE",
+    "FORMAT_VERSION",
+    "TENSOR_FILE",
+    "AdapterCard",
+    "BackboneCard",
+    "TaskCard",
+    "card_bytes",
+    "of_task",
+    "parse_adapter",
+    "read_adapter",
+    "restore_pool",
+    "save_tensors",
+    "write_adapter",
+]
 
 FORMAT_VERSION = 1
 CARD_FILE, TENSOR_FILE = "adapter.json", "adapter.safetensors"
@@ -49,9 +64,12 @@ class BackboneCard(_Card):
 
 
 class TaskCard(_Card):
-    """One task: its labels in the order of the head's rows, and the slots that its examples pass."""
+    """One task: its labels in the order of the head's rows, and the slots that its examples pass.
 
-    name: str
+    A name that holds a slash or starts with a dot is refused, because folders are called by it.
+    """
+
+    name: Annotated[str, Field(pattern=r"^\w[\w .-]*$", max_length=100)]
     labels: tuple[str, ...]
     metric: str
     max_tokens: Annotated[int, Field(ge=1)]
@@ -87,9 +105,37 @@ def write_adapter(card: AdapterCard, pool: Pool, heads: Mapping[str, nn.Linear])
             tensors |= {f"slots/{slot.name}/{part}/{name}": value for name, value in module.state_dict().items()}
     for task, head in heads.items():
         tensors |= {f"heads/{task}/{name}": value for name, value in head.state_dict().items()}
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    text = json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    return {CARD_FILE: text.encode(), TENSOR_FILE: safetensors.torch.save(plain)}
+    return {CARD_FILE: card_bytes(card), TENSOR_FILE: save_tensors(tensors)}
+
+
+def card_bytes(card: AdapterCard) -> bytes:
+    """A card as JSON; the same card always gives the same bytes."""
+    return json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False).encode()
+
+
+def save_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors by name as a safetensors file."""
+    return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+
+
+def of_task(
+    card: AdapterCard, tensors: Mapping[str, Tensor], task: str | None
+) -> tuple[AdapterCard, dict[str, Tensor]]:
+    """The card and tensors of one task alone: its own slots and head, and their count; all of them for None.
+
+    Raises:
+        ArtifactError: The adapter has no such task.
+    """
+    if task is None:
+        return card, dict(tensors)
+    chosen = tuple(entry for entry in card.tasks if entry.name == task)
+    if not chosen:
+        known = ", ".join(entry.name for entry in card.tasks)
+        raise ArtifactError(f"task: expected one of the adapter's ({known}), got {task!r}. Name one with --task.")
+    own = {f"slots/{slot}" for slot in chosen[0].slots} | {f"heads/{task}"}
+    kept = {name: tensor for name, tensor in tensors.items() if "/".join(name.split("/")[:2]) in own}
+    count = sum(tensor.numel() for name, tensor in kept.items() if name.startswith("slots/"))
+    return card.model_copy(update={"tasks": chosen, "parameters": count}), kept
 
 
 def read_adapter(folder: Path) -> tuple[AdapterCard, dict[str, Tensor]]:
@@ -98,27 +144,38 @@ def read_adapter(folder: Path) -> tuple[AdapterCard, dict[str, Tensor]]:
     Raises:
         ArtifactError: A file is missing, too large, damaged, or of another format version.
     """
-    card_file, tensor_file = folder / CARD_FILE, folder / TENSOR_FILE
-    for file in (card_file, tensor_file):
-        if not file.is_file():
+    for name in (CARD_FILE, TENSOR_FILE):
+        if not (folder / name).is_file():
             raise ArtifactError(
-                f"{file}: expected an exported adapter, got no such file. Make one with `slasearch export`."
+                f"{folder / name}: expected an exported adapter, got no such file. "
+                "Make one with `slasearch export` (format slasearch)."
             )
-    if card_file.stat().st_size > _LARGEST_CARD:
-        raise ArtifactError(f"{card_file}: expected at most {_LARGEST_CARD} bytes, got {card_file.stat().st_size}.")
+    size = (folder / CARD_FILE).stat().st_size
+    if size > _LARGEST_CARD:
+        raise ArtifactError(f"{folder / CARD_FILE}: expected at most {_LARGEST_CARD} bytes, got {size}.")
+    return parse_adapter((folder / CARD_FILE).read_bytes(), (folder / TENSOR_FILE).read_bytes(), str(folder))
+
+
+def parse_adapter(card_json: bytes, tensor_file: bytes, place: str) -> tuple[AdapterCard, dict[str, Tensor]]:
+    """The card and tensors in the bytes of the two files; `place` is where they are from, for messages.
+
+    Raises:
+        ArtifactError: A file is damaged or of another format version.
+    """
     try:
-        card = AdapterCard.model_validate_json(card_file.read_bytes())
+        card = AdapterCard.model_validate_json(card_json)
         _ = card.structure
     except (ValidationError, ValueError) as error:
         first = str(error).splitlines()[0] if not isinstance(error, ValidationError) else _first(error)
         raise ArtifactError(
-            f"{card_file}: expected format version {FORMAT_VERSION}, got {first}. Export it again."
+            f"{place}/{CARD_FILE}: expected format version {FORMAT_VERSION}, got {first}. Export it again."
         ) from None
     try:
-        tensors = safetensors.torch.load_file(tensor_file)
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(f"{tensor_file}: expected a safetensors file, got a damaged one ({error}).") from None
-    return card, tensors
+        return card, safetensors.torch.load(tensor_file)
+    except SafetensorError as error:
+        raise ArtifactError(
+            f"{place}/{TENSOR_FILE}: expected a safetensors file, got a damaged one ({error}). Export it again."
+        ) from None
 
 
 def _first(error: ValidationError) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "CONTROLS",
     "CONTROL_VARIANTS",
     "DESIGN_SAMPLERS",
+    "DRAWN_CONTROLS",
     "GATES",
     "KINDS",
     "METRICS",
@@ -28,6 +29,8 @@ __all__ = [
     "SAMPLERS",
     "SAMPLER_OPTIONS",
     "SOURCES",
+    "UNFELT_FIELDS",
+    "UNRANKED_KINDS",
     "UNSIZED_CONTROLS",
     "Option",
     "Registry",
@@ -91,9 +94,15 @@ KINDS: Registry[Any] = Registry(
     {
         "lora": "slasearch.adapters.kinds.lora",
         "bottleneck": "slasearch.adapters.kinds.bottleneck",
+        "parallel": "slasearch.adapters.kinds.parallel",
+        "prefix": "slasearch.adapters.kinds.prefix",
+        "ia3": "slasearch.adapters.kinds.ia3",
+        "scale": "slasearch.adapters.kinds.scale",
         "bias": "slasearch.adapters.kinds.bias",
     },
 )
+UNRANKED_KINDS = frozenset({"ia3", "scale", "bias"})
+"""Built-in kinds without a rank: their slots carry 1."""
 GATES: Registry[Any] = Registry(
     "gate family",
     {
@@ -125,6 +134,10 @@ UNSIZED_CONTROLS = frozenset({"linear_probe"})
 """Controls that have no size to match: trained once for each seed pair, not once for each winner."""
 CONTROL_VARIANTS: Mapping[str, tuple[str, ...]] = {}
 """Controls with several layouts, among which the best on validation is taken; the first is the default."""
+DRAWN_CONTROLS = frozenset({"random_best"})
+"""Controls of which each tuning trial draws another structure, known by its number as the variant."""
+UNFELT_FIELDS: Mapping[str, tuple[str, ...]] = {"linear_probe": ("training.learning_rate",)}
+"""Fields of training that change nothing in a control, so that it is not tuned over them: a probe has heads alone."""
 
 SOURCES: Registry[Any] = Registry(
     "task source", {"bundled": "slasearch.tasks.sources.bundled", "file": "slasearch.tasks.sources.file"}

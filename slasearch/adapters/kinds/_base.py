@@ -34,8 +34,9 @@ class AdapterModule(nn.Module, ABC):
     """One module at one host operation.
 
     Guarantees of every kind, checked by `slasearch.testing.kinds`: Δ is exactly zero at the start; the number of
-    parameters and multiply-adds equal `cost`; `fold(z)` turns Δ into z·Δ; `combine` is Σ z_i·Δ_i; all weights come from
-    `generator`. A kind that is `mergeable` gives the same output through `merge`d weights.
+    parameters and multiply-adds equal `cost`, where only matrix products count; `fold(z)` turns Δ into z·Δ;
+    `combine` is Σ z_i·Δ_i; all weights come from `generator`. A kind that is `mergeable` gives the same output through
+    `merge`d weights.
 
     Args:
         host: Widths of the host operation.
@@ -92,6 +93,13 @@ class AdapterModule(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} cannot be merged")
 
+    def merge_input(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Weights of the host whose input this module changes: `merge` of the stage `input`.
+
+        Only of kinds that are `mergeable` and have input sites. Arguments and result are those of `merge`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be merged into the host after it")
+
     @abstractmethod
     def fold(self, value: float) -> None:
         """Multiplies Δ by `value` for good."""
@@ -108,8 +116,8 @@ class KindEntry:
 
     `stage` orders the modules of one site: the deltas of a stage are computed from the same output and added, then
     the next stage sees the sum (`delta`, then `scale`, then `bias`). At `input_sites` the kind acts on the host's input
-    instead, before the host runs. `separable`: a module of rank r is the sum of r modules of rank 1. `mergeable`: it can
-    be merged into the weights of a linear host.
+    instead, before the host runs. `separable`: a module of rank r is the sum of r modules of rank 1, and costs as much.
+    `mergeable`: it can be merged into the weights of a linear host. `needs_query`: Δ reads `context.query`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Batches of several tasks: bucketed by length, padded to the longest example, ordered by seed and epoch alone."""
+"""Batches of several tasks: mixed, bucketed by length, padded to the longest example; seed and epoch give the order."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from torch import Tensor
 
 from slasearch.tasks.encoding import EncodedSplit
 
-__all__ = ["Batch", "batch_count", "eval_batches", "train_batches"]
+__all__ = ["Batch", "batch_count", "draws_per_task", "eval_batches", "train_batches"]
 
 _BATCHES_IN_A_CHUNK = 16
 """Examples are sorted by length within chunks of this many batches: enough to save padding, few enough to mix."""
+
+_ORDER_OF_A_TASK = 1
+"""Tells the seed of a task's order from the seed of an epoch, which has two numbers."""
 
 Int64s = npt.NDArray[np.int64]
 
@@ -60,13 +63,40 @@ def batch_count(splits: Sequence[EncodedSplit], batch_size: int) -> int:
     return -(-sum(len(split) for split in splits) // batch_size)
 
 
-def train_batches(
-    splits: Sequence[EncodedSplit], batch_size: int, *, seed: int, epoch: int, pad_token_id: int
-) -> Iterator[Batch]:
-    """One epoch: every example of every task once, tasks mixed in proportion to their sizes.
+def draws_per_task(sizes: Sequence[int], temperature: float) -> list[int]:
+    """How many examples of each task an epoch draws: n^(1/τ) of Σ n^(1/τ) of all, rounded by largest remainders.
 
-    All examples are shuffled together, sorted by length within chunks, and cut into batches, which are shuffled.
-    Nothing but the splits' lengths, `batch_size`, `seed` and `epoch` decides which examples meet.
+    They add up to Σ n. No task that has examples goes without: N·n^(1/τ)/Σ n^(1/τ) ≥ 1 as τ ≥ 1.
+
+    Args:
+        sizes: Examples of each task, together at least one.
+        temperature: τ ≥ 1; 1 gives `sizes`, and the higher it is, the more alike are the draws.
+    """
+    weights = np.asarray(sizes, dtype=np.float64) ** (1 / temperature)
+    exact = sum(sizes) * weights / weights.sum()
+    draws = np.floor(exact).astype(np.int64)
+    left = sum(sizes) - int(draws.sum())
+    draws[np.argsort(draws - exact, kind="stable")[:left]] += 1
+    return [int(count) for count in draws]
+
+
+def train_batches(
+    splits: Sequence[EncodedSplit],
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    pad_token_id: int,
+    temperature: float = 1.0,
+) -> Iterator[Batch]:
+    """One epoch: as many examples as there are, tasks mixed in proportion to n^(1/τ) of their sizes n.
+
+    With τ = 1 every example comes once. Else each task has an order of its own, in which its epochs go round and
+    round: all examples of a small task come once more before one comes twice more, and those of a large task that one
+    epoch leaves out come in the next.
+
+    The examples are shuffled together, sorted by length within chunks, and cut into batches, which are shuffled.
+    Nothing but the splits' lengths, `batch_size`, `seed`, `epoch` and τ decides which examples meet.
 
     Args:
         splits: The training examples of each task; a row's `task_index` is the position here.
@@ -74,11 +104,17 @@ def train_batches(
         seed: Seed of the order of the data, ≥ 0.
         epoch: Number of the epoch, ≥ 0.
         pad_token_id: What rows are padded with.
+        temperature: τ ≥ 1 of the mixture of tasks.
     """
     rng = np.random.default_rng([seed, epoch])
-    tasks = np.repeat(np.arange(len(splits)), [len(split) for split in splits])
-    rows = np.concatenate([np.arange(len(split)) for split in splits])
-    lengths = np.concatenate([split.lengths for split in splits])
+    draws = draws_per_task([len(split) for split in splits], temperature)
+    chosen_rows = [
+        _drawn(len(split), count, seed, epoch, task)
+        for task, (split, count) in enumerate(zip(splits, draws, strict=True))
+    ]
+    tasks = np.repeat(np.arange(len(splits)), draws)
+    rows = np.concatenate(chosen_rows)
+    lengths = np.concatenate([split.lengths[drawn] for split, drawn in zip(splits, chosen_rows, strict=True)])
     order = rng.permutation(len(rows))
     chunk = batch_size * _BATCHES_IN_A_CHUNK
     order = np.concatenate([_by_length(order[start : start + chunk], lengths) for start in range(0, len(order), chunk)])
@@ -100,6 +136,12 @@ def eval_batches(split: EncodedSplit, task_index: int, batch_size: int, *, pad_t
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         yield _batch({task_index: split}, np.full(len(rows), task_index), rows, pad_token_id)
+
+
+def _drawn(size: int, count: int, seed: int, epoch: int, task: int) -> Int64s:
+    """The `count` rows of a task of `size` that an epoch draws, sorted: its piece of an order that is repeated."""
+    order = np.random.default_rng([seed, task, _ORDER_OF_A_TASK]).permutation(size)
+    return np.sort(order[np.arange(epoch * count, (epoch + 1) * count) % max(size, 1)])
 
 
 def _by_length(rows: Int64s, lengths: Int64s) -> Int64s:

@@ -55,6 +55,7 @@ class TrainingData:
         batch_size: Examples in a batch.
         seed: Seed of the order.
         cache: Folder for encoded splits, or None.
+        task_temperature: τ ≥ 1 of the mixture of tasks, whose examples are drawn in proportion to n^(1/τ).
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class TrainingData:
         batch_size: int,
         seed: int,
         cache: Path | None,
+        task_temperature: float = 1.0,
     ) -> None:
         self._tasks, self._split, self._backbone, self._cache = tuple(tasks), split, backbone, cache
+        self._task_temperature = task_temperature
         self._conditions = tuple(conditions)
         self._names = [task.spec.name for task in tasks]
         self._batch_size, self._seed = batch_size, seed
@@ -78,7 +81,7 @@ class TrainingData:
 
     @property
     def batches_per_epoch(self) -> int:
-        """Steps that see every example once."""
+        """Steps that draw as many examples as there are."""
         return -(-self.examples // self._batch_size)
 
     def _encode(self, epoch: int) -> list[EncodedSplit]:
@@ -99,7 +102,15 @@ class TrainingData:
         pad = self._backbone.tokenizer.pad_token_id
         for epoch in itertools.count():
             splits = self._fixed if self._fixed is not None else self._encode(epoch)
-            for batch in train_batches(splits, self._batch_size, seed=self._seed, epoch=epoch, pad_token_id=pad):
+            batches = train_batches(
+                splits,
+                self._batch_size,
+                seed=self._seed,
+                epoch=epoch,
+                pad_token_id=pad,
+                temperature=self._task_temperature,
+            )
+            for batch in batches:
                 yield batch, noise_for(batch, self._conditions, self._names, dim, epoch)
 
 

@@ -1,5 +1,6 @@
 """Batches: what is in them, in which order, and how little of them is padding."""
 
+from collections import Counter
 from itertools import pairwise
 
 import hypothesis.strategies as st
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given, settings
 
 from slasearch.tasks import EncodedSplit, batch_count, eval_batches, train_batches
+from slasearch.tasks.batches import draws_per_task
 
 PAD = 99
 
@@ -112,3 +114,68 @@ def test_a_batch_moves_to_a_device_as_a_whole():
     assert moved.example_ids == batch.example_ids
     with pytest.raises(AttributeError):
         batch.labels = moved.labels
+
+
+# ---------------------------------------------------------------- mixing
+
+TASK_SIZES = st.lists(st.integers(0, 400), min_size=1, max_size=6).filter(any)
+
+
+@given(TASK_SIZES, st.floats(1, 50))
+def test_tasks_are_drawn_in_proportion_to_the_root_of_their_sizes(sizes, temperature):
+    draws = draws_per_task(sizes, temperature)
+    weights = [size ** (1 / temperature) for size in sizes]
+    assert sum(draws) == sum(sizes)
+    for size, drawn, weight in zip(sizes, draws, weights, strict=True):
+        assert abs(drawn - sum(sizes) * weight / sum(weights)) < 1 + 1e-9
+        assert (drawn > 0) == (size > 0)
+
+
+@given(TASK_SIZES)
+def test_without_a_temperature_every_example_is_drawn_once(sizes):
+    assert draws_per_task(sizes, 1.0) == sizes
+
+
+def test_draws_by_hand():
+    assert draws_per_task([100, 900], 2.0) == [250, 750]
+    assert draws_per_task([10, 10, 980], 1e9) == [333, 333, 334]
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    st.floats(1, 10),
+    st.integers(0, 3),
+    st.integers(1, 5),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_example_is_two_ahead_of_another_of_its_task(sizes, temperature, first_epoch, epochs):
+    splits = [split_of([2] * size, f"t{number}e") for number, size in enumerate(sizes)]
+    seen = Counter()
+    for epoch in range(first_epoch, first_epoch + epochs):
+        batches = list(train_batches(splits, 7, seed=1, epoch=epoch, pad_token_id=PAD, temperature=temperature))
+        assert len(batches) == batch_count(splits, 7)
+        in_epoch = Counter(int(task) for batch in batches for task in batch.task_index)
+        assert [in_epoch[task] for task in range(len(sizes))] == draws_per_task(sizes, temperature)
+        seen.update(identity for batch in batches for identity in batch.example_ids)
+    for split in splits:
+        counts = [seen[identity] for identity in split.example_ids]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_a_mixture_depends_on_seed_and_epoch_alone_and_other_epochs_bring_the_rest():
+    splits = [many(90, "a"), many(10, "b", seed=1)]
+    assert draws_per_task([90, 10], 2.0) == [75, 25]
+    first = order(splits, seed=3, epoch=0, temperature=2.0)
+    torch.manual_seed(5)
+    assert order(splits, seed=3, epoch=0, temperature=2.0) == first
+    assert order(splits, seed=4, epoch=0, temperature=2.0) != first
+    second = order(splits, seed=3, epoch=1, temperature=2.0)
+    large = [{i for ids in epoch for i in ids if i[0] == "a"} for epoch in (first, second)]
+    assert [len(rows) for rows in large] == [75, 75]
+    assert large[0] | large[1] == set(splits[0].example_ids)
+
+
+def test_a_mixture_repeats_rows_whole():
+    splits = [many(60, "a"), many(6, "b", seed=1)]
+    for batch in train_batches(splits, 8, seed=0, epoch=2, pad_token_id=PAD, temperature=4.0):
+        check_rows(batch, splits)

@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["BudgetPressure", "expected_share", "fill", "union_openness"]
+__all__ = ["BudgetPressure", "Scope", "by_strength", "expected_share", "fill", "union_openness"]
+
+Scope = Literal["union", "per_task"]
 
 
 def union_openness(openness: Tensor) -> Tensor:
@@ -16,7 +18,7 @@ def union_openness(openness: Tensor) -> Tensor:
     return 1 - torch.prod(1 - openness, dim=0)
 
 
-def expected_share(openness: Tensor, costs: Tensor, scope: Literal["union", "per_task"] = "union") -> Tensor:
+def expected_share(openness: Tensor, costs: Tensor, scope: Scope = "union") -> Tensor:
     """The expected size as a share of the pool's, R = Σ_s c_s·p_s / Σ_s c_s.
 
     Args:
@@ -33,8 +35,22 @@ def expected_share(openness: Tensor, costs: Tensor, scope: Literal["union", "per
     return (openness * weights).sum(dim=1).amax()
 
 
+def by_strength(strength: Tensor) -> list[tuple[int, int]]:
+    """(task, slot) pairs by falling strength (`T x S`), without those of −∞; equal ones by task and slot."""
+    tasks, slots = strength.shape
+    values = strength.tolist()
+    pairs = [(t, s) for t in range(tasks) for s in range(slots) if values[t][s] > -torch.inf]
+    return sorted(pairs, key=lambda pair: (-values[pair[0]][pair[1]], pair))
+
+
 def fill(
-    order: Sequence[tuple[int, int]], costs: Sequence[int], budget: int, scope: Literal["union", "per_task"], tasks: int
+    order: Sequence[tuple[int, int]],
+    costs: Sequence[int],
+    budget: float,
+    scope: Scope,
+    tasks: int,
+    *,
+    wanted: Tensor | None = None,
 ) -> list[set[int]]:
     """Takes (task, slot) pairs in the given order wherever they still fit.
 
@@ -44,6 +60,8 @@ def fill(
         budget: Most parameters; of the union of all tasks' slots, or of each task's own (`scope`).
         scope: What the budget counts.
         tasks: T, the number of tasks.
+        wanted: `T x S` of bool: under `union` a slot that another task has paid is free, and opens for a task only
+            where this says so; None: everywhere.
 
     Returns:
         For each task its open slots. The size never exceeds the budget. Each pair is tried once, so that the outcome is
@@ -53,8 +71,11 @@ def fill(
     paid: set[int] = set()
     spent = [0] * tasks
     for task, slot in order:
+        free = scope == "union" and slot in paid
         account = 0 if scope == "union" else task
-        price = 0 if scope == "union" and slot in paid else costs[slot]
+        if free and wanted is not None and not wanted[task, slot]:
+            continue
+        price = 0 if free else costs[slot]
         if slot not in chosen[task] and spent[account] + price <= budget:
             chosen[task].add(slot)
             paid.add(slot)
@@ -63,23 +84,29 @@ def fill(
 
 
 class BudgetPressure:
-    """The weight μ of the size term under a budget, by dual ascent [ours].
+    """The size that is aimed at under a budget, and the weight μ of the size term, by dual ascent [ours].
 
         μ ← max(0, μ + rate·(E[size]/target − 1))
 
-    The target falls from the whole pool to the budget along a cubic over the first half of the gated steps, so that
+    The target falls from the whole pool to the budget along a cubic over the share `until` of the gated steps, so that
     slots compete before any must close.
 
     Args:
         pool_parameters: Size of the whole pool.
         budget: Most parameters of the final structure.
+        until: Share of the gated steps at which the target is the budget.
         rate: Step of the ascent.
     """
 
-    def __init__(self, pool_parameters: int, budget: int, rate: float = 0.05) -> None:
+    def __init__(self, pool_parameters: int, budget: int, *, until: float = 0.5, rate: float = 0.05) -> None:
         self.weight = 0.0
-        self._final = min(1.0, budget / pool_parameters)
-        self._rate = rate
+        self._pool, self._final = pool_parameters, min(1.0, budget / pool_parameters)
+        self._until, self._rate = until, rate
+
+    def target(self, share: float) -> float:
+        """Parameters aimed at when `share` of the gated steps is done."""
+        left = max(0.0, 1 - share / self._until) ** 3
+        return self._pool * (self._final + (1 - self._final) * left)
 
     def update(self, expected: float, share: float) -> float:
         """μ after a step.
@@ -88,7 +115,5 @@ class BudgetPressure:
             expected: Expected size as a share of the pool's.
             share: Share of the gated steps that is done.
         """
-        left = max(0.0, 1 - 2 * share) ** 3
-        target = self._final + (1 - self._final) * left
-        self.weight = max(0.0, self.weight + self._rate * (expected / target - 1))
+        self.weight = max(0.0, self.weight + self._rate * (expected * self._pool / self.target(share) - 1))
         return self.weight

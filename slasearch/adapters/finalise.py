@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slasearch.adapters.budget import fill
-from slasearch.adapters.gates._base import GateFamily
+from slasearch.adapters.budget import by_strength, fill
+from slasearch.adapters.gates.bank import GateBank
 from slasearch.adapters.pool import Pool
 from slasearch.errors import ConfigError
 from slasearch.records import Event, GateRow, SizeSpec, Slot, Structure
@@ -29,81 +29,75 @@ class Finalised:
     events: tuple[Event, ...]
 
 
-def finalise(pool: Pool, gates: GateFamily, size: SizeSpec) -> Finalised:
+def finalise(pool: Pool, bank: GateBank, size: SizeSpec, strength: Tensor | None = None) -> Finalised:
     """Reads a structure off the gates.
 
     Under `penalty` the slots that the family calls open stay. Under `budget` the (task, slot) pairs are taken by
-    falling openness wherever they fit, so the size never exceeds the budget. Never empty: if nothing is open under
-    `penalty`, the pair with the largest openness stays. Events tell of gates that all closed or all stayed open, and of
-    tasks without a slot.
+    falling strength wherever they fit, so the size never exceeds the budget; a slot that one task has paid opens for
+    another only if that task's own gate is open. Never empty: if nothing is open under `penalty`, the strongest pair
+    stays. Events tell of gates that all closed or all stayed open, and of tasks without a slot.
 
     A slot's value is the mean of z over the tasks that use it: the module is shared, so one number must serve them all
     [ours]; the training after finalisation absorbs the difference.
 
     Args:
-        pool: The pool, not yet pruned.
-        gates: Its gates, `T x S`.
+        pool: The pool, its open gates not yet folded in.
+        bank: Its gates, `T x S`.
         size: What decides the size.
+        strength: What pairs are ranked by, `T x S`, −∞ where closed for good; None: the gates themselves.
 
     Raises:
         ConfigError: The budget is below the cheapest slot.
     """
     with torch.no_grad():
-        openness, value, is_open = gates.openness().cpu(), gates.value().cpu(), gates.is_open().cpu()
-    costs = [pool.costs[slot].parameters for slot in pool.slots]
-    order = _by_openness(openness)
+        openness, value, is_open = bank.openness().cpu(), bank.value().cpu(), bank.is_open().cpu()
+    costs = [pool.costs[slot].parameters for slot in pool.candidates]
+    order = by_strength(bank.strength().cpu() if strength is None else strength)
     tasks = len(pool.tasks)
     if size.mode == "budget":
         assert size.budget is not None
-        chosen = fill(order, costs, size.budget, size.scope, tasks)
+        chosen = fill(order, costs, size.budget, size.scope, tasks, wanted=is_open)
     else:
         chosen = [{int(slot) for slot in torch.nonzero(row).flatten()} for row in is_open]
     if not any(chosen):
-        if size.budget is not None and min(costs) > size.budget:
+        if size.budget is not None:
             raise ConfigError([f"budget: expected at least {min(costs)} (the cheapest slot), got {size.budget}."])
         task, slot = order[0]
         chosen[task].add(slot)
     structure = Structure(
-        tuple((task, tuple(pool.slots[i] for i in sorted(chosen[t]))) for t, task in enumerate(pool.tasks))
+        tuple((task, tuple(pool.candidates[i] for i in sorted(chosen[t]))) for t, task in enumerate(pool.tasks))
     )
     values = {
         slot: _mean([float(value[t, i]) for t in range(tasks) if i in chosen[t]])
-        for i, slot in enumerate(pool.slots)
+        for i, slot in enumerate(pool.candidates)
         if any(i in row for row in chosen)
     }
     rows = tuple(
         GateRow(task, slot, float(openness[t, i]), float(value[t, i]), i in chosen[t], costs[i])
         for t, task in enumerate(pool.tasks)
-        for i, slot in enumerate(pool.slots)
+        for i, slot in enumerate(pool.candidates)
     )
-    events = (_health(openness, is_open, size.mode), *_without_slots(structure))
+    events = (_health(openness, is_open, bank.alive.cpu(), size.mode), *_without_slots(structure))
     return Finalised(structure, values, rows, events)
-
-
-def _by_openness(openness: Tensor) -> list[tuple[int, int]]:
-    """(task, slot) pairs by falling openness; equal ones by task and slot, so that the order is the same everywhere."""
-    tasks, slots = openness.shape
-    pairs = [(t, s) for t in range(tasks) for s in range(slots)]
-    return sorted(pairs, key=lambda pair: (-float(openness[pair]), pair))
 
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _health(openness: Tensor, is_open: Tensor, mode: str) -> Event:
-    """How the gates stood before anything was pruned."""
+def _health(openness: Tensor, is_open: Tensor, alive: Tensor, mode: str) -> Event:
+    """How the gates stood at the end, before anything was pruned that was not closed for good already."""
     if not bool(is_open.any()):
         then = {
             "penalty": "the best slot was kept. Lower the sparsity weight.",
             "budget": "the budget was filled by openness all the same. Raise the budget, or the warm-up.",
         }[mode]
         return Event("gate_health.all_closed", f"Every gate closed; {then}", "warning")
-    if bool(is_open.all()):
+    if bool(is_open[alive].all()) and bool(alive.all()):
         more = "the gates' learning rate, or the number of steps"
         cure = f"Raise the sparsity weight, {more}" if mode == "penalty" else f"Raise {more}"
         return Event("gate_health.all_open", f"No gate closed by itself. {cure}.", "warning")
-    undecided = float(((openness > _CLEAR) & (openness < 1 - _CLEAR)).float().mean())
+    undecided = float(((openness > _CLEAR) & (openness < 1 - _CLEAR))[alive].float().mean())
     opened = f"{int(is_open.sum())} of {is_open.numel()} gates open"
     return Event("gate_health.mixed", f"{opened}; {undecided:.0%} undecided (openness between 5 % and 95 %).")
 

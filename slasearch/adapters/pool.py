@@ -75,6 +75,11 @@ class Pool(nn.Module):
         hosts: For each site the widths of its host modules.
         tasks: Names of the tasks, in the order of the rows.
         generator: Source of the initial weights.
+
+    Attributes:
+        candidates: The slots as the pool was made: the columns of gates.
+        slots: Those that are still there, in the same order; `present` holds the same ones as a set.
+        costs: What each candidate costs.
     """
 
     def __init__(
@@ -82,7 +87,8 @@ class Pool(nn.Module):
     ) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
-        self.slots = tuple(slots)
+        self.candidates = tuple(slots)
+        self.slots = self.candidates
         self.costs = {slot: slot_cost(slot, hosts) for slot in slots}
         self.parts = nn.ModuleDict()
         for slot in slots:
@@ -97,6 +103,7 @@ class Pool(nn.Module):
 
     def _index_places(self) -> None:
         """Which slots stand at which (layer, site), by stage and kind, so that a forward pass searches nothing."""
+        self.present = frozenset(self.slots)
         self._places: dict[tuple[int, str], dict[Stage, dict[str, list[Slot]]]] = {}
         self.query_layers: set[int] = set()
         for slot in self.slots:

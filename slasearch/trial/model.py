@@ -16,6 +16,7 @@ from slasearch.adapters.sites import hidden_states
 from slasearch.records import Structure
 from slasearch.tasks.batches import Batch
 from slasearch.trial.backbone import Backbone
+from slasearch.trial.controls._base import Adaptation
 from slasearch.trial.halves import only_layers, run_lower, start_from
 
 __all__ = ["TaskModel", "make_heads"]
@@ -41,12 +42,20 @@ class TaskModel:
         pool: Modules to attach; replaced by `swap`.
         heads: For each task its head, in the order of the tasks' numbers.
         shared_depth: How many layers lie below every slot that any trial of the study may open; None: not known.
+        adaptation: A control's own method; `backbone` is then its private copy, and the pool is empty.
     """
 
     def __init__(
-        self, backbone: Backbone, pool: Pool, heads: Mapping[str, nn.Linear], *, shared_depth: int | None = None
+        self,
+        backbone: Backbone,
+        pool: Pool,
+        heads: Mapping[str, nn.Linear],
+        *,
+        shared_depth: int | None = None,
+        adaptation: Adaptation | None = None,
     ) -> None:
         self.backbone = backbone
+        self.adaptation = adaptation
         self.tasks = tuple(heads)
         self._shared_depth = backbone.shapes.layers if shared_depth is None else shared_depth
         self._noise: Tensor | None = None
@@ -63,6 +72,26 @@ class TaskModel:
         """Takes the present modules out and puts fresh ones in."""
         self._attachment.detach()
         self._load(pool, heads)
+
+    def weights_by_kind(self) -> dict[str, list[nn.Parameter]]:
+        """What is trained besides the heads, by adapter kind; a control's own method stands under its one name."""
+        if self.adaptation is not None:
+            return {"adaptation": self.adaptation.parameters()}
+        weights: dict[str, list[nn.Parameter]] = {}
+        for slot in self.pool.slots:
+            for module in self.pool.modules_of(slot):
+                weights.setdefault(slot.kind, []).extend(module.parameters())
+        return weights
+
+    def after_step(self, step: int, total: int) -> None:
+        """Tells a control's own method that `step` of `total` optimiser steps are done."""
+        if self.adaptation is not None:
+            self.adaptation.after_step(step, total)
+
+    @property
+    def exported_parameters(self) -> int:
+        """What an export holds without the heads."""
+        return self.pool.parameter_count() if self.adaptation is None else self.adaptation.exported_parameters()
 
     def close(self) -> None:
         """Removes every hook from the backbone."""
@@ -119,6 +148,8 @@ class TaskModel:
             For each task in the batch its number, its row numbers (`m`), and logits (`m x labels`, fp32).
         """
         batch = batch.to(self.backbone.device)
+        if self.adaptation is not None:
+            self.adaptation.before_batch(batch.task_index)
         if isinstance(gates, Structure):
             self.pool.route_paths(batch.task_index, gates)
         else:
@@ -164,4 +195,5 @@ class TaskModel:
         for number, rows, logits in self.forward(batch, gates, noise):
             total = total + weights[number] * nn.functional.cross_entropy(logits, labels[rows], reduction="sum")
             norm += weights[number] * len(rows)
-        return total / norm
+        more = None if self.adaptation is None else self.adaptation.loss()
+        return total / norm if more is None else total / norm + more

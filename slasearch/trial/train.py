@@ -1,7 +1,4 @@
-"""Gated training: warm-up with every gate open, gates that learn under pressure, finalisation, training to the end.
-
-loss = Σ_i w_i·CE_i / Σ_i w_i + λ(t)·R        R = Σ_s c_s·p_s / Σ_s c_s  (cost-weighted, normalised)
-"""
+"""Steps of a trial: warm-up with every gate open, gates that learn, and training of the final structure."""
 
 from __future__ import annotations
 
@@ -12,10 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from slasearch.adapters.budget import BudgetPressure, expected_share
-from slasearch.adapters.gates._base import GateFamily
-from slasearch.records import SizeSpec, Structure, TrainingSpec
+from slasearch.records import Structure, TrainingSpec
 from slasearch.trial.data import TrainingData
+from slasearch.trial.gating import GateLearner
 from slasearch.trial.model import TaskModel
 
 __all__ = ["Diverged", "StepPlan", "Trainer", "plan_steps", "rate"]
@@ -76,7 +72,7 @@ class Trainer:
     """Steps of one trial.
 
     Args:
-        model: Backbone, pool and heads.
+        model: Backbone, pool and heads, or another method's modules.
         data: Training batches, endless.
         gate_data: Held-out batches on which gates learn (first-order, one gate step after each weight step), or None:
             gates learn on the training batches.
@@ -119,36 +115,29 @@ class Trainer:
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         heads = [parameter for head in self.model.heads.values() for parameter in head.parameters()]
-        modules = list(self.model.pool.parameters())
         groups = [{"params": heads, "peak": self.training.head_learning_rate}]
-        if modules:
-            groups.append({"params": modules, "peak": self.training.learning_rate})
-        self._clipped = modules + heads
+        factors = dict(self.training.kind_factors)
+        for kind, weights in self.model.weights_by_kind().items():
+            groups.append({"params": weights, "peak": self.training.learning_rate * factors.get(kind, 1.0)})
+        self._clipped = [weight for group in groups for weight in group["params"]]  # type: ignore[attr-defined]
         return torch.optim.AdamW(groups, lr=1.0, weight_decay=self.training.weight_decay, fused=True)
 
-    def run_gated(self, gates: GateFamily, size: SizeSpec, learning_rate: float) -> Iterator[int]:
+    def run_gated(self, learner: GateLearner) -> Iterator[int]:
         """The gated steps; yields the number of steps done after each.
 
         Raises:
             Diverged: The loss is not finite.
         """
-        optimizer = torch.optim.Adam([gates.logits], lr=learning_rate)
-        costs = torch.tensor([float(self.model.pool.costs[slot].parameters) for slot in self.model.pool.slots])
-        costs = costs.to(gates.logits.device)
-        pressure = BudgetPressure(int(costs.sum()), size.budget) if size.budget is not None else None
-        learning = self.plan.gated - self.plan.warm
         while self.step < self.plan.gated:
             done = self.step - self.plan.warm
             if done < 0:
-                self._weight_step(None)
+                self._weight_step(learner.bank.all_open())
+                learner.observe()
             else:
-                gates.set_progress(done / learning)
-                share = expected_share(gates.openness(), costs, size.scope)
-                if pressure is not None:
-                    weight = pressure.update(float(share.detach()), done / learning)
-                else:
-                    weight = size.sparsity_weight * _ramp(done, size.ramp * self.plan.total)
-                self._gate_step(gates, optimizer, weight * share)
+                self._gate_step(learner, learner.begin(done))
+                learner.observe()
+                if learner.prune(done + 1):
+                    self.drop_removed()
             yield self.step
 
     def run_fixed(self, structure: Structure) -> Iterator[int]:
@@ -161,36 +150,31 @@ class Trainer:
             self._weight_step(structure)
             yield self.step
 
-    def _gate_step(self, gates: GateFamily, optimizer: torch.optim.Optimizer, penalty: Tensor) -> None:
+    def _gate_step(self, learner: GateLearner, penalty: Tensor) -> None:
         """One step of weights and gates together, or of one after the other on their own batches."""
-        optimizer.zero_grad(set_to_none=True)
-        z = gates.sample(self._generator)
+        logits = learner.bank.family.logits
+        z = learner.bank.sample(self._generator)
         if self._gate_batches is None:
-            self._weight_step(z, penalty)
+            self._weight_step(z)
         else:
             self._weight_step(z.detach())
             batch, noise = next(self._gate_batches)
-            loss = self.model.loss(batch, self._weights, gates.sample(self._generator), noise) + penalty
-            (gates.logits.grad,) = torch.autograd.grad(loss, [gates.logits])
-        optimizer.step()
+            loss = self.model.loss(batch, self._weights, learner.bank.sample(self._generator), noise)
+            (logits.grad,) = torch.autograd.grad(loss, [logits])
+        learner.step(penalty)
 
-    def _weight_step(self, gates: Tensor | Structure | None, penalty: Tensor | None = None) -> None:
+    def _weight_step(self, gates: Tensor | Structure | None) -> None:
         share = (self.step - self._schedule_start) / self._schedule_length
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * rate(self.training.schedule, share)
         batch, noise = next(self._batches)
         self._optimizer.zero_grad(set_to_none=True)
         loss = self.model.loss(batch, self._weights, gates, noise)
-        if penalty is not None:
-            loss = loss + penalty
         if not math.isfinite(float(loss.detach())):
             raise Diverged(f"the loss is {float(loss.detach())} at step {self.step + 1} of {self.plan.total}")
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._clipped, self.training.gradient_clip)
         self._optimizer.step()
         self.step += 1
+        self.model.after_step(self.step, self.plan.total)
         self.tokens += int(batch.attention_mask.sum())
-
-
-def _ramp(done: int, length: float) -> float:
-    return 1.0 if length <= 0 else min(1.0, (done + 1) / length)

@@ -1,5 +1,7 @@
 """From gates to a structure: budgets hold for any pool, nothing is ever empty, values are folded, slots are gone."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,12 +9,12 @@ from hypothesis import strategies as st
 
 from slasearch.adapters.attach import attach
 from slasearch.adapters.finalise import finalise
-from slasearch.adapters.gates.hard_concrete import HardConcrete
-from slasearch.adapters.gates.sigmoid import Sigmoid
-from slasearch.adapters.pool import Pool, candidate_slots
+from slasearch.adapters.gates.bank import GateBank
+from slasearch.adapters.pool import Pool, candidate_slots, slot_cost
 from slasearch.adapters.sites import HostShape, host_shapes
 from slasearch.errors import ConfigError
 from slasearch.records import GateSpec, PoolSpec, SizeSpec, Slot
+from slasearch.registry import GATES
 from slasearch.testing.gates import GATE_SPEC
 from slasearch.testing.kinds import disturb_weights
 from slasearch.testing.tiny import run_tiny, tiny_backbone
@@ -25,19 +27,22 @@ def make_pool(tasks: tuple[str, ...] = ("a", "b")) -> Pool:
     return Pool(candidate_slots(SPEC, layers=2), HOSTS, tasks, generator=torch.Generator().manual_seed(0))
 
 
-def gates_with(logits: torch.Tensor, family: type = Sigmoid, spec: GateSpec = GATE_SPEC) -> Sigmoid | HardConcrete:
-    gates = family(*logits.shape, spec)
+def gates_with(logits: torch.Tensor, family: str = "sigmoid", spec: GateSpec = GATE_SPEC) -> GateBank:
+    costs = torch.tensor([float(slot_cost(slot, HOSTS).parameters) for slot in candidate_slots(SPEC, layers=2)])
+    bank = GateBank(dataclasses.replace(spec, family=family), logits.shape[0], costs[: logits.shape[1]])
     with torch.no_grad():
-        gates.logits.copy_(logits)
-    return gates
+        bank.family.logits.copy_(logits)
+    return bank
 
 
 @settings(max_examples=1000, deadline=None)
-@given(st.integers(0, 2**31), st.integers(8, 600), st.sampled_from(["union", "per_task"]), st.booleans())
-def test_a_budget_holds_for_any_gates(seed: int, budget: int, scope: str, hard: bool) -> None:
+@given(
+    st.integers(0, 2**31), st.integers(8, 600), st.sampled_from(["union", "per_task"]), st.sampled_from(GATES.names())
+)
+def test_a_budget_holds_for_any_gates(seed: int, budget: int, scope: str, family: str) -> None:
     pool = PROPERTY_POOL
     logits = torch.randn(2, len(pool.slots), generator=torch.Generator().manual_seed(seed)) * 4
-    gates = gates_with(logits, HardConcrete if hard else Sigmoid)
+    gates = gates_with(logits, family)
     size = SizeSpec("budget", budget=budget, scope=scope)
     done = finalise(pool, gates, size)
     assert done == finalise(pool, gates, size)
@@ -71,7 +76,7 @@ def test_all_closed_keeps_the_best_slot_and_says_so() -> None:
     pool = make_pool()
     logits = torch.full((2, len(pool.slots)), -9.0)
     logits[1, 3] = -8.0
-    done = finalise(pool, gates_with(logits, HardConcrete), SizeSpec("penalty"))
+    done = finalise(pool, gates_with(logits, "hard_concrete"), SizeSpec("penalty"))
     assert done.structure.paths == (("a", ()), ("b", (pool.slots[3],)))
     assert [event.kind for event in done.events] == ["gate_health.all_closed", "gate_health.task_without_slots"]
     assert "the best slot was kept" in done.events[0].message
@@ -80,7 +85,7 @@ def test_all_closed_keeps_the_best_slot_and_says_so() -> None:
 
 def test_a_budget_is_filled_even_if_all_closed_and_the_words_fit() -> None:
     pool = make_pool()
-    gates = gates_with(torch.full((2, len(pool.slots)), -9.0), HardConcrete)
+    gates = gates_with(torch.full((2, len(pool.slots)), -9.0), "hard_concrete")
     done = finalise(pool, gates, SizeSpec("budget", budget=48))
     assert len(done.structure.union) > 1
     assert done.events[0].kind == "gate_health.all_closed"
@@ -133,7 +138,7 @@ def test_a_shared_slot_gets_the_mean_value_of_its_tasks() -> None:
 
 def test_hard_concrete_samples_are_zero_as_often_as_it_says() -> None:
     logits = torch.tensor([[-2.0, -0.5, 0.0, 1.5]])
-    gates = gates_with(logits, HardConcrete)
+    gates = gates_with(logits, "hard_concrete")
     generator = torch.Generator().manual_seed(0)
     draws = torch.stack([gates.sample(generator).detach() for _ in range(20_000)])
     share = (draws != 0).float().mean(0)
@@ -142,7 +147,7 @@ def test_hard_concrete_samples_are_zero_as_often_as_it_says() -> None:
 
 def test_sigmoid_anneals_towards_zero_and_one() -> None:
     gates = gates_with(torch.tensor([[-1.0, 1.0]]))
-    gates.set_progress(1.0)
+    gates.family.set_progress(1.0)
     assert gates.value()[0].tolist() == pytest.approx(torch.sigmoid(torch.tensor([-2.0, 2.0])).tolist())
 
 

@@ -154,7 +154,7 @@ def test_stopping_early_leaves_the_backbone_clean(make_spec: Spec, finish: Finis
     running = worker.run(make_spec())
     next(running)
     running.close()
-    model = worker.backbone(make_spec().backbone).model
+    model = worker.resources.backbone(make_spec().backbone).model
     assert not any(module._forward_hooks for module in model.modules())
     assert without_seconds(finish(make_spec())) == expected
 
@@ -201,7 +201,7 @@ def test_lower_layers_are_computed_once_and_change_nothing(
 ) -> None:
     spec = make_spec()
     cached = finish(spec)
-    small = EvaluationData(worker.tasks(spec), worker.backbone(spec.backbone), None, memory=0)
+    small = EvaluationData(worker.resources.tasks(spec), worker.resources.backbone(spec.backbone), None, memory=0)
     monkeypatch.setattr(worker, "evaluation", lambda tasks, backbone: small)
     assert without_seconds(finish(spec)) == without_seconds(cached)
     monkeypatch.setattr("slasearch.trial.model.TaskModel.depth", property(lambda self: 0))

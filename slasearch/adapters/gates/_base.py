@@ -20,7 +20,7 @@ class GateFamily(nn.Module, ABC):
     """The gates of a pool, `T x S` for T tasks and S slots.
 
     Guarantees of every family, checked by `slasearch.testing.gates`: every p lies in [0, 1], and so does z in a
-    `bounded` family; sampling depends on nothing but the logits and the generator; high logits are open, low ones closed.
+    `bounded` family; sampling depends on nothing but the logits and the generator; high logits are open.
 
     Args:
         tasks: T ≥ 1.
@@ -105,7 +105,7 @@ class GateFamily(nn.Module, ABC):
 class GateEntry:
     """A registered gate family.
 
-    `thresholded`: `gates.threshold` decides what stays open. `needs_budget`: it works under `size_control` `budget` only.
+    `thresholded`: `gates.threshold` decides what stays open. `needs_budget`: it works under the mode `budget` only.
     """
 
     name: str

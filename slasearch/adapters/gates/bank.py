@@ -38,16 +38,20 @@ class GateBank:
         rows = alive.any(0, keepdim=True) if self.family.alive.shape[0] == 1 else alive
         self.family.alive &= rows.to(self.family.alive.device)
 
+    def all_open(self) -> Tensor | None:
+        """Gates z of the warm-up: every gate that may be open is; None where that is all of them."""
+        return None if bool(self.family.alive.all()) else self.alive.float()
+
     def sample(self, generator: torch.Generator) -> Tensor:
-        """Z of one training step, differentiable."""
+        """Gates z of one training step, differentiable."""
         return self._masked(self.family.sample(generator))
 
     def value(self) -> Tensor:
-        """Z without randomness."""
+        """Gates z without randomness."""
         return self._masked(self.family.value().detach())
 
     def openness(self) -> Tensor:
-        """P of the penalty."""
+        """Openness p of the penalty."""
         return self._masked(self.family.openness())
 
     def is_open(self) -> Tensor:

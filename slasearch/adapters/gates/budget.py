@@ -58,7 +58,7 @@ class Budget(GateFamily):
         return (p * costs).sum(dim=1, keepdim=True)
 
     def shift(self) -> Tensor:
-        """x: one number for the union, or `T x 1`; fp64. A budget of the whole pool or more opens every gate."""
+        """The shift x: one number for the union, or `T x 1`; fp64. A budget of the whole pool opens every gate."""
         logits = self.logits.detach().double()
         beta = self.temperature
         low = logits.min() - _FARTHEST * beta
@@ -75,21 +75,21 @@ class Budget(GateFamily):
         return torch.sigmoid((logits - x) / self.temperature) * self.alive
 
     def _p(self) -> Tensor:
-        """P in fp64, differentiable in the logits with x held fixed."""
+        """Openness p in fp64, differentiable in the logits with x held fixed."""
         return self._opened(self.logits.double(), self.shift())
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """p̂: this family has no noise."""
+        """Gates p̂: this family has no noise."""
         p = self._p()
         size = self.expected_size(p)
         return (p * (size.detach() / size)).to(self.logits.dtype)
 
     def value(self) -> Tensor:
-        """P."""
+        """Openness p."""
         return self._p().detach().to(self.logits.dtype)
 
     def openness(self) -> Tensor:
-        """P."""
+        """Openness p."""
         return self._p().to(self.logits.dtype)
 
     def is_open(self) -> Tensor:

@@ -31,7 +31,7 @@ class Proximal(GateFamily):
     penalised = False
 
     def initial_logit(self) -> float:
-        """Z = `initial_openness`."""
+        """The z of the start: `initial_openness`."""
         return self.settings.initial_openness
 
     def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
@@ -49,7 +49,7 @@ class Proximal(GateFamily):
         return self.value()
 
     def value(self) -> Tensor:
-        """Z."""
+        """Gates z."""
         return self.logits * 1.0
 
     def openness(self) -> Tensor:

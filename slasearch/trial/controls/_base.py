@@ -102,14 +102,14 @@ class Adaptation(ABC):
     def tensors(self) -> dict[str, Tensor]:
         """What an export holds, by name."""
 
-    def before_batch(self, task_index: Tensor) -> None:
+    def before_batch(self, task_index: Tensor) -> None:  # noqa: B027, most methods have nothing to do here
         """Told before every forward pass, in training and evaluation: `n`, the task of each example."""
 
     def loss(self) -> Tensor | None:
         """What is added to the task loss, or None."""
         return None
 
-    def after_step(self, step: int, total: int) -> None:
+    def after_step(self, step: int, total: int) -> None:  # noqa: B027
         """Told after `step` of `total` optimiser steps; may change which of `parameters()` still get gradients."""
 
     def events(self) -> tuple[Event, ...]:

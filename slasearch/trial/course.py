@@ -1,0 +1,268 @@
+"""The course of one trial: what is trained, in which stages, and what is told on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+
+import torch
+
+from slasearch.adapters.finalise import finalise
+from slasearch.adapters.gates.bank import GateBank
+from slasearch.adapters.pool import Pool, candidate_slots
+from slasearch.errors import SlaSearchError
+from slasearch.records import Event, GateRow, MetricRow, Progress, Slot, Structure, TaskData, TrialReport, TrialSpec
+from slasearch.registry import CONTROLS
+from slasearch.trial.assemble import Outcome, assemble
+from slasearch.trial.backbone import Backbone
+from slasearch.trial.controls._base import Control, GatedControl, ModelControl, SlotsControl
+from slasearch.trial.data import TrainingData
+from slasearch.trial.evaluate import evaluate, mean_score
+from slasearch.trial.gating import GateLearner
+from slasearch.trial.model import TaskModel, make_heads
+from slasearch.trial.ranking import rank_slots
+from slasearch.trial.resources import Resources
+from slasearch.trial.seeds import derived_seed, generator
+from slasearch.trial.train import Diverged, StepPlan, Trainer, plan_steps
+
+__all__ = ["Course"]
+
+_RANKING_EXAMPLES = 256
+"""Held-out examples on which slots are ranked at most: ablation passes over them twice for each slot."""
+
+
+class Course:
+    """One trial.
+
+    Args:
+        spec: What to do.
+        resources: What it shares with other trials of the worker.
+    """
+
+    def __init__(self, spec: TrialSpec, resources: Resources) -> None:
+        self._resources = resources
+        self._control: Control | None = None if spec.control is None else CONTROLS.get(spec.control)
+        self.spec = self._control.spec(spec) if isinstance(self._control, GatedControl) else spec
+        self._plan = StepPlan(0, 0, 0)
+        self._step = 0
+        self._seconds = {"train": 0.0, "evaluate": 0.0}
+        self._events: list[Event] = []
+        self._gates: tuple[GateRow, ...] = ()
+        self._gated_score: float | None = None
+
+    def failure(self, error: Exception) -> TrialReport:
+        """The report of a trial that raised."""
+        known = isinstance(error, (Diverged, SlaSearchError))
+        reason = f"diverged: {error}" if isinstance(error, Diverged) else f"{type(error).__name__}: {error}"
+        return TrialReport(
+            "fail",
+            self._step,
+            self._plan.total,
+            events=tuple(self._events),
+            reason=reason if known or str(error) else type(error).__name__,
+            traceback=traceback.format_exc(),
+        )
+
+    def run(self) -> Iterator[Progress | TrialReport]:
+        """Yields progress, and the report last."""
+        spec = self.spec
+        backbone = self._resources.backbone(spec.backbone)
+        tasks = self._resources.tasks(spec)
+        candidates = candidate_slots(spec.pool, layers=backbone.shapes.layers)
+        fixed = self._given(backbone, candidates)
+        slots = self._own(candidates) if fixed is None else fixed.union
+        data = self._resources.training(tasks, "train", backbone, spec)
+        self._plan = plan_steps(
+            spec.training, spec.gates.warm_up, spec.finalisation.share, data.batches_per_epoch, fixed=fixed is not None
+        )
+        self._data = self._resources.evaluation(tasks, backbone)
+        with self._model(backbone, tasks, slots, min(slot.layer for slot in candidates)) as model:
+            trainer = Trainer(
+                model,
+                data,
+                self._gate_data(tasks, backbone),
+                weights=[task.weight for task in spec.tasks],
+                training=spec.training,
+                plan=self._plan,
+                generator=generator(spec.seeds.init, "gates"),
+            )
+            made = sum(weight.numel() for weights in model.weights_by_kind().values() for weight in weights)
+            structure = fixed or (yield from self._search(model, trainer, tasks))
+            yield from self._follow(trainer, trainer.run_fixed(structure), model, structure)
+            rows = self._evaluate(model, structure, step=None)
+            yield assemble(
+                spec,
+                model,
+                tasks,
+                Outcome(structure, rows, self._gates, tuple(self._events), self._gated_score),
+                steps=self._plan.total,
+                seconds=self._seconds,
+                tokens=trainer.tokens,
+                made_parameters=made,
+            )
+
+    # ------------------------------------------------------------ what is trained
+
+    def _given(self, backbone: Backbone, candidates: Sequence[Slot]) -> Structure | None:
+        """A control's structure; None where the gates find one."""
+        spec, names = self.spec, [task.name for task in self.spec.tasks]
+        if isinstance(self._control, ModelControl):
+            return Structure(tuple((name, ()) for name in names))
+        if not isinstance(self._control, SlotsControl):
+            return None
+        settings = {"variant": spec.control_variant, "seed": derived_seed(spec.seeds.init, "structure")}
+        size, structure = spec.control_size or 0, self._control.structure
+        if spec.training.multitask == "joint" or len(names) == 1:
+            return structure(backbone.shapes, candidates, names, size=size, **settings)  # type: ignore[arg-type]
+        share = size // len(names)
+        alone = [structure(backbone.shapes, candidates, [name], size=share, **settings) for name in names]  # type: ignore[arg-type]
+        return Structure(
+            tuple(
+                (name, tuple(_copy(slot, number, len(names)) for slot in one.slots_of(name)))
+                for number, (name, one) in enumerate(zip(names, alone, strict=True))
+            )
+        )
+
+    def _own(self, candidates: Sequence[Slot]) -> tuple[Slot, ...]:
+        """The pool's slots: the candidates, or a copy of them for each task where tasks train independently."""
+        tasks = len(self.spec.tasks)
+        if self.spec.training.multitask == "joint" or tasks == 1:
+            return tuple(candidates)
+        return tuple(_copy(slot, task, tasks) for slot in candidates for task in range(tasks))
+
+    @contextmanager
+    def _model(
+        self, backbone: Backbone, tasks: Sequence[TaskData], slots: Sequence[Slot], lowest: int
+    ) -> Iterator[TaskModel]:
+        spec = self.spec
+        adaptation = None
+        if isinstance(self._control, ModelControl):
+            seed = derived_seed(spec.seeds.init, "modules")
+            adaptation = self._control.adapt(backbone, spec, steps=self._plan.total, seed=seed)
+            backbone, lowest = adaptation.backbone, 0
+        names = [task.name for task in spec.tasks]
+        pool = Pool(slots, backbone.shapes.hosts, names, generator=generator(spec.seeds.init, "modules"))
+        heads = self._heads(tasks, backbone, "heads")
+        with TaskModel(backbone, pool, heads, shared_depth=lowest, adaptation=adaptation) as model:
+            yield model
+
+    def _heads(self, tasks: Sequence[TaskData], backbone: Backbone, purpose: str) -> dict[str, torch.nn.Linear]:
+        sizes = {task.spec.name: len(task.labels) for task in tasks}
+        return make_heads(sizes, backbone.shapes.hidden, generator=generator(self.spec.seeds.init, purpose))
+
+    def _gate_data(self, tasks: Sequence[TaskData], backbone: Backbone) -> TrainingData | None:
+        """Held-out batches that gates learn on; None: the training batches."""
+        if self.spec.gates.learn_on == "train" or not tasks[0].splits["gate"]:
+            return None
+        return self._resources.training(tasks, "gate", backbone, self.spec)
+
+    # ------------------------------------------------------------ the gated stage
+
+    def _search(
+        self, model: TaskModel, trainer: Trainer, tasks: Sequence[TaskData]
+    ) -> Generator[Progress, None, Structure]:
+        """The gated stage and finalisation; returns the structure."""
+        spec, pool = self.spec, model.pool
+        bank = self._bank(model)
+        learner = GateLearner(
+            bank,
+            pool,
+            spec.size,
+            spec.finalisation,
+            learning_rate=spec.gates.learning_rate,
+            steps=self._plan.gated - self._plan.warm,
+            ramp_steps=spec.size.ramp * self._plan.total,
+        )
+        yield from self._follow(trainer, trainer.run_gated(learner), model, bank)
+        bank.family.set_progress(1.0)
+        rows = self._evaluate(model, bank.value(), step=trainer.step)
+        self._gated_score = mean_score(rows, "validation")
+        self._events.extend(learner.health())
+        done = finalise(pool, bank, spec.size, self._strength(model, bank, learner, tasks))
+        self._gates = done.gates
+        self._events.extend(done.events)
+        if spec.finalisation.finish == "retrain":
+            fresh = Pool(
+                done.structure.union,
+                model.backbone.shapes.hosts,
+                pool.tasks,
+                generator=generator(spec.seeds.init, "fresh modules"),
+            )
+            model.swap(fresh, self._heads(tasks, model.backbone, "fresh heads"))
+            trainer.restart_schedule()
+        else:
+            pool.keep(done.structure, done.values)
+            trainer.drop_removed()
+        return done.structure
+
+    def _bank(self, model: TaskModel) -> GateBank:
+        """Gates of every (task, slot); where tasks train independently, those of other tasks' copies are closed."""
+        pool, tasks = model.pool, len(self.spec.tasks)
+        costs = torch.tensor([float(pool.costs[slot].parameters) for slot in pool.candidates])
+        bank = GateBank(self.spec.gates, tasks, costs, model.backbone.device)
+        if self.spec.training.multitask == "independent" and tasks > 1:
+            owner = torch.tensor([slot.index % tasks for slot in pool.candidates])
+            bank.close(owner == torch.arange(tasks).unsqueeze(1))
+        return bank
+
+    def _strength(
+        self, model: TaskModel, bank: GateBank, learner: GateLearner, tasks: Sequence[TaskData]
+    ) -> torch.Tensor | None:
+        how = self.spec.finalisation.ranking
+        if how == "gate" or self.spec.size.mode == "penalty":
+            return None
+        if self.spec.finalisation.finish == "progressive":
+            return learner.strength()
+        data = self._resources.training(tasks, "gate", model.backbone, self.spec)
+        wanted = -(-min(_RANKING_EXAMPLES * len(tasks), data.examples) // self.spec.training.batch_size)
+        batches = [batch for batch, _ in zip(data, range(wanted), strict=False)]
+        return rank_slots(model, bank.value(), bank.alive, batches, how)
+
+    # ------------------------------------------------------------ on the way
+
+    def _follow(
+        self, trainer: Trainer, steps: Iterator[int], model: TaskModel, gates: GateBank | Structure
+    ) -> Iterator[Progress]:
+        """Takes steps and yields progress at the report steps, all but the last."""
+        every = self._plan.total / self.spec.training.reports
+        due = {round(every * number) for number in range(1, self.spec.training.reports)}
+        started = perf_counter()
+        for step in steps:
+            self._step = step
+            if step not in due:
+                continue
+            self._seconds["train"] += perf_counter() - started
+            warm = step <= self._plan.warm
+            z = gates if isinstance(gates, Structure) else _while_learning(gates, warm)
+            rows = self._evaluate(model, z, step=step)
+            yield Progress(step, self._plan.total, mean_score(rows, "validation"), not warm, tuple(rows))
+            started = perf_counter()
+        self._seconds["train"] += perf_counter() - started
+
+    def _evaluate(
+        self, model: TaskModel, gates: torch.Tensor | Structure | None, *, step: int | None
+    ) -> list[MetricRow]:
+        """Validation: clean in mid-training; at the end every split, and the measured conditions too."""
+        started = perf_counter()
+        if step is not None:
+            rows = evaluate(model, self._data, self.spec.tasks, "validation", [None], gates, step=step)
+        else:
+            rows = []
+            for split in self.spec.splits:
+                conditions = [None, *self.spec.measured]
+                rows += evaluate(model, self._data, self.spec.tasks, split, conditions, gates)
+        self._seconds["evaluate"] += perf_counter() - started
+        return rows
+
+
+def _copy(slot: Slot, task: int, tasks: int) -> Slot:
+    """A task's own copy of a slot: `index % tasks` is the task."""
+    return dataclasses.replace(slot, index=slot.index * tasks + task)
+
+
+def _while_learning(bank: GateBank, warm: bool) -> torch.Tensor | None:
+    """Gates in mid-training: every one is open during the warm-up."""
+    return bank.all_open() if warm else bank.value()

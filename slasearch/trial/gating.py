@@ -1,0 +1,172 @@
+"""The gated steps: gates learn under pressure, and under `progressive` slots close for good along the way.
+
+loss = task loss + λ(t)·R,    R = Σ_s c_s·p_s / Σ_s c_s  (cost-weighted, normalised)
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from slasearch.adapters.budget import BudgetPressure, by_strength, expected_share, fill
+from slasearch.adapters.gates.bank import GateBank
+from slasearch.adapters.pool import Pool
+from slasearch.records import Event, FinalisationSpec, SizeSpec
+
+__all__ = ["GateLearner", "ramp"]
+
+_PRUNINGS = 40
+"""How often `progressive` closes slots: often enough for a smooth fall, seldom enough to cost nothing."""
+_MEMORY = 0.85
+"""Decay of the moving average of saliency, as in AdaLoRA (arXiv 2303.10512)."""
+_STALLED = 0.01
+_LOPSIDED = 100.0
+
+
+def ramp(schedule: str, share: float) -> float:
+    """Factor on λ when `share` (clipped to [0, 1]) of the ramp is done: rises from 0 to 1."""
+    share = min(1.0, max(0.0, share))
+    if schedule == "cosine":
+        return 0.5 * (1 - math.cos(math.pi * share))
+    if schedule == "cubic":
+        return 1 - (1 - share) ** 3
+    return share
+
+
+class GateLearner:
+    """Updates the gates of a trial, step by step, and watches their health.
+
+    Args:
+        bank: The gates.
+        pool: Their pool; `progressive` removes slots from it.
+        size: What decides the size.
+        finalisation: Whether slots close for good, and by which ranking.
+        learning_rate: Of the gates.
+        steps: Steps in which gates learn.
+        ramp_steps: Steps over which λ grows.
+    """
+
+    def __init__(
+        self,
+        bank: GateBank,
+        pool: Pool,
+        size: SizeSpec,
+        finalisation: FinalisationSpec,
+        *,
+        learning_rate: float,
+        steps: int,
+        ramp_steps: float,
+    ) -> None:
+        self.bank, self._pool, self._size = bank, pool, size
+        self._rate, self._steps, self._ramp_steps = learning_rate, steps, ramp_steps
+        self._optimizer = bank.family.optimizer(learning_rate)
+        self._costs = torch.tensor([float(pool.costs[slot].parameters) for slot in pool.candidates])
+        self._progressive = finalisation.finish == "progressive"
+        until = 1.0 if self._progressive else 0.5
+        total = int(self._costs.sum())
+        self._pressure = None if size.budget is None else BudgetPressure(total, size.budget, until=until)
+        self._saliency = torch.zeros(len(self._costs)) if finalisation.ranking == "saliency" else None
+        self._weight = 0.0
+        self._start = bank.openness().detach().cpu()
+        self._ratios: list[float] = []
+
+    def begin(self, step: int) -> Tensor:
+        """The weighted size term of gated step number `step` (from 0), differentiable; sets λ and temperatures."""
+        share = step / self._steps
+        family = self.bank.family
+        family.set_progress(share)
+        if self._pressure is not None:
+            family.set_target(self._pressure.target(share), self._size.scope)
+        expected = expected_share(self.bank.openness(), self._costs.to(family.logits.device), self._size.scope)
+        if self._pressure is None:
+            shape = 1.0 if self._ramp_steps <= 0 else ramp(self._size.schedule, (step + 1) / self._ramp_steps)
+            self._weight = self._size.sparsity_weight * shape
+        else:
+            self._weight = self._pressure.update(float(expected.detach()), share)
+        self._optimizer.zero_grad(set_to_none=True)
+        return self._weight * expected if family.penalised else torch.zeros_like(expected)
+
+    def step(self, penalty: Tensor) -> None:
+        """Updates the logits: their gradient is that of the task loss, to which the penalty's is added here."""
+        family = self.bank.family
+        task = family.logits.grad
+        if penalty.requires_grad:
+            (pull,) = torch.autograd.grad(penalty, [family.logits])
+            self._watch(pull, task)
+            family.logits.grad = pull if task is None else task + pull
+        self._optimizer.step()
+        family.after_step(self._rate, self._weight)
+
+    def observe(self) -> None:
+        """Takes the saliency |w·∂L/∂w| per parameter of this step's gradients into its moving average, if it counts."""
+        if self._saliency is None:
+            return
+        for column, slot in enumerate(self._pool.candidates):
+            if slot in self._pool.present:
+                parts = [p for module in self._pool.modules_of(slot) for p in module.parameters()]
+                now = sum(float((p.detach() * p.grad).abs().sum()) for p in parts if p.grad is not None)
+                now /= float(self._costs[column])
+                self._saliency[column] = _MEMORY * self._saliency[column] + (1 - _MEMORY) * now
+
+    def prune(self, step: int) -> bool:
+        """Under `progressive`, every so often: closes for good what the target leaves no room for.
+
+        Args:
+            step: Gated steps done.
+
+        Returns:
+            Whether modules left the pool.
+        """
+        every = max(1, self._steps // _PRUNINGS)
+        if not self._progressive or step % every or self._pressure is None:
+            return False
+        room = self._pressure.target(step / self._steps)
+        tasks = self.bank.alive.shape[0]
+        costs = [int(cost) for cost in self._costs]
+        chosen = fill(by_strength(self.strength()), costs, room, self._size.scope, tasks)
+        alive = torch.zeros(tasks, len(costs), dtype=torch.bool)
+        for task, slots in enumerate(chosen):
+            alive[task, sorted(slots)] = True
+        if not bool(alive.any()):  # the pool is one slot dearer than the target: finalisation decides
+            return False
+        self.bank.close(alive)
+        still = self.bank.alive.any(0).tolist()
+        gone = [
+            s for s, open_ in zip(self._pool.candidates, still, strict=True) if not open_ and s in self._pool.present
+        ]
+        self._pool.discard(gone)
+        return bool(gone)
+
+    def strength(self) -> Tensor:
+        """What slots are ranked by while gates learn, `T x S` on the CPU: the gates', or the moving saliency."""
+        strength = self.bank.strength().cpu()
+        if self._saliency is None:
+            return strength
+        return self._saliency.expand_as(strength).masked_fill(strength == -torch.inf, -torch.inf)
+
+    def health(self) -> tuple[Event, ...]:
+        """Warnings about gates that did not move, or that heard only one side."""
+        alive = self.bank.alive.cpu()
+        moved = float((self.bank.openness().detach().cpu() - self._start)[alive].abs().mean())
+        events = []
+        if moved < _STALLED and self._rate > 0:
+            text = f"Gates moved by {moved:.4f} on average. Raise the gates' learning rate, or the number of steps."
+            events.append(Event("gate_health.stalled", text, "warning"))
+        ratio = median(self._ratios) if self._ratios else 1.0
+        if ratio > _LOPSIDED or 0 < ratio < 1 / _LOPSIDED:
+            louder, cure = ("penalty", "Lower") if ratio > 1 else ("task loss", "Raise")
+            text = (
+                f"The gradient of the penalty on the gates was {ratio:.2g} times the task loss's (median): only the "
+                f"{louder} decides. {cure} the sparsity weight."
+            )
+            events.append(Event("gate_health.penalty_ratio", text, "warning"))
+        return tuple(events)
+
+    def _watch(self, pull: Tensor, task: Tensor | None) -> None:
+        if self._pressure is None and self._weight > 0 and task is not None:
+            norm = float(task.norm())
+            if norm > 0:
+                self._ratios.append(float(pull.norm()) / norm)

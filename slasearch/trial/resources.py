@@ -1,0 +1,64 @@
+"""What trials of one worker share: the loaded backbone, the tasks, encoded data and evaluation data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from slasearch.records import BackboneSpec, Split, TaskData, TrialSpec
+from slasearch.trial.backbone import Backbone, load_backbone
+from slasearch.trial.data import EvaluationData, TrainingData
+from slasearch.trial.seeds import derived_seed
+
+__all__ = ["Resources"]
+
+
+class Resources:
+    """Loaded when first asked for, kept from trial to trial.
+
+    Args:
+        tasks: The study's tasks with their examples.
+        cache: Folder for encoded splits, or None.
+        device: `cpu`, `cuda`, or `auto`: a GPU if one is visible.
+    """
+
+    def __init__(self, tasks: Sequence[TaskData], *, cache: Path | None, device: str) -> None:
+        self._tasks = {task.spec.name: task for task in tasks}
+        self._cache = cache
+        name = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch.device(name)
+        self._backbone: Backbone | None = None
+        self._evaluation: dict[tuple[str, ...], EvaluationData] = {}
+
+    def backbone(self, spec: BackboneSpec) -> Backbone:
+        """The backbone, loaded if it is not the last one used."""
+        if self._backbone is None or self._backbone.spec != spec:
+            self._evaluation.clear()
+            self._backbone = load_backbone(spec, self._device)
+        return self._backbone
+
+    def tasks(self, spec: TrialSpec) -> list[TaskData]:
+        """The trial's tasks in its order."""
+        return [self._tasks[task.name] for task in spec.tasks]
+
+    def evaluation(self, tasks: Sequence[TaskData], backbone: Backbone) -> EvaluationData:
+        """Evaluation data of these tasks, kept between trials."""
+        key = tuple(task.spec.name for task in tasks)
+        if key not in self._evaluation:
+            self._evaluation[key] = EvaluationData(tasks, backbone, self._cache)
+        return self._evaluation[key]
+
+    def training(self, tasks: Sequence[TaskData], split: Split, backbone: Backbone, spec: TrialSpec) -> TrainingData:
+        """Training batches of one split under the trial's conditions; the gate split is never disturbed."""
+        return TrainingData(
+            tasks,
+            split,
+            backbone,
+            () if split == "gate" else spec.train_conditions,
+            batch_size=spec.training.batch_size,
+            seed=derived_seed(spec.seeds.data, split),
+            cache=self._cache,
+            task_temperature=spec.training.task_temperature,
+        )

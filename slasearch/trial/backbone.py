@@ -18,7 +18,15 @@ from slasearch.errors import BackboneError, MissingExtraError
 from slasearch.records import BackboneSpec
 from slasearch.registry import BACKBONES
 
-__all__ = ["Backbone", "BackboneShapes", "backbone_folder", "load_backbone", "read_shapes", "weights_fingerprint"]
+__all__ = [
+    "Backbone",
+    "BackboneShapes",
+    "backbone_folder",
+    "load_backbone",
+    "pool_tokens",
+    "read_shapes",
+    "weights_fingerprint",
+]
 
 
 _MIB = 2**20
@@ -54,11 +62,16 @@ class Backbone:
 
     def pool_tokens(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """One vector for each example: `n x t x d` and `n x t` -> `n x d`, by mean or last token."""
-        if self.pooling == "last":
-            last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1)
-            return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
-        weights = mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+        return pool_tokens(hidden, mask, self.pooling)
+
+
+def pool_tokens(hidden: Tensor, mask: Tensor, pooling: Literal["mean", "last"]) -> Tensor:
+    """One vector for each example: `n x t x d` and `n x t` -> `n x d`, by mean or last token."""
+    if pooling == "last":
+        last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1)
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
 def backbone_folder(spec: BackboneSpec) -> Path:

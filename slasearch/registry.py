@@ -117,9 +117,19 @@ CONDITIONS: Registry[Any] = Registry(
     "condition",
     {
         "embedding_gaussian": "slasearch.perturb.embedding_gaussian",
+        "neftune": "slasearch.perturb.neftune",
+        "token_dropout": "slasearch.perturb.token_dropout",
+        "neighbour": "slasearch.perturb.neighbour",
         "typos": "slasearch.perturb.typos",
+        "char_swap": "slasearch.perturb.characters",
+        "char_drop": "slasearch.perturb.characters",
+        "char_repeat": "slasearch.perturb.characters",
         "word_drop": "slasearch.perturb.word_drop",
+        "word_swap": "slasearch.perturb.word_swap",
+        "casing": "slasearch.perturb.casing",
+        "punctuation": "slasearch.perturb.punctuation",
         "label_flips": "slasearch.perturb.label_flips",
+        "weight_noise": "slasearch.perturb.weight_noise",
     },
 )
 CONTROLS: Registry[Any] = Registry(

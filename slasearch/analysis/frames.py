@@ -159,11 +159,13 @@ def _load(connection: Connection, study: StudyRow) -> StudyFrames:
 
 _TRIAL_COLUMNS = [
     "id", "number", "phase", "role", "sampler", "factor", "point", "repeat", "attempt", "retry_of", "state", "reason",
-    "params", "init_seed", "data_seed", "pair_of", "control_size", "score", "exported_parameters", "robustness",
-    "budget", "budget_max", "started_at", "ended_at", "log",
+    "params", "init_seed", "data_seed", "pair_of", "control_size", "control_variant", "score", "exported_parameters",
+    "robustness", "budget", "budget_max", "started_at", "ended_at", "log",
 ]  # fmt: skip
 _METRIC_COLUMNS = ["trial_id", "task", "split", "condition", "level", "metric", "value"]
-_GATE_COLUMNS = ["trial_id", "task", "slot", "layer", "site", "kind", "rank", "idx", "openness", "value", "open"]
+_GATE_COLUMNS = [
+    "trial_id", "task", "slot", "layer", "site", "kind", "rank", "idx", "openness", "value", "open", "parameters",
+]  # fmt: skip
 _NUMBERS = (
     "number", "point", "retry_of", "pair_of", "control_size", "score", "exported_parameters", "robustness", "budget",
     "budget_max", "started_at", "ended_at", "openness",

@@ -26,6 +26,7 @@ _FREE = frozenset(
         "phases.optimise.trials",
         "phases.confirm.top",
         "phases.confirm.seeds",
+        "phases.confirm.tuning",
     }
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -98,11 +98,16 @@ class OptimisePhase(StrictModel):
 
 
 class ConfirmPhase(StrictModel):
-    """The best trials again over seeds, on the test split, beside controls of equal size."""
+    """The best trials again over seeds, on the test split, beside controls of equal size and equally tuned."""
 
     top: Repeats = Field(1, description="how many of the best by each objective; may grow later")
     seeds: Repeats = Field(3, description="seed pairs for each of them and for each control; may grow later")
     controls: tuple[str, ...] = Field(("lora", "random", "linear_probe"), description="baselines on the same data")
+    tuning: Annotated[int, Field(ge=0, le=100_000)] | Literal["equal"] = Field(
+        "equal",
+        description="trials on validation that tune each control before it is confirmed, for each winner of its own "
+        "size; equal: as many as the search has made; 0: controls take the winner's hyperparameters; may grow later",
+    )
 
     @field_validator("controls")
     @classmethod
@@ -119,7 +124,7 @@ class PhasesConfig(StrictModel):
 
     design: DesignPhase | None = Field(None, description="space-filling trials for sensitivity")
     optimise: OptimisePhase | None = Field(None, description="adaptive trials for the best")
-    confirm: ConfirmPhase | None = Field(None, description="the best again, on test, beside controls")
+    confirm: ConfirmPhase | None = Field(None, description="controls tuned, then the best again beside them, on test")
 
     @model_validator(mode="after")
     def _some(self) -> PhasesConfig:

@@ -1,7 +1,7 @@
 """Which adapter of a study to hand out, and its copy.
 
-Trials are called as people see them in Optuna's dashboard: a search trial by its number (`12`), a trial of `confirm`
-by its number there with a `c` before it (`c3`).
+Trials are called as people see them in Optuna's dashboard: a search trial by its number (`12`), a trial of `tune` or
+`confirm` by its number there with a `c` before it (`c3`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 from slasearch.config.locations import Locations
 from slasearch.config.schema import ObjectiveConfig
 from slasearch.errors import ArtifactError, ReportError, TrialNotFoundError
-from slasearch.search.plan import winners
+from slasearch.search.winners import winners
 from slasearch.storage.artifacts import read_artifact
 from slasearch.storage.rows import TrialRow
 from slasearch.storage.store import Store
@@ -38,7 +38,7 @@ class Export:
 
 
 def trial_label(trial: TrialRow) -> str:
-    """`12`, `c3` in `confirm`, or `-` as long as the trial only waits."""
+    """`12`, `c3` in `tune` and `confirm`, or `-` as long as the trial only waits."""
     if trial.number is None:
         return "-"
     return f"c{trial.number}" if trial.optuna_study == "confirm" else str(trial.number)
@@ -56,7 +56,7 @@ def find_trial(trials: Sequence[TrialRow], label: str) -> TrialRow:
                 return trial
     last = trial_label(trials[-1]) if trials else "none"
     raise TrialNotFoundError(
-        f"trial: expected a number such as 12, or c3 for a trial of confirm (the study's last is {last}), "
+        f"trial: expected a number such as 12, or c3 for a trial of tune or confirm (the study's last is {last}), "
         f"got {label!r}. `slasearch trials NAME` lists them."
     )
 

@@ -253,6 +253,8 @@ def spec_hash(spec: TrialSpec) -> str:
 def _attributes(row: TrialRow) -> dict[str, Any]:
     """What people see beside a trial in Optuna's dashboard."""
     attributes = {"phase": row.phase, "sampler": row.sampler, "role": row.role, "short": _short(row), "trial": row.id}
+    if row.control_variant is not None:
+        attributes["variant"] = row.control_variant
     if row.retry_of is not None:
         attributes["retry_of"] = row.retry_of
     return attributes
@@ -265,4 +267,6 @@ def _short(row: TrialRow) -> str:
     if row.phase == "optimise":
         return "optimise"
     of = "" if row.pair_of is None else f" of trial {row.pair_of}"
-    return f"{row.role.removeprefix('control:')}{of}, {seed}"
+    layout = "" if row.control_variant is None else f" {row.control_variant}"
+    end = f"tuning trial {row.point}" if row.phase == "tune" else seed
+    return f"{row.role.removeprefix('control:')}{layout}{of}, {end}"

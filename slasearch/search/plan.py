@@ -1,4 +1,4 @@
-"""What a study still has to run, as a pure function over its trials: design, then optimise, then confirm.
+"""What a study still has to run, as a pure function over its trials: design, optimise, tune, confirm.
 
 A phase starts when the one before has no open trial. A trial counts once however often it was attempted, and a trial
 that failed for reasons of its own is done: it would only fail again. Raised counts in the study file add trials.
@@ -7,43 +7,23 @@ that failed for reasons of its own is done: it would only fail again. Raised cou
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
-from slasearch.config.schema import ConfirmPhase, ObjectiveConfig, StudyConfig
-from slasearch.registry import UNSIZED_CONTROLS
+from slasearch.config.schema import StudyConfig
+from slasearch.search.confirm import (
+    count_confirm,
+    count_tune,
+    missing_confirm,
+    missing_tune,
+    most_confirm,
+    most_tune,
+)
+from slasearch.search.job import PHASES, SEARCH_PHASES, Job
+from slasearch.search.winners import last_attempts
 from slasearch.space import DesignPoint
-from slasearch.storage.rows import OptunaStudy, TrialRow
+from slasearch.storage.rows import TrialRow
 
-__all__ = ["PHASES", "Job", "last_attempts", "plan", "planned", "winners"]
-
-PHASES: tuple[str, ...] = ("design", "optimise", "confirm")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One trial to run. `params` None: the sampler is asked; else the searched fields as Optuna stores them."""
-
-    phase: str
-    role: str
-    sampler: str
-    repeat: int = 0
-    params: Mapping[str, Any] | None = None
-    point: int | None = None
-    factor: str | None = None
-    pair_of: int | None = None
-    control_size: int | None = None
-
-    @property
-    def control(self) -> str | None:
-        """Name of the control; None for search trials and winners."""
-        return self.role.removeprefix("control:") if self.role.startswith("control:") else None
-
-    @property
-    def optuna_study(self) -> OptunaStudy:
-        """In which of the two Optuna studies the trial stands."""
-        return "confirm" if self.phase == "confirm" else "search"
+__all__ = ["plan", "planned"]
 
 
 def plan(config: StudyConfig, rows: Iterable[TrialRow], design: Sequence[DesignPoint]) -> Job | Literal["wait", "done"]:
@@ -56,12 +36,14 @@ def plan(config: StudyConfig, rows: Iterable[TrialRow], design: Sequence[DesignP
     """
     trials = last_attempts(rows)
     open_phases = {trial.phase for trial in trials if trial.open}
-    for phase, missing in (
-        ("design", _missing_design(config, trials, design)),
-        ("optimise", _missing_optimise(config, trials)),
-        ("confirm", _missing_confirm(config, trials)),
-    ):
-        job = next(missing, None)
+    missing = (
+        _missing_design(config, trials, design),
+        _missing_optimise(config, trials),
+        missing_tune(config, trials),
+        missing_confirm(config, trials),
+    )
+    for phase, jobs in zip(PHASES, missing, strict=True):
+        job = next(jobs, None)
         if job is not None:
             return job
         if phase in open_phases:
@@ -72,7 +54,7 @@ def plan(config: StudyConfig, rows: Iterable[TrialRow], design: Sequence[DesignP
 def planned(config: StudyConfig, rows: Iterable[TrialRow], design: Sequence[DesignPoint]) -> dict[str, int]:
     """How many trials each phase holds when the study ends.
 
-    For `confirm` it is an upper bound until the search has ended, because winners may coincide and fail.
+    For `tune` and `confirm` it is an upper bound until the search has ended, because winners may coincide and fail.
     """
     trials = last_attempts(rows)
     made = {phase: sum(trial.phase == phase for trial in trials) for phase in PHASES}
@@ -82,72 +64,18 @@ def planned(config: StudyConfig, rows: Iterable[TrialRow], design: Sequence[Desi
     counts = {
         "design": made["design"] + len(missing),
         "optimise": max(made["optimise"], optimise.trials if optimise else 0),
-        "confirm": made["confirm"],
     }
-    confirm = config.phases.confirm
-    if confirm is not None and _search_has_ended(trials, counts):
-        counts["confirm"] += _missing_runs(confirm, config.objectives, trials)
-    elif confirm is not None:
-        sized = sum(name not in UNSIZED_CONTROLS for name in confirm.controls)
-        runs = confirm.top * len(config.objectives) * (1 + sized) + len(confirm.controls) - sized
-        counts["confirm"] = max(made["confirm"], runs * confirm.seeds)
-    return counts
+    searched = sum(counts.values())
+    if _search_has_ended(trials, counts):
+        tune, confirm = count_tune(config, trials), count_confirm(config, trials)
+    else:
+        tune, confirm = most_tune(config, searched), most_confirm(config)
+    return {**counts, "tune": max(made["tune"], tune), "confirm": max(made["confirm"], confirm)}
 
 
 def _search_has_ended(trials: Sequence[TrialRow], counts: Mapping[str, int]) -> bool:
-    ended = sum(trial.phase != "confirm" and not trial.open for trial in trials)
-    return ended == counts["design"] + counts["optimise"]
-
-
-def _missing_runs(confirm: ConfirmPhase, objectives: Sequence[ObjectiveConfig], trials: Sequence[TrialRow]) -> int:
-    """How many trials `confirm` does not have yet, if each winner's run that has not ended ends well."""
-    best = {winner.id for winner in winners(objectives, trials, confirm.top)}
-    if not best:
-        return 0
-    made = [trial for trial in trials if trial.phase == "confirm" and trial.repeat < confirm.seeds]
-    runs = [trial for trial in made if trial.role == "winner" and trial.pair_of in best]
-    roles = {f"control:{name}" for name in confirm.controls}
-    unsized = {f"control:{name}" for name in UNSIZED_CONTROLS} & roles
-    sized = roles - unsized
-    controlled = len(best) * confirm.seeds - sum(not trial.open and not _size(trial) for trial in runs)
-    wanted = len(best) * confirm.seeds + len(unsized) * confirm.seeds + len(sized) * controlled
-    there = sum(trial.role in unsized or (trial.role in sized and trial.pair_of in best) for trial in made)
-    return wanted - len(runs) - there
-
-
-def _size(run: TrialRow) -> int:
-    """Exported parameters of a winner's run, which its controls are to match; 0 if it has none."""
-    return int(run.exported_parameters or 0) if run.state == "complete" else 0
-
-
-def last_attempts(rows: Iterable[TrialRow]) -> list[TrialRow]:
-    """Each trial once, as its last attempt."""
-    rows = list(rows)
-    retried = {row.retry_of for row in rows}
-    return [row for row in rows if row.id not in retried]
-
-
-def winners(objectives: Sequence[ObjectiveConfig], rows: Iterable[TrialRow], top: int) -> list[TrialRow]:
-    """The `top` best complete search trials by each objective, each configuration once.
-
-    Ties go to the better score, then to the earlier trial.
-    """
-    complete = [row for row in last_attempts(rows) if row.role == "search" and row.state == "complete"]
-    chosen: dict[str, TrialRow] = {}
-    for objective in objectives:
-        best: dict[str, TrialRow] = {}
-        for row in sorted(complete, key=lambda row: _rank(objective, row)):
-            if len(best) == top:
-                break
-            best.setdefault(row.params, row)
-        for params, row in best.items():
-            chosen.setdefault(params, row)
-    return list(chosen.values())
-
-
-def _rank(objective: ObjectiveConfig, row: TrialRow) -> tuple[float, float, int]:
-    value = row.objective(objective.name) or 0.0
-    return (value if objective.direction == "minimize" else -value), -(row.score or 0.0), row.id
+    ended = sum(trial.phase in SEARCH_PHASES and not trial.open for trial in trials)
+    return ended == sum(counts.values())
 
 
 def _missing_design(config: StudyConfig, trials: Sequence[TrialRow], design: Sequence[DesignPoint]) -> Iterator[Job]:
@@ -174,38 +102,3 @@ def _missing_optimise(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterat
     made = sum(trial.phase == "optimise" for trial in trials)
     for _ in range(made, optimise.trials):
         yield Job(phase="optimise", role="search", sampler=optimise.sampler.name)
-
-
-def _missing_confirm(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator[Job]:
-    confirm = config.phases.confirm
-    if confirm is None:
-        return
-    made = {_confirm_key(trial) for trial in trials if trial.phase == "confirm"}
-    for job in _confirm_jobs(confirm, config.objectives, trials):
-        if _confirm_key(job) not in made:
-            yield job
-
-
-def _confirm_key(trial: Job | TrialRow) -> tuple[str, int | None, int]:
-    return trial.role, trial.pair_of, trial.repeat
-
-
-def _confirm_jobs(
-    confirm: ConfirmPhase, objectives: Sequence[ObjectiveConfig], trials: Sequence[TrialRow]
-) -> Iterator[Job]:
-    best = winners(objectives, trials, confirm.top)
-    for repeat, winner in product(range(confirm.seeds), best):
-        yield _confirm_job("winner", winner, repeat)
-    sized = [name for name in confirm.controls if name not in UNSIZED_CONTROLS]
-    for repeat, name in product(range(confirm.seeds), (name for name in confirm.controls if name not in sized)):
-        if best:
-            yield Job("confirm", f"control:{name}", "fixed", repeat, best[0].values)
-    runs = {(trial.pair_of, trial.repeat): trial for trial in trials if trial.role == "winner"}
-    for repeat, winner, name in product(range(confirm.seeds), best, sized):
-        run = runs.get((winner.id, repeat))
-        if run is not None and _size(run):
-            yield _confirm_job(f"control:{name}", winner, repeat, _size(run))
-
-
-def _confirm_job(role: str, winner: TrialRow, repeat: int, size: int | None = None) -> Job:
-    return Job("confirm", role, "fixed", repeat, winner.values, pair_of=winner.id, control_size=size)

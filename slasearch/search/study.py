@@ -19,15 +19,17 @@ from slasearch.config.schema import StudyConfig
 from slasearch.errors import ConfigError
 from slasearch.records import Event, Progress, TrialReport, TrialSpec
 from slasearch.search.book import Book, spec_hash
+from slasearch.search.job import Job
 from slasearch.search.lease import Lease
 from slasearch.search.limits import Limits
 from slasearch.search.mirror import MirroredStudy
 from slasearch.search.opening import find_or_make, grown, optuna_studies, with_data
-from slasearch.search.plan import Job, plan, winners
+from slasearch.search.plan import plan
 from slasearch.search.pruners import MedianPruner, NoPruner, Pruner, SuccessiveHalving
 from slasearch.search.samplers import make_sampler
 from slasearch.search.summary import StudySummary, summarise
 from slasearch.search.truth import untrue
+from slasearch.search.winners import winners
 from slasearch.space import design_points, option_problems, parameters, resolve, seeds_for, suggest
 from slasearch.storage.engine import storage_errors
 from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow
@@ -217,7 +219,15 @@ class StudySession:
         else:
             params = dict(job.params)
         seeds = seeds_for(config, job.repeat, job.phase)
-        spec = resolve(config, params, seeds=seeds, phase=job.phase, control=job.control, control_size=job.control_size)
+        spec = resolve(
+            config,
+            params,
+            seeds=seeds,
+            phase=job.phase,
+            control=job.control,
+            control_size=job.control_size,
+            control_variant=job.control_variant,
+        )
         return TrialRow(
             id=0,
             study_id=self._study.id,
@@ -240,6 +250,7 @@ class StudySession:
             data_seed=seeds.data,
             pair_of=job.pair_of,
             control_size=job.control_size,
+            control_variant=job.control_variant,
             created_at=self._now(),
         )
 
@@ -267,7 +278,7 @@ class StudySession:
         if not row.open:
             return False
         self._book.report(row, progress, to_optuna=self._reports_to_optuna)
-        if row.phase == "confirm" or self._book[trial_id].score is None:
+        if row.optuna_study == "confirm" or self._book[trial_id].score is None:
             return False
         prunable = progress.prunable and row.phase == "optimise"
         return self._pruner.judge(trial_id, progress.budget / progress.budget_max, progress.score, prunable=prunable)

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from slasearch.config.schema import ObjectiveConfig, StudyConfig
+from slasearch.search.job import PHASES
 from slasearch.search.lease import has_driver
-from slasearch.search.plan import PHASES, last_attempts, planned, winners
+from slasearch.search.plan import planned
+from slasearch.search.winners import last_attempts, winners
 from slasearch.space import DesignPoint, design_points
 from slasearch.storage.rows import StudyRow, TrialRow
 from slasearch.storage.store import Store

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from slasearch.config.schema import DesignPhase, StudyConfig
 from slasearch.space.parameters import Parameter, active_only, parameters
 
-__all__ = ["DesignPoint", "base_values", "design_points", "point_count"]
+__all__ = ["DesignPoint", "base_values", "design_points", "point_count", "sobol_values"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def point_count(design: DesignPhase) -> int:
 def _points(config: StudyConfig, design: DesignPhase) -> Iterator[tuple[dict[str, Any], str | None]]:
     found = parameters(config)
     if design.sampler.name == "qmc":
-        yield from ((params, None) for params in _sobol(found, design.points or 0, config.seed))
+        for values in sobol_values(found, design.points or 0, config.seed):
+            yield active_only(found, values), None
         return
     base = base_values(design, found)
     levels = {p.name: [p.encode(level) for level in design.levels[p.name]] for p in found if p.name in design.levels}
@@ -84,12 +85,15 @@ def _grid(found: tuple[Parameter, ...], base: dict[str, Any], levels: dict[str, 
             yield params
 
 
-def _sobol(found: tuple[Parameter, ...], count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Scrambled Sobol points (Owen 1998), one dimension a field; the first n are the same for every larger count."""
+def sobol_values(found: Sequence[Parameter], count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Scrambled Sobol points (Owen 1998) as stored values, active or not, one dimension a field.
+
+    The first n are the same for every larger count.
+    """
     import numpy as np
     from scipy.stats import qmc
 
     sobol = qmc.Sobol(len(found), scramble=True, rng=np.random.default_rng(seed))
     shares = sobol.random_base2(math.ceil(math.log2(count)))[:count]
     for row in shares.tolist():
-        yield active_only(found, {p.name: p.at(u) for p, u in zip(found, row, strict=True)})
+        yield {p.name: p.at(u) for p, u in zip(found, row, strict=True)}

@@ -53,7 +53,7 @@ def resolve(
         config: The study.
         params: Stored values of the active fields by name; values of inactive fields count for nothing.
         seeds: The trial's seed pair.
-        phase: `design`, `optimise` or `confirm`; only `confirm` scores the test split.
+        phase: `design`, `optimise`, `tune` or `confirm`; only `confirm` scores the test split.
         control: Name of the baseline, None for a trial of the search's own kind.
         control_size: Exported parameters that a control is held to.
         control_variant: Which of a control's layouts, where it has several.

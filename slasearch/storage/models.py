@@ -71,19 +71,19 @@ class SlaTrial(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("sla_study.id"), index=True)
     optuna_study: Mapped[str] = mapped_column(String(16))
-    """`search` (Optuna's study NAME) or `confirm` (NAME.confirm)."""
+    """`search` (Optuna's study NAME) or `confirm` (NAME.confirm, with the trials that tune controls)."""
     number: Mapped[int | None] = mapped_column(Integer)
     """Optuna's number in that study; NULL as long as the trial only waits."""
     phase: Mapped[str] = mapped_column(String(16))
-    """`design`, `optimise` or `confirm`."""
+    """`design`, `optimise`, `tune` or `confirm`."""
     role: Mapped[str] = mapped_column(String(64))
     """`search`, `winner` or `control:NAME`."""
     sampler: Mapped[str] = mapped_column(String(32))
-    """Who proposed it: the phase's sampler, or `fixed` in `confirm`."""
+    """Who proposed it: the phase's sampler; `qmc` or `fixed` in `tune`, `fixed` in `confirm`."""
     factor: Mapped[str | None] = mapped_column(String(255))
     """In a one-at-a-time design: the parameter that differs from the base point."""
     point: Mapped[int | None] = mapped_column(Integer)
-    """In a design: number of the design point."""
+    """In a design: number of the design point; in `tune`: number of the control's tuning trial."""
     repeat: Mapped[int] = mapped_column(Integer)
     """Which seed pair of the point, from 0."""
     attempt: Mapped[int] = mapped_column(Integer)
@@ -103,9 +103,11 @@ class SlaTrial(Base):
     init_seed: Mapped[int] = mapped_column(BigInteger)
     data_seed: Mapped[int] = mapped_column(BigInteger)
     pair_of: Mapped[int | None] = mapped_column(ForeignKey("sla_trial.id"))
-    """In `confirm`: the search trial that a winner or control belongs to; NULL for a control that belongs to all."""
+    """In `tune` and `confirm`: the search trial that a winner or control belongs to; NULL for a control of all."""
     control_size: Mapped[int | None] = mapped_column(BigInteger)
     """For a control of equal size: its size in exported parameters."""
+    control_variant: Mapped[str | None] = mapped_column(String(64))
+    """Which of a control's layouts, where it has several; NULL is the default one."""
     ray_trial_id: Mapped[str | None] = mapped_column(String(64))
     worker: Mapped[str | None] = mapped_column(String(255))
     score: Mapped[float | None] = mapped_column(Float)

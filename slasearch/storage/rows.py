@@ -55,6 +55,7 @@ class TrialRow:
     data_seed: int
     pair_of: int | None
     control_size: int | None
+    control_variant: str | None
     created_at: float
     ray_trial_id: str | None = None
     worker: str | None = None

@@ -54,6 +54,7 @@ def example_trial(study_id: int, number: int | None = 0) -> TrialRow:
         data_seed=5,
         pair_of=None,
         control_size=None,
+        control_variant=None,
         created_at=1_750_000_000.123456,
     )
 
@@ -77,7 +78,14 @@ def reads_what_was_written(url: str) -> None:
     study = store.study("example")
     assert study == replace(example_study(), id=study.id)
     assert store.trials(study.id) == [trial]
-    changed = {"state": "complete", "score": 0.1 + 0.2, "control_size": 2**33, "worker": "Ünï", "ended_at": 7.25}
+    changed = {
+        "state": "complete",
+        "score": 0.1 + 0.2,
+        "control_size": 2**33,
+        "control_variant": "qv",
+        "worker": "Ünï",
+        "ended_at": 7.25,
+    }
     with store.write() as writer:
         writer.update_trial(trial.id, **changed)
         writer.update_study(study.id, state="finished")

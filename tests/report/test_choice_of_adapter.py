@@ -30,6 +30,7 @@ FIRST = TrialRow(
     data_seed=0,
     pair_of=None,
     control_size=None,
+    control_variant=None,
     created_at=0.0,
     score=0.5,
     exported_parameters=100.0,

@@ -13,8 +13,9 @@ from optuna.trial import FrozenTrial
 from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.records import CostRow, Event, GateRow, MetricRow, Progress, Slot, TrialReport
-from slasearch.search.plan import last_attempts, plan, planned
+from slasearch.search.plan import plan, planned
 from slasearch.search.study import Ask, StudySession
+from slasearch.search.winners import last_attempts
 from slasearch.space import design_points
 from slasearch.storage.models import SlaLease, SlaMetric
 from slasearch.storage.rows import TrialRow
@@ -70,7 +71,9 @@ SMALL_DESIGN = {
     "seeds": 2,
 }
 FULL = study(
-    design=SMALL_DESIGN, optimise=3, confirm={"top": 1, "seeds": 2, "controls": ["lora", "random", "linear_probe"]}
+    design=SMALL_DESIGN,
+    optimise=3,
+    confirm={"top": 1, "seeds": 2, "controls": ["lora", "random", "linear_probe"], "tuning": 2},
 )
 
 
@@ -161,7 +164,11 @@ def check_truth(config: StudyConfig, where: Locations) -> None:
     assert len(ended) == sum(planned(config, rows, design_points(config)).values())
     points = [(row.point, row.repeat) for row in ended if row.phase == "design"]
     assert len(set(points)) == len(points)
-    confirmed = [(row.role, row.pair_of, row.repeat) for row in ended if row.phase == "confirm"]
+    tuned = [(row.role, row.pair_of, row.point) for row in ended if row.phase == "tune"]
+    assert len(set(tuned)) == len(tuned)
+    confirmed = [
+        (row.role, row.pair_of, row.repeat, row.params, row.control_variant) for row in ended if row.phase == "confirm"
+    ]
     assert len(set(confirmed)) == len(confirmed)
     objectives = [objective.name for objective in config.objectives]
     for which, name in (("search", config.name), ("confirm", f"{config.name}.confirm")):

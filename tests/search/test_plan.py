@@ -3,11 +3,13 @@ from dataclasses import replace
 
 from session_kit import WEIGHT, study
 
-from slasearch.search.plan import Job, last_attempts, plan, planned, winners
+from slasearch.search.job import Job
+from slasearch.search.plan import plan, planned
+from slasearch.search.winners import last_attempts, winners
 from slasearch.space import DesignPoint
 from slasearch.storage.rows import TrialRow
 
-CONFIRM = {"top": 1, "seeds": 2, "controls": ["lora", "linear_probe"]}
+CONFIRM = {"top": 1, "seeds": 2, "controls": ["lora", "linear_probe"], "tuning": 0}
 
 
 def row(number, phase="optimise", state="complete", **changes):
@@ -33,6 +35,7 @@ def row(number, phase="optimise", state="complete", **changes):
         "data_seed": 0,
         "pair_of": None,
         "control_size": None,
+        "control_variant": None,
         "created_at": 0.0,
     }
     if state == "complete":
@@ -51,6 +54,9 @@ def designed(number, point, repeat=0, state="complete"):
 GRID = {"sampler": {"name": "grid"}, "levels": {WEIGHT: [0.1, 0.2]}}
 BOTH = study(design=GRID, optimise=2)
 ALL = study(design=GRID, optimise=1, confirm=CONFIRM)
+
+
+VALUES = json.dumps({WEIGHT: 0.03})  # those of the winner, trial 3
 
 
 def run(number, winner, repeat, state="complete", **changes):
@@ -176,7 +182,8 @@ def confirmed(rows, config=ALL):
     jobs = []
     while isinstance(job := plan(config, rows, design(2)), Job):
         jobs.append(job)
-        rows.append(row(100 + len(rows), "confirm", "running", role=job.role, pair_of=job.pair_of, repeat=job.repeat))
+        facts = {"role": job.role, "pair_of": job.pair_of, "repeat": job.repeat, "params": json.dumps(job.params)}
+        rows.append(row(100 + len(rows), "confirm", "running", **facts))
     return jobs, job
 
 
@@ -211,11 +218,11 @@ def test_confirm_ends_when_every_run_and_control_has_ended():
     rows = [
         *SEARCHED,
         *(run(10 + r, 3, r, exported_parameters=50.0) for r in range(2)),
-        *(row(20 + r, "confirm", role="control:lora", pair_of=3, repeat=r) for r in range(2)),
-        *(row(30 + r, "confirm", "fail", role="control:linear_probe", repeat=r) for r in range(2)),
+        *(row(20 + r, "confirm", role="control:lora", pair_of=3, repeat=r, params=VALUES) for r in range(2)),
+        *(row(30 + r, "confirm", "fail", role="control:linear_probe", repeat=r, params=VALUES) for r in range(2)),
     ]
     assert plan(ALL, rows, design(2)) == "done"
-    assert planned(ALL, rows, design(2)) == {"design": 2, "optimise": 1, "confirm": 6}
+    assert planned(ALL, rows, design(2)) == {"design": 2, "optimise": 1, "tune": 0, "confirm": 6}
     more = study(design=GRID, optimise=1, confirm={**CONFIRM, "seeds": 3})
     jobs, end = confirmed(rows, more)
     assert [(job.role, job.repeat) for job in jobs] == [("winner", 2), ("control:linear_probe", 2)]
@@ -223,7 +230,7 @@ def test_confirm_ends_when_every_run_and_control_has_ended():
 
 
 def test_a_new_winner_after_more_trials_is_confirmed_beside_the_old_one():
-    more = study(design=GRID, optimise=2, confirm={"top": 1, "seeds": 1, "controls": []})
+    more = study(design=GRID, optimise=2, confirm={**CONFIRM, "seeds": 1, "controls": []})
     rows = [*SEARCHED, run(10, 3, 0), row(40, exported_parameters=0.5)]
     jobs, _ = confirmed(rows, more)
     assert [(job.role, job.pair_of) for job in jobs] == [("winner", 40)]
@@ -239,7 +246,7 @@ def test_without_a_complete_trial_confirm_is_skipped():
 
 
 def test_planned_counts_what_is_missing_and_what_is_there():
-    assert planned(BOTH, [], design(2)) == {"design": 2, "optimise": 2, "confirm": 0}
+    assert planned(BOTH, [], design(2)) == {"design": 2, "optimise": 2, "tune": 0, "confirm": 0}
     assert planned(BOTH, [designed(1, 0), row(2), row(3), row(4)], design(2))["optimise"] == 3
 
 
@@ -256,14 +263,17 @@ def test_planned_confirm_is_an_upper_bound_before_and_exact_after_the_search():
 
 def test_planned_counts_the_largest_study_without_making_its_trials(monkeypatch):
     monkeypatch.setattr("slasearch.search.plan.Job", None)
-    largest = study(optimise=100_000, confirm={"top": 1000, "seeds": 1000, "controls": ["lora", "linear_probe"]})
-    assert planned(largest, [row(1)], [])["optimise"] == 100_000
-    searched = study(optimise=2, confirm={"top": 1000, "seeds": 1000, "controls": ["lora", "linear_probe"]})
-    assert planned(searched, [row(1), row(2)], [])["confirm"] == 2 * 1000 * 2 + 1000
+    monkeypatch.setattr("slasearch.search.confirm.Job", None)
+    confirm = {"top": 1000, "seeds": 1000, "controls": ["lora", "random"]}
+    largest = study(optimise=100_000, confirm=confirm)
+    assert planned(largest, [row(1)], [])["tune"] == 2 * 1000 * 2 * 100_000
+    searched = study(optimise=2, confirm={**confirm, "controls": ["lora", "linear_probe"], "tuning": 100_000})
+    counts = planned(searched, [row(1), row(2)], [])
+    assert counts == {"design": 0, "optimise": 2, "tune": 2 * 100_000, "confirm": 2 * 1000 * 2 + 1000}
 
 
 def test_planned_leaves_out_runs_of_earlier_winners_and_counts_them_as_made():
-    more = study(design=GRID, optimise=2, confirm={"top": 1, "seeds": 1, "controls": ["lora"]})
+    more = study(design=GRID, optimise=2, confirm={**CONFIRM, "seeds": 1, "controls": ["lora"]})
     rows = [*SEARCHED, row(40, exported_parameters=0.5), run(10, 3, 0, "running")]
     assert planned(more, rows, design(2))["confirm"] == 1 + 2
 
@@ -272,3 +282,4 @@ def test_jobs_name_their_control_and_optuna_study():
     job = Job("confirm", "control:lora", "fixed")
     assert (job.control, job.optuna_study) == ("lora", "confirm")
     assert (replace(job, role="winner").control, Job("design", "search", "grid").optuna_study) == (None, "search")
+    assert replace(job, phase="tune").optuna_study == "confirm"

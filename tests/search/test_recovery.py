@@ -28,8 +28,8 @@ from slasearch.errors import LeaseError
 from slasearch.search import book as book_module
 from slasearch.search.book import DRIVER_LOST
 from slasearch.search.lease import Lease
-from slasearch.search.plan import last_attempts
 from slasearch.search.study import StudySession
+from slasearch.search.winners import last_attempts
 from slasearch.storage.engine import optuna_storage
 from slasearch.storage.models import SlaArtifact, SlaEvent, SlaStudy
 from slasearch.storage.store import Store
@@ -87,7 +87,7 @@ class Killer:
         self.due = step
 
 
-CONFIG = study(optimise=2, confirm={"top": 1, "seeds": 1, "controls": ["lora"]}, objectives=("score",))
+CONFIG = study(optimise=2, confirm={"top": 1, "seeds": 1, "controls": ["lora"], "tuning": 0}, objectives=("score",))
 
 
 def one_trial(session, done):
@@ -296,7 +296,7 @@ from pathlib import Path
 from session_kit import *
 from slasearch.search.book import Book
 
-config = study(design=SMALL_DESIGN, optimise=2, confirm={{"top": 1, "seeds": 1, "controls": ["lora"]}})
+config = study(design=SMALL_DESIGN, optimise=2, confirm={{"top": 1, "seeds": 1, "controls": ["lora"], "tuning": 0}})
 session = StudySession.open(config, locations(Path({home!r})))
 done = 0
 def tell(self, row):
@@ -318,7 +318,7 @@ def test_a_driver_killed_by_sigkill_is_taken_over_at_once(tmp_path, where):
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert [row.state for row in trials_of(where)] == ["complete"] * 3
     assert [trial.state.name for trial in optuna_trials(where)] == ["COMPLETE", "COMPLETE", "RUNNING"]
-    config = study(design=SMALL_DESIGN, optimise=2, confirm={"top": 1, "seeds": 1, "controls": ["lora"]})
+    config = study(design=SMALL_DESIGN, optimise=2, confirm={"top": 1, "seeds": 1, "controls": ["lora"], "tuning": 0})
     session = StudySession.open(config, where)
     run_all(session)
     session.close()

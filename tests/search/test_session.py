@@ -47,9 +47,10 @@ def test_a_study_runs_to_its_end_and_the_same_command_again_does_nothing(finishe
     where, asks = finished
     check_truth(FULL, where)
     phases = [ask.phase for ask in asks]
-    assert phases == sorted(phases, key=["design", "optimise", "confirm"].index)
+    assert phases == sorted(phases, key=["design", "optimise", "tune", "confirm"].index)
     assert phases.count("design") == 6
     assert phases.count("optimise") == 3
+    assert phases.count("tune") in (4, 8)
     before = trials_of(where), Store(where.storage_url).study("toy")
     assert before[1].state == "finished"
     again = StudySession.open(FULL, where)
@@ -84,14 +85,15 @@ def test_confirm_pairs_winners_and_controls_by_seed_and_size(finished):
     winners = [row for row in rows.values() if row.role == "winner"]
     assert len(winners) in (2, 4)
     for row in rows.values():
-        if row.role in ("control:lora", "control:random"):
+        if row.phase == "confirm" and row.role in ("control:lora", "control:random"):
             (pair,) = [w for w in winners if (w.pair_of, w.repeat) == (row.pair_of, row.repeat)]
             assert row.control_size == pair.exported_parameters
             assert (row.init_seed, row.data_seed) == (pair.init_seed, pair.data_seed)
             assert json.loads(row.spec)["control_size"] == row.control_size
         if row.phase == "confirm":
             assert row.init_seed >= 1000
-            assert row.params in {winner.params for winner in winners}
+            allowed = {other.params for other in rows.values() if other.role == "winner" or other.phase == "tune"}
+            assert row.params in allowed
     assert sum(row.role == "control:linear_probe" for row in rows.values()) == 2
 
 
@@ -125,6 +127,9 @@ def test_optuna_shows_what_each_trial_is(finished):
     }
     assert search[0].params[WEIGHT] == 0.1
     assert search[6].user_attrs["short"] == "optimise"
+    assert confirm[0].user_attrs["short"].startswith("lora of trial ")
+    assert confirm[0].user_attrs["short"].endswith(", tuning trial 0")
+    confirm = [trial for trial in confirm if trial.user_attrs["phase"] == "confirm"]
     assert confirm[0].user_attrs["role"] == "winner"
     assert confirm[0].user_attrs["short"].startswith("winner of trial ")
     assert optuna.load_study(study_name="toy", storage=where.storage_url).metric_names == [
@@ -546,7 +551,7 @@ def test_the_summary_reads_the_same_from_session_and_database(opened, where):
     summary = session.summary()
     assert summary.phases["design"] == PhaseCount(planned=6, complete=3, pruned=0, failed=0, waiting=1, running=1)
     assert (summary.ended, summary.phases["design"].ended) == (3, 3)
-    assert summary.planned == 6 + 3 + 2 * (2 * 3 + 1)
+    assert summary.planned == 6 + 3 + 2 * 2 * 2 + 2 * (2 * 3 + 1)
     assert [best.objective for best in summary.best] == ["score", "exported_parameters"]
     assert summary.best[1] == Best("exported_parameters", 1, 0, 1000.0)
     store = Store(where.storage_url)

@@ -57,6 +57,7 @@ def upgrade() -> None:
         sa.Column("data_seed", sa.BigInteger(), nullable=False),
         sa.Column("pair_of", sa.Integer(), nullable=True),
         sa.Column("control_size", sa.BigInteger(), nullable=True),
+        sa.Column("control_variant", sa.String(length=64), nullable=True),
         sa.Column("ray_trial_id", sa.String(length=64), nullable=True),
         sa.Column("worker", sa.String(length=255), nullable=True),
         sa.Column("score", sa.Float(), nullable=True),

@@ -1,0 +1,205 @@
+"""The trials of `tune` and `confirm` that a study still lacks: controls tuned, then winners and controls over seeds.
+
+A control of equal size is tuned for each winner at the size that the winner's search trial came to, under the seeds of
+the search, and confirmed at the size of the winner's run of the same seed pair. A control without a size to match is
+tuned and confirmed once for the study, from the first winner's values. If more tuning finds better settings later, a
+control is confirmed again with them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from slasearch.config.schema import ConfirmPhase, StudyConfig
+from slasearch.registry import UNSIZED_CONTROLS
+from slasearch.search.job import SEARCH_PHASES, Job
+from slasearch.search.tuning import best_tuned, effort, settings_of, tuning_count
+from slasearch.search.winners import winners
+from slasearch.storage.rows import TrialRow
+
+__all__ = ["count_confirm", "count_tune", "missing_confirm", "missing_tune", "most_confirm", "most_tune"]
+
+
+@dataclass(frozen=True)
+class _Control:
+    """One control beside one winner; `pair_of` None: beside all of them."""
+
+    name: str
+    winner: TrialRow
+    pair_of: int | None
+
+    @property
+    def role(self) -> str:
+        return f"control:{self.name}"
+
+
+def _controls(confirm: ConfirmPhase, best: Sequence[TrialRow]) -> Iterator[_Control]:
+    """Every control beside every winner, those without a size to match first, and once."""
+    for name in confirm.controls:
+        if name in UNSIZED_CONTROLS and best:
+            yield _Control(name, best[0], None)
+    for winner, name in product(best, confirm.controls):
+        if name not in UNSIZED_CONTROLS:
+            yield _Control(name, winner, winner.id)
+
+
+def _size(run: TrialRow) -> int:
+    """Exported parameters of a winner's run, which its controls are to match; 0 if it has none."""
+    return int(run.exported_parameters or 0) if run.state == "complete" else 0
+
+
+# ---------------------------------------------------------------- tune
+
+
+def missing_tune(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator[Job]:
+    """The tuning trials that are not there yet, once the search has ended; `trials` are last attempts."""
+    made = {(trial.role, trial.pair_of, trial.point) for trial in trials if trial.phase == "tune"}
+    for control, count in _tuned_controls(config, trials):
+        for number in range(count):
+            if (control.role, control.pair_of, number) not in made:
+                yield _tuning_job(config, control, number)
+
+
+def _tuning_job(config: StudyConfig, control: _Control, number: int) -> Job:
+    settings = settings_of(config, control.name, control.winner, number)
+    return Job(
+        "tune",
+        control.role,
+        settings.sampler,
+        params=settings.params,
+        point=number,
+        pair_of=control.pair_of,
+        control_size=None if control.pair_of is None else _size(control.winner),
+        control_variant=settings.variant,
+    )
+
+
+def _tuned_controls(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator[tuple[_Control, int]]:
+    """Every control that is tuned, with the number of its trials."""
+    confirm = config.phases.confirm
+    if confirm is None:
+        return
+    allowed = effort(confirm, sum(trial.phase in SEARCH_PHASES for trial in trials))
+    for control in _controls(confirm, winners(config.objectives, trials, confirm.top)):
+        if control.pair_of is None or _size(control.winner):
+            yield control, tuning_count(config, control.name, allowed)
+
+
+def count_tune(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
+    """How many tuning trials there are at the end, once the search has ended."""
+    made = [(trial.role, trial.pair_of, trial.point or 0) for trial in trials if trial.phase == "tune"]
+    wanted = {(control.role, control.pair_of): count for control, count in _tuned_controls(config, trials)}
+    there = sum(point < wanted.get((role, pair_of), 0) for role, pair_of, point in made)
+    return len(made) + sum(wanted.values()) - there
+
+
+def most_tune(config: StudyConfig, searched: int) -> int:
+    """At most how many tuning trials a study holds whose search makes `searched` trials."""
+    confirm = config.phases.confirm
+    if confirm is None:
+        return 0
+    allowed = effort(confirm, searched)
+    return sum(_beside(config, confirm, name) * tuning_count(config, name, allowed) for name in confirm.controls)
+
+
+# ---------------------------------------------------------------- confirm
+
+
+def missing_confirm(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator[Job]:
+    """The trials of `confirm` that are not there yet, once the controls are tuned; `trials` are last attempts."""
+    confirm = config.phases.confirm
+    if confirm is None:
+        return
+    made = {(*_arm(trial), trial.repeat) for trial in trials if trial.phase == "confirm"}
+    for job in _confirm_jobs(confirm, winners(config.objectives, trials, confirm.top), trials):
+        arm = _arm_of(job.role, job.pair_of, json.dumps(job.params, sort_keys=True), job.control_variant)
+        if (*arm, job.repeat) not in made:
+            yield job
+
+
+def _confirm_jobs(confirm: ConfirmPhase, best: Sequence[TrialRow], trials: Sequence[TrialRow]) -> Iterator[Job]:
+    for repeat, winner in product(range(confirm.seeds), best):
+        yield Job("confirm", "winner", "fixed", repeat, winner.values, pair_of=winner.id)
+    tuned = best_tuned(trials)
+    runs = {(trial.pair_of, trial.repeat): trial for trial in trials if trial.role == "winner"}
+    for repeat, control in product(range(confirm.seeds), list(_controls(confirm, best))):
+        size = None
+        if control.pair_of is not None:
+            run = runs.get((control.pair_of, repeat))
+            size = _size(run) if run is not None else 0
+        if size != 0:
+            yield _control_job(control, _source(control, tuned), repeat, size)
+
+
+def _control_job(control: _Control, source: TrialRow, repeat: int, size: int | None) -> Job:
+    return Job(
+        "confirm",
+        control.role,
+        "fixed",
+        repeat,
+        source.values,
+        pair_of=control.pair_of,
+        control_size=size,
+        control_variant=source.control_variant,
+    )
+
+
+def _source(control: _Control, tuned: Mapping[tuple[str, int | None], TrialRow]) -> TrialRow:
+    """The trial whose values and layout a control is confirmed with: its best tuning trial, else the winner."""
+    return tuned.get((control.role, control.pair_of), control.winner)
+
+
+_Arm = tuple[str, int | None, str, str | None]
+
+
+def _arm_of(role: str, pair_of: int | None, params: str, variant: str | None) -> _Arm:
+    """What runs of one arm have in common: a control's also train with the same values and layout."""
+    return role, pair_of, params if role.startswith("control:") else "", variant
+
+
+def _arm(trial: TrialRow) -> _Arm:
+    return _arm_of(trial.role, trial.pair_of, trial.params, trial.control_variant)
+
+
+def count_confirm(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
+    """How many trials `confirm` holds at the end, once the search has ended; `trials` are last attempts.
+
+    That is if each winner's run that has not ended ends well, and tuning finds no better settings than those so far.
+    """
+    made = [trial for trial in trials if trial.phase == "confirm"]
+    confirm = config.phases.confirm
+    if confirm is None:
+        return len(made)
+    best = winners(config.objectives, trials, confirm.top)
+    tuned = best_tuned(trials)
+    there = Counter(_arm(trial) for trial in made if trial.repeat < confirm.seeds)
+    lost = Counter(trial.pair_of for trial in made if _without_controls(trial) and trial.repeat < confirm.seeds)
+    missing = sum(confirm.seeds - there["winner", winner.id, "", None] for winner in best)
+    for control in _controls(confirm, best):
+        source = _source(control, tuned)
+        arm = _arm_of(control.role, control.pair_of, source.params, source.control_variant)
+        missing += confirm.seeds - lost[control.pair_of] - there[arm]
+    return len(made) + missing
+
+
+def _without_controls(trial: TrialRow) -> bool:
+    """Whether it is a winner's run that has ended without a size to match."""
+    return trial.role == "winner" and not trial.open and not _size(trial)
+
+
+def most_confirm(config: StudyConfig) -> int:
+    """At most how many trials `confirm` holds, because winners may coincide and fail."""
+    confirm = config.phases.confirm
+    if confirm is None:
+        return 0
+    arms = confirm.top * len(config.objectives) + sum(_beside(config, confirm, name) for name in confirm.controls)
+    return confirm.seeds * arms
+
+
+def _beside(config: StudyConfig, confirm: ConfirmPhase, name: str) -> int:
+    """Beside at most how many winners a control is trained."""
+    return 1 if name in UNSIZED_CONTROLS else confirm.top * len(config.objectives)

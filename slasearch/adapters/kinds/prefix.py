@@ -60,18 +60,20 @@ class Prefix(AdapterModule):
         """Two products for all modules: their keys stacked, a softmax for each, their values stacked."""
         assert context.query is not None
         prefixes = [module for module in modules if isinstance(module, Prefix)]
-        heads, _, width = prefixes[0].keys.shape
-        queries = context.query.reshape(*context.query.shape[:-1], heads, width) * width**-0.5
-        logits = torch.einsum("nthd,hrd->nhtr", queries, torch.cat([module.keys for module in prefixes], dim=1))
+        (examples, tokens, _), (heads, _, width) = context.query.shape, prefixes[0].keys.shape
+        queries = context.query.reshape(-1, heads, width).transpose(0, 1) * width**-0.5
+        keys = torch.cat([module.keys for module in prefixes], dim=1)
+        logits = torch.bmm(queries, keys.transpose(1, 2)).view(heads, examples, tokens, -1)
         parts = torch.split(logits, [module.keys.shape[1] for module in prefixes], dim=-1)
         weights = [module.weigh(part, z) for module, part, z in zip(prefixes, parts, coefficients, strict=True)]
         values = torch.cat([module.values for module in prefixes], dim=1)
-        return torch.einsum("nhtr,hrd->nthd", torch.cat(weights, dim=-1), values).flatten(-2)
+        total = torch.bmm(torch.cat(weights, dim=-1).flatten(1, 2), values)
+        return total.transpose(0, 1).reshape(examples, tokens, heads * width)
 
     def weigh(self, logits: Tensor, z: Tensor | None) -> Tensor:
-        """Softmax over this prefix, times its gates and z (`n x 1 x 1`): `n x heads x t x r` -> the same shape."""
-        weights = logits.softmax(-1) * torch.tanh(self.gate).view(-1, 1, 1)
-        return weights if z is None else weights * z.unsqueeze(-1)
+        """Softmax over this prefix times its gates and z (`n x 1 x 1`): `heads x n x t x r` -> the same shape."""
+        weights = logits.softmax(-1) * torch.tanh(self.gate).view(-1, 1, 1, 1)
+        return weights if z is None else z * weights
 
     def fold(self, value: float) -> None:
         """Scales the values."""

@@ -9,7 +9,7 @@ from slasearch.adapters.kinds._base import SlotContext
 from slasearch.adapters.pool import Pool, candidate_slots, slot_costs
 from slasearch.adapters.sites import HostShape, host_shapes, hosts_of, layers_of
 from slasearch.errors import BackboneError, ConfigError, RegistryError
-from slasearch.records import PoolSpec, Slot, Structure
+from slasearch.records import SITES, PoolSpec, Slot, Structure
 from slasearch.registry import KINDS
 from slasearch.testing.kinds import disturb_weights
 from slasearch.testing.tiny import TINY_FAMILIES, run_tiny, tiny_backbone
@@ -34,6 +34,27 @@ def test_candidates_are_every_place_that_fits_once() -> None:
     ]
 
 
+def test_gates_for_each_rank_give_rank_one_slots_of_separable_kinds() -> None:
+    spec = PoolSpec(("ffn.out",), ("lora", "bottleneck", "scale"), (1, 3), layers=(0,), gating="rank")
+    assert [slot.name for slot in candidate_slots(spec, layers=1)] == [
+        "0:ffn.out:bottleneck:r1:0",
+        "0:ffn.out:bottleneck:r3:0",
+        "0:ffn.out:lora:r1:0",
+        "0:ffn.out:lora:r1:1",
+        "0:ffn.out:lora:r1:2",
+        "0:ffn.out:scale:r1:0",
+    ]
+
+
+def test_costs_at_an_input_count_its_width() -> None:
+    hosts = {"ffn.out": (HostShape(24, 16),), "attn.out": (HostShape(20, 16, heads=4),)}
+    costs = slot_costs(PoolSpec(("attn.out", "ffn.out"), ("ia3", "scale", "prefix"), (3,)), hosts, layers=1)
+    assert costs[Slot(0, "ffn.out", "ia3", 1)].parameters == 24
+    assert costs[Slot(0, "ffn.out", "scale", 1)].parameters == 16
+    assert costs[Slot(0, "attn.out", "prefix", 3)].parameters == 2 * 3 * 20 + 4
+    assert costs[Slot(0, "attn.out", "prefix", 3)].macs_per_token == 2 * 3 * 20
+
+
 def test_costs_sum_over_the_hosts_of_a_site() -> None:
     hosts = {"ffn.in": (HostShape(16, 24), HostShape(16, 24))}
     costs = slot_costs(PoolSpec(("ffn.in",), ("lora",), (2,), layers=(0,)), hosts, layers=2)
@@ -50,8 +71,8 @@ def test_a_pool_without_candidates_or_with_absent_layers_is_refused() -> None:
 @pytest.mark.parametrize("family", TINY_FAMILIES)
 def test_a_mixed_batch_equals_its_examples_alone(family: str) -> None:
     model = tiny_backbone(family)
-    pool = pool_on(model, PoolSpec(("attn.q", "ffn.in", "block"), ("lora", "bottleneck", "bias"), (2,)))
-    disturb_weights(pool, scale=0.1)
+    pool = pool_on(model, PoolSpec(SITES, KINDS.names(), (1, 2)))
+    disturb_weights(pool, scale=0.03)
     gates = torch.rand(3, len(pool.slots), generator=torch.Generator().manual_seed(2))
     with attach(model, pool), torch.no_grad():
         pool.route(torch.tensor([2, 0, 1]), gates)
@@ -77,17 +98,41 @@ def test_paths_route_like_gates_of_zero_and_one() -> None:
             torch.testing.assert_close(run_tiny(model), by_gates, rtol=0, atol=1e-6)
 
 
-def test_biases_come_after_the_deltas_of_a_site() -> None:
-    # The bottleneck reads the host's own output: were the bias added first, its input would be another one.
-    hosts = {"ffn.out": (HostShape(4, 4),)}
-    slots = (Slot(0, "ffn.out", "bias", 1), Slot(0, "ffn.out", "bottleneck", 2))
-    pool = Pool(slots, hosts, ("a",), generator=torch.Generator().manual_seed(0))
+def test_stages_follow_each_other_and_the_modules_of_one_are_added() -> None:
+    hosts = {"ffn.out": (HostShape(6, 4),)}
+    kinds = ("ia3", "lora", "bottleneck", "parallel", "scale", "bias")
+    slots = tuple(Slot(0, "ffn.out", kind, 2) for kind in kinds)
+    pool = Pool(slots[::-1], hosts, ("a",), generator=torch.Generator().manual_seed(0))
     disturb_weights(pool, scale=1.0)
-    pool.route(torch.zeros(1, dtype=torch.long), None)
-    x, y = torch.randn(2, 1, 3, 4, generator=torch.Generator().manual_seed(1)).unbind()
-    bias, bottleneck = (pool.modules_of(slot)[0] for slot in slots)
-    expected = y + bottleneck.delta(x, y, SlotContext()) + bias.delta(x, y, SlotContext())
-    torch.testing.assert_close(pool.compose(0, "ffn.out", 0, x, y), expected)
+    x = torch.randn(1, 3, 6, generator=torch.Generator().manual_seed(1))
+    host = torch.randn(4, 6, generator=torch.Generator().manual_seed(2))
+    ia3, lora, bottleneck, parallel, scale, bias = (pool.modules_of(slot)[0] for slot in slots)
+    inside = x + ia3.delta(x, x, SlotContext())
+    y = inside @ host.T
+    beside = y + sum(module.delta(inside, y, SlotContext()) for module in (lora, bottleneck, parallel))
+    scaled = beside + scale.delta(inside, beside, SlotContext())
+    expected = scaled + bias.delta(inside, scaled, SlotContext())
+    changed = pool.compose_input(0, "ffn.out", 0, x)
+    torch.testing.assert_close(changed, inside)
+    torch.testing.assert_close(pool.compose(0, "ffn.out", 0, changed, changed @ host.T), expected)
+
+
+def test_discarded_slots_leave_the_columns_of_the_others() -> None:
+    model = tiny_backbone("llama")
+    pool = pool_on(model, PoolSpec(("attn.out", "ffn.out"), ("lora", "ia3", "prefix", "bias"), (2,)), ("a", "b"))
+    disturb_weights(pool, scale=0.1)
+    gates = torch.rand(2, len(pool.slots), generator=torch.Generator().manual_seed(3))
+    closed = [slot for slot in pool.slots if slot.layer == 0 or slot.kind in ("ia3", "prefix")]
+    for slot in closed:
+        gates[:, pool.slots.index(slot)] = 0
+    task_index = torch.tensor([0, 1, 1])
+    with attach(model, pool), torch.no_grad():
+        pool.route(task_index, gates)
+        expected = run_tiny(model)
+        pool.discard(closed)
+        assert torch.equal(run_tiny(model), expected), "also while they are attached"
+        pool.route(task_index, gates)
+        assert torch.equal(run_tiny(model), expected)
 
 
 def test_bf16_hosts_keep_their_precision() -> None:

@@ -52,11 +52,13 @@ def finalise(pool: Pool, bank: GateBank, size: SizeSpec, strength: Tensor | None
     with torch.no_grad():
         openness, value, is_open = bank.openness().cpu(), bank.value().cpu(), bank.is_open().cpu()
     costs = [pool.costs[slot].parameters for slot in pool.candidates]
-    order = by_strength(bank.strength().cpu() if strength is None else strength)
+    strength = bank.strength().cpu() if strength is None else strength
+    order = by_strength(strength)
     tasks = len(pool.tasks)
     if size.mode == "budget":
         assert size.budget is not None
-        chosen = fill(order, costs, size.budget, size.scope, tasks, wanted=is_open)
+        as_strong = strength == strength.amax(0)  # as the one that paid: gates that tasks share
+        chosen = fill(order, costs, size.budget, size.scope, tasks, wanted=is_open | as_strong)
     else:
         chosen = [{int(slot) for slot in torch.nonzero(row).flatten()} for row in is_open]
     if not any(chosen):

@@ -11,15 +11,14 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from slasearch.config.document import Path, Problem
-from slasearch.config.fields import Distribution
 from slasearch.config.load import open_study
 from slasearch.config.problems import shown
-from slasearch.config.schema import BudgetSize, DesignPhase, GatesConfig, PenaltySize, StudyConfig
-from slasearch.registry import GATES, KINDS
+from slasearch.config.schema import DesignPhase, StudyConfig
 from slasearch.space.design import base_values, point_count
 from slasearch.space.fit import backbone_problems, source_problems
 from slasearch.space.options import option_problems
 from slasearch.space.parameters import Parameter, active_only, parameters
+from slasearch.space.rules import contradictions, inert
 from slasearch.space.substitute import ABSENT, Invalid, substituted
 
 __all__ = ["check", "load_checked"]
@@ -49,7 +48,9 @@ def check(config: StudyConfig) -> list[Problem]:
     found = parameters(config)
     problems = [*_conditions(found), *_distributions(config, found)]
     pools_can_be_built = not problems
-    problems += [*_inert(config), *option_problems(config), *source_problems(config)]
+    if pools_can_be_built:
+        problems += contradictions(config, found)
+    problems += [*inert(config), *option_problems(config), *source_problems(config)]
     if config.phases.design is not None:
         problems += _design(config.phases.design, found)
     return [*problems, *backbone_problems(config, found)] if pools_can_be_built else problems
@@ -100,43 +101,6 @@ def _refusals(config: StudyConfig, values: dict[Path, Any]) -> list[Problem]:
     except Invalid as error:
         return error.problems
     return []
-
-
-def _inert(config: StudyConfig) -> Iterator[Problem]:
-    """Searched fields that change nothing."""
-    size = config.size_control
-    if isinstance(config.gates.threshold, Distribution):
-        yield from _inert_threshold(config, config.gates.threshold)
-    if isinstance(size, PenaltySize) and isinstance(size.ramp, Distribution) and size.sparsity_weight == 0:
-        yield Problem(("size_control", "ramp"), "a value", "a distribution, though a sparsity_weight of 0 ignores it")
-    if isinstance(config.pool.ranks, Distribution):
-        kinds = config.pool.kinds
-        choices = kinds.categorical or () if isinstance(kinds, Distribution) else (kinds,)
-        names = sorted({str(name) for choice in choices if isinstance(choice, tuple) for name in choice})
-        if not any(KINDS.get(name).ranked for name in names if name in KINDS.names()):
-            got = f"a distribution, though no kind of the pool ({', '.join(names)}) has a rank"
-            yield Problem(("pool", "ranks"), "a value", got)
-
-
-def _inert_threshold(config: StudyConfig, threshold: Distribution) -> Iterator[Problem]:
-    """Whether a searched threshold always decides: in the mode penalty, under families that have one."""
-    path: Path = ("gates", "threshold")
-    if isinstance(config.size_control, BudgetSize):
-        yield Problem(path, "a value", "a distribution, though the mode budget ignores it")
-        return
-    family = config.gates.family
-    families = [str(name) for name in family.categorical or ()] if isinstance(family, Distribution) else [family]
-    if isinstance(family, Distribution) and family.when:
-        families.append(str(GatesConfig().family))
-    known = [name for name in families if name in GATES.names()]
-    deciding = [name for name in known if GATES.get(name).thresholded]
-    accepted = threshold.when.get("gates.family", tuple(known))
-    accepted = accepted if isinstance(accepted, tuple) else (accepted,)
-    if not deciding:
-        yield Problem(path, "a value", f"a distribution, though no gate family ({', '.join(known)}) has a threshold")
-    elif not set(accepted) <= set(deciding):
-        expected = f"when: {{gates.family: [{', '.join(deciding)}]}}, as no other gate family has a threshold"
-        yield Problem((*path, "when"), expected, shown(accepted) if threshold.when else "none")
 
 
 def _design(design: DesignPhase, found: tuple[Parameter, ...]) -> list[Problem]:

@@ -73,27 +73,37 @@ class GateLearner:
         self._start = bank.openness().detach().cpu()
         self._ratios: list[float] = []
 
-    def begin(self, step: int) -> Tensor:
-        """The weighted size term of gated step number `step` (from 0), differentiable; sets λ and temperatures."""
+    def begin(self, step: int) -> None:
+        """Sets temperatures and λ (or μ) for gated step number `step` (from 0), and forgets old gradients."""
         share = step / self._steps
         family = self.bank.family
         family.set_progress(share)
         if self._pressure is not None:
             family.set_target(self._pressure.target(share), self._size.scope)
-        expected = expected_share(self.bank.openness(), self._costs.to(family.logits.device), self._size.scope)
         if self._pressure is None:
             shape = 1.0 if self._ramp_steps <= 0 else ramp(self._size.schedule, (step + 1) / self._ramp_steps)
             self._weight = self._size.sparsity_weight * shape
         else:
-            self._weight = self._pressure.update(float(expected.detach()), share)
+            self._weight = self._pressure.update(float(self._expected().detach()), share)
         self._optimizer.zero_grad(set_to_none=True)
-        return self._weight * expected if family.penalised else torch.zeros_like(expected)
 
-    def step(self, penalty: Tensor) -> None:
-        """Updates the logits: their gradient is that of the task loss, to which the penalty's is added here."""
+    def penalty(self) -> Tensor:
+        """λ·R of this step, differentiable in the logits; 0 where the family applies λ itself."""
+        expected = self._expected()
+        return self._weight * expected if self.bank.family.penalised else torch.zeros_like(expected)
+
+    def _expected(self) -> Tensor:
+        return expected_share(self.bank.openness(), self._costs.to(self.bank.family.logits.device), self._size.scope)
+
+    def step(self, penalty: Tensor | None = None) -> None:
+        """Updates the logits, whose gradient is that of the task loss.
+
+        Args:
+            penalty: What `penalty` gave; its gradient is added here. None: the loss had it in it.
+        """
         family = self.bank.family
         task = family.logits.grad
-        if penalty.requires_grad:
+        if penalty is not None and penalty.requires_grad:
             (pull,) = torch.autograd.grad(penalty, [family.logits])
             self._watch(pull, task)
             family.logits.grad = pull if task is None else task + pull

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from slasearch.tasks.batches import Batch
 from slasearch.trial.model import TaskModel
+from slasearch.trial.noise import EmbeddingNoise
 
 __all__ = ["rank_slots"]
 
-Batches = Sequence[tuple[Batch, Tensor | None]]
+Batches = Sequence[tuple[Batch, EmbeddingNoise | None]]
 
 
 def rank_slots(

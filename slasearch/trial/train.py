@@ -134,7 +134,8 @@ class Trainer:
                 self._weight_step(learner.bank.all_open())
                 learner.observe()
             else:
-                self._gate_step(learner, learner.begin(done))
+                learner.begin(done)
+                self._gate_step(learner)
                 learner.observe()
                 if learner.prune(done + 1):
                     self.drop_removed()
@@ -150,7 +151,7 @@ class Trainer:
             self._weight_step(structure)
             yield self.step
 
-    def _gate_step(self, learner: GateLearner, penalty: Tensor) -> None:
+    def _gate_step(self, learner: GateLearner) -> None:
         """One step of weights and gates together, or of one after the other on their own batches."""
         logits = learner.bank.family.logits
         z = learner.bank.sample(self._generator)
@@ -161,7 +162,7 @@ class Trainer:
             batch, noise = next(self._gate_batches)
             loss = self.model.loss(batch, self._weights, learner.bank.sample(self._generator), noise)
             (logits.grad,) = torch.autograd.grad(loss, [logits])
-        learner.step(penalty)
+        learner.step(learner.penalty())
 
     def _weight_step(self, gates: Tensor | Structure | None) -> None:
         share = (self.step - self._schedule_start) / self._schedule_length

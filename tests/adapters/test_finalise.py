@@ -136,15 +136,6 @@ def test_a_shared_slot_gets_the_mean_value_of_its_tasks() -> None:
     assert done.values == {pool.slots[0]: pytest.approx(expected)}
 
 
-def test_hard_concrete_samples_are_zero_as_often_as_it_says() -> None:
-    logits = torch.tensor([[-2.0, -0.5, 0.0, 1.5]])
-    gates = gates_with(logits, "hard_concrete")
-    generator = torch.Generator().manual_seed(0)
-    draws = torch.stack([gates.sample(generator).detach() for _ in range(20_000)])
-    share = (draws != 0).float().mean(0)
-    torch.testing.assert_close(share, gates.openness().detach(), rtol=0, atol=4 * 0.5 / 20_000**0.5)
-
-
 def test_sigmoid_anneals_towards_zero_and_one() -> None:
     gates = gates_with(torch.tensor([[-1.0, 1.0]]))
     gates.family.set_progress(1.0)

@@ -35,7 +35,7 @@ class StraightThrough(GateFamily):
         """One draw of 0 or 1 for each (task, slot), with the gradient of the soft one."""
         u = torch.rand(self.logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(self.logits.device)
         soft = torch.sigmoid((self.logits + torch.logit(u)) / self.temperature)
-        return (soft > 0.5).float() + soft - soft.detach()
+        return (soft > 0.5).float() + (soft - soft.detach())
 
     def value(self) -> Tensor:
         """0 or 1."""

@@ -1,0 +1,133 @@
+"""Fields that contradict each other, and searched fields that would change nothing, over every choice of the study."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from slasearch.config.document import Path, Problem
+from slasearch.config.fields import Distribution
+from slasearch.config.problems import shown
+from slasearch.config.schema import BudgetSize, GatesConfig, PenaltySize, StudyConfig
+from slasearch.registry import GATES, KINDS
+from slasearch.space.parameters import Parameter, active_only
+from slasearch.space.substitute import ABSENT, substituted
+
+__all__ = ["contradictions", "inert"]
+
+_MOST_CHOICES = 512
+_RULED = ("gates.family", "gates.learn_on", "finalisation.ranking", "finalisation.finish")
+
+
+def contradictions(config: StudyConfig, found: tuple[Parameter, ...]) -> list[Problem]:
+    """What cannot go together, over the choices of gates and finalisation (the first 512 combinations of them)."""
+    problems: dict[Problem, None] = {}
+    for fixed in itertools.islice(_choices(config, found), _MOST_CHOICES):
+        problems.update(dict.fromkeys(_contradictions(fixed)))
+    problems.update(dict.fromkeys(_shares(config, found)))
+    return list(problems)
+
+
+def _choices(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[StudyConfig]:
+    """The study with each combination of the ruled fields; those that are searched by a condition, as it has them."""
+    wanted = {name for name in _RULED if any(parameter.name == name for parameter in found)}
+    while True:
+        parents = {parent for parameter in found if parameter.name in wanted for parent in parameter.when}
+        if parents <= wanted:
+            break
+        wanted |= parents
+    searched = tuple(parameter for parameter in found if parameter.name in wanted and parameter.choices)
+    for stored in itertools.product(*(parameter.distribution.choices for parameter in searched)):  # type: ignore[attr-defined]
+        active = active_only(searched, dict(zip((p.name for p in searched), stored, strict=True)))
+        values: dict[Path, Any] = {p.path: p.decode(active[p.name]) if p.name in active else ABSENT for p in searched}
+        yield substituted(config, values)
+
+
+def _contradictions(config: StudyConfig) -> Iterator[Problem]:
+    ranking, finish = config.finalisation.ranking, config.finalisation.finish
+    penalty = isinstance(config.size_control, PenaltySize)
+    family = str(config.gates.family)
+    if penalty and family in GATES.names() and GATES.get(family).needs_budget:
+        yield Problem(("gates", "family"), "a family that works without a budget (or size_control.mode budget)", family)
+    if penalty and finish == "progressive":
+        expected = "continue or retrain under size_control.mode penalty (progressive prunes to a budget)"
+        yield Problem(("finalisation", "finish"), expected, "progressive")
+    if penalty and ranking != "gate":
+        expected = "gate under size_control.mode penalty, where the gates alone say what stays"
+        yield Problem(("finalisation", "ranking"), expected, str(ranking))
+    if finish == "progressive" and ranking == "ablation":
+        expected = "gate or saliency with finish progressive, which ranks slots many times"
+        yield Problem(("finalisation", "ranking"), expected, "ablation")
+    without = config.tasks[0].limits.gate == 0
+    if without and not penalty and finish != "progressive" and ranking != "gate":
+        expected = f"a number above 0, on which {ranking} ranks slots"
+        yield Problem(("tasks", 0, "limits", "gate"), expected, "0")
+    if without and config.gates.learn_on == "gate":
+        yield Problem(("tasks", 0, "limits", "gate"), "a number above 0, on which gates learn (gates.learn_on)", "0")
+
+
+def _shares(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[Problem]:
+    """Whether some steps are left in which gates learn."""
+    warm = _largest(config.gates.warm_up, "gates.warm_up", found)
+    share = _largest(config.finalisation.share, "finalisation.share", found)
+    if warm + share >= 1:
+        expected = f"a share below {1 - warm:g}, so that gates learn after a warm-up of {warm:g}"
+        yield Problem(("finalisation", "share"), expected, f"{share:g}")
+
+
+def _largest(value: Any, name: str, found: tuple[Parameter, ...]) -> float:
+    ends = next((parameter.ends for parameter in found if parameter.name == name), (value,))
+    return max(float(end) for end in ends)
+
+
+def inert(config: StudyConfig) -> Iterator[Problem]:
+    """Searched fields that change nothing."""
+    size, pool = config.size_control, config.pool
+    if isinstance(config.gates.threshold, Distribution):
+        yield from _inert_threshold(config, config.gates.threshold)
+    if isinstance(size, PenaltySize) and isinstance(size.ramp, Distribution) and size.sparsity_weight == 0:
+        yield Problem(("size_control", "ramp"), "a value", "a distribution, though a sparsity_weight of 0 ignores it")
+    kinds = _kinds(config)
+    if isinstance(pool.ranks, Distribution) and not any(KINDS.get(name).ranked for name in kinds):
+        got = f"a distribution, though no kind of the pool ({', '.join(kinds)}) has a rank"
+        yield Problem(("pool", "ranks"), "a value", got)
+    if isinstance(pool.gating, Distribution) and not any(KINDS.get(name).separable for name in kinds):
+        got = f"a distribution, though no kind of the pool ({', '.join(kinds)}) is a sum of rank-one parts"
+        yield Problem(("pool", "gating"), "a value", got)
+    if len(config.tasks) == 1:
+        for name in ("multitask", "task_temperature"):
+            if isinstance(getattr(config.training, name), Distribution):
+                yield Problem(("training", name), "a value", "a distribution, though the study has one task only")
+    if isinstance(config.gates.temperature_start, Distribution) and config.gates.temperature_schedule == "constant":
+        got = "a distribution, though a constant temperature_schedule ignores it"
+        yield Problem(("gates", "temperature_start"), "a value", got)
+
+
+def _kinds(config: StudyConfig) -> list[str]:
+    """Every kind that some pool of the study has, as far as known."""
+    kinds = config.pool.kinds
+    choices = kinds.categorical or () if isinstance(kinds, Distribution) else (kinds,)
+    names = {str(name) for choice in choices if isinstance(choice, tuple) for name in choice}
+    return sorted(names & set(KINDS.names()))
+
+
+def _inert_threshold(config: StudyConfig, threshold: Distribution) -> Iterator[Problem]:
+    """Whether a searched threshold always decides: in the mode penalty, under families that have one."""
+    path: Path = ("gates", "threshold")
+    if isinstance(config.size_control, BudgetSize):
+        yield Problem(path, "a value", "a distribution, though the mode budget ignores it")
+        return
+    family = config.gates.family
+    families = [str(name) for name in family.categorical or ()] if isinstance(family, Distribution) else [family]
+    if isinstance(family, Distribution) and family.when:
+        families.append(str(GatesConfig().family))
+    known = [name for name in families if name in GATES.names()]
+    deciding = [name for name in known if GATES.get(name).thresholded]
+    accepted = threshold.when.get("gates.family", tuple(known))
+    accepted = accepted if isinstance(accepted, tuple) else (accepted,)
+    if not deciding:
+        yield Problem(path, "a value", f"a distribution, though no gate family ({', '.join(known)}) has a threshold")
+    elif not set(accepted) <= set(deciding):
+        expected = f"when: {{gates.family: [{', '.join(deciding)}]}}, as no other gate family has a threshold"
+        yield Problem((*path, "when"), expected, shown(accepted) if threshold.when else "none")

@@ -1,0 +1,150 @@
+"""Ways through a trial: gate families, rankings, ways to finish, tasks together or each by itself."""
+
+from collections.abc import Callable
+
+import pytest
+
+from slasearch.records import (
+    FinalisationSpec,
+    GateSpec,
+    PoolSpec,
+    SizeSpec,
+    Slot,
+    TrainingSpec,
+    TrialReport,
+    TrialSpec,
+)
+from slasearch.registry import GATES
+from slasearch.trial.run import TrialWorker
+
+Spec = Callable[..., TrialSpec]
+Finish = Callable[..., TrialReport]
+
+POOL = PoolSpec(("attn.v", "ffn.out"), ("lora", "bias"), (1, 2), layers=(4, 5))
+TRAINING = TrainingSpec(8, 5e-3, 3e-2, 0.01, "linear", steps=30, reports=3)
+
+
+def paths(report: TrialReport) -> dict[str, set[Slot]]:
+    found: dict[str, set[Slot]] = {}
+    for row in report.gates:
+        found.setdefault(row.task, set()).update({row.slot} if row.open else set())
+    return found
+
+
+def size_of(slots: set[Slot], report: TrialReport) -> int:
+    costs = {row.slot: row.parameters for row in report.gates}
+    return sum(costs[slot] for slot in slots)
+
+
+def gates(family: str, **changes: object) -> GateSpec:
+    return GateSpec(family, 0.3, 0.1, 0.9, 0.5, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("finish_with", ["continue", "retrain", "progressive"])
+@pytest.mark.parametrize("family", GATES.names())
+def test_every_family_meets_the_budget_however_it_finishes(
+    family: str, finish_with: str, make_spec: Spec, finish: Finish
+) -> None:
+    spec = make_spec(
+        pool=POOL,
+        gates=gates(family),
+        size=SizeSpec("budget", budget=6000),
+        training=TRAINING,
+        finalisation=FinalisationSpec(finish=finish_with, share=0.4),  # type: ignore[arg-type]
+    )
+    report = finish(spec)
+    assert report.state == "complete", report.reason
+    union = set().union(*paths(report).values())
+    assert 0 < size_of(union, report) == report.objectives["exported_parameters"] <= 6000
+    costs = {cost.name: cost.value for cost in report.costs}
+    assert costs["finalisation_gap"] == pytest.approx(report.objectives["score"] - costs["gated_score"])
+
+
+@pytest.mark.parametrize("ranking", ["saliency", "ablation"])
+def test_held_out_rankings_choose_other_structures(
+    ranking: str, make_spec: Spec, finish: Finish, gate_worker: TrialWorker
+) -> None:
+    size = SizeSpec("budget", budget=5000, scope="per_task")
+    specs = [
+        make_spec(pool=POOL, gates=gates("sigmoid"), size=size, training=TRAINING, finalisation=FinalisationSpec(how))
+        for how in ("gate", ranking)
+    ]
+    by_gate, by_ranking = (finish(spec, gate_worker) for spec in specs)
+    assert all(size_of(slots, by_ranking) <= 5000 for slots in paths(by_ranking).values())
+    assert paths(by_gate) != paths(by_ranking)
+    assert paths(finish(specs[1], gate_worker)) == paths(by_ranking), "the same spec gives the same structure"
+
+
+def test_progressive_may_rank_by_the_moving_saliency(make_spec: Spec, finish: Finish) -> None:
+    end = FinalisationSpec("saliency", "progressive", 0.4)
+    reports = [
+        finish(make_spec(pool=POOL, size=SizeSpec("budget", budget=5000), training=TRAINING, finalisation=spec))
+        for spec in (end, FinalisationSpec("gate", "progressive", 0.4))
+    ]
+    assert all(report.objectives["exported_parameters"] <= 5000 for report in reports)
+    assert paths(reports[0]) != paths(reports[1])
+
+
+def test_ranks_are_learned_where_each_component_has_a_gate(make_spec: Spec, finish: Finish) -> None:
+    pool = PoolSpec(("attn.v", "ffn.out"), ("lora",), (4,), layers=(4, 5), gating="rank")
+    spec = make_spec(
+        pool=pool,
+        gates=gates("hard_concrete"),
+        size=SizeSpec("budget", budget=8000),
+        training=TRAINING,
+        finalisation=FinalisationSpec(finish="progressive", share=0.5),
+    )
+    report = finish(spec)
+    assert {row.slot.rank for row in report.gates} == {1}
+    assert {row.slot.index for row in report.gates} == {0, 1, 2, 3}
+    union = set().union(*paths(report).values())
+    ranks = {(s.layer, s.site): sum((o.layer, o.site) == (s.layer, s.site) for o in union) for s in union}
+    assert set(ranks.values()) - {4}, f"some place must have lost components, got {ranks}"
+
+
+def test_tasks_learn_paths_of_their_own_under_a_budget_each(make_spec: Spec, finish: Finish) -> None:
+    spec = make_spec(
+        pool=POOL, gates=gates("hard_concrete"), size=SizeSpec("budget", budget=3000, scope="per_task"), training=TRAINING
+    )
+    report = finish(spec)
+    found = paths(report)
+    assert found["things"] != found["mood"]
+    assert all(0 < size_of(slots, report) <= 3000 for slots in found.values())
+
+
+def test_shared_gates_give_every_task_the_same_path(make_spec: Spec, finish: Finish) -> None:
+    size = SizeSpec("budget", budget=5000)
+    found = paths(finish(make_spec(pool=POOL, gates=gates("sigmoid", shared=True), size=size, training=TRAINING)))
+    assert found["things"] == found["mood"]
+
+
+@pytest.mark.parametrize("control", [None, "lora", "random"])
+def test_independent_tasks_share_no_slot(control: str | None, make_spec: Spec, finish: Finish) -> None:
+    training = TrainingSpec(8, 5e-3, 3e-2, 0.01, "linear", steps=20, reports=2, multitask="independent")
+    size = SizeSpec("budget", budget=8000)
+    report = finish(make_spec(pool=POOL, size=size, training=training, control=control, control_size=8000))
+    assert report.state == "complete", report.reason
+    found = paths(report)
+    assert found["things"]
+    assert found["mood"]
+    assert not found["things"] & found["mood"]
+    # LoRA is rounded up by less than one unit for each task.
+    assert report.objectives["exported_parameters"] <= 8000 + (2 * 768 if control == "lora" else 0)
+
+
+def test_kinds_may_learn_at_rates_of_their_own(make_spec: Spec, finish: Finish) -> None:
+    base = TrainingSpec(8, 5e-3, 3e-2, 0.01, "linear", steps=10, reports=1)
+    faster = TrainingSpec(8, 5e-3, 3e-2, 0.01, "linear", steps=10, reports=1, kind_factors=(("bias", 10.0),))
+    losses = [
+        [row.value for row in finish(make_spec(pool=POOL, training=t)).metrics if row.metric == "loss"]
+        for t in (base, faster)
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_stalled_gates_and_a_lopsided_penalty_are_told(make_spec: Spec, finish: Finish) -> None:
+    still = GateSpec("sigmoid", 1e-7, 0.1, 0.9, 0.5)
+    report = finish(make_spec(pool=POOL, gates=still, size=SizeSpec("penalty", 1e6, ramp=0.0), training=TRAINING))
+    kinds = {event.kind: event.message for event in report.events}
+    assert "Gates moved by 0.0000 on average" in kinds["gate_health.stalled"]
+    assert "only the penalty decides" in kinds["gate_health.penalty_ratio"]

@@ -1,15 +1,19 @@
-"""Where modules can sit: for each model family, the layers and the host modules behind each site.
+"""Where modules can sit: for each model family, the layers and the host operations behind each site.
 
-A site may be more than one module (a gated `ffn.in` is two): a slot there has one part for each.
+A site may be more than one host (a gated `ffn.in` is two): a slot there has one module for each. A host may be a part
+of a fused module (`c_attn` computes q, k and v): it is then a slice of the module's output, computed from the config.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from slasearch.errors import BackboneError
 from slasearch.records import SITES
@@ -18,11 +22,13 @@ __all__ = [
     "FAMILIES",
     "Host",
     "HostShape",
+    "Place",
     "SiteTable",
     "hidden_states",
     "host_shapes",
     "hosts_of",
     "layers_of",
+    "separate_positions",
     "table_of",
 ]
 
@@ -54,49 +60,122 @@ class Host:
 
 
 @dataclass(frozen=True)
-class SiteTable:
-    """One model family: the paths to its embeddings and its list of layers, and each site's module paths in a layer.
+class Place:
+    """Where a host is found in a layer: the path of its module (empty: the layer itself).
 
-    An empty path is the layer itself. `decoder` decides the default pooling.
+    `part` is `q`, `k`, `v`, `gate` or `up` where a fused module computes it beside others; empty: all of the output.
     """
 
-    embeddings: str
+    path: str
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class SiteTable:
+    """One model family: the path to its list of layers, and the places behind each site in a layer.
+
+    `decoder` decides the default pooling; `pairs` tells that a layer returns its hidden states with something else.
+    """
+
     layers: str
-    sites: Mapping[str, tuple[str, ...]]
+    sites: Mapping[str, tuple[Place, ...]]
     decoder: bool
+    pairs: bool = False
 
 
-_BERT = SiteTable(
-    embeddings="embeddings",
-    layers="encoder.layer",
-    sites={
-        "attn.q": ("attention.self.query",),
-        "attn.k": ("attention.self.key",),
-        "attn.v": ("attention.self.value",),
-        "attn.out": ("attention.output.dense",),
-        "ffn.in": ("intermediate.dense",),
-        "ffn.out": ("output.dense",),
-        "block": ("",),
-    },
+def _row(layers: str, *sites: str, decoder: bool = True, pairs: bool = False) -> SiteTable:
+    """A row of the table.
+
+    Args:
+        layers: Path to the list of layers.
+        sites: The modules of q, k, v, attn.out, ffn.in and ffn.out: `PATH`, `PATH:PART`, or several with spaces.
+        decoder: Whether a token sees only those before it.
+        pairs: Whether a layer returns its hidden states with something else.
+    """
+    places = [tuple(Place(*one.split(":")) for one in text.split()) for text in sites]
+    return SiteTable(layers, dict(zip(SITES, [*places, (Place(""),)], strict=True)), decoder, pairs)
+
+
+_BERT = _row(
+    "encoder.layer",
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
     decoder=False,
 )
-_LLAMA = SiteTable(
-    embeddings="embed_tokens",
-    layers="layers",
-    sites={
-        "attn.q": ("self_attn.q_proj",),
-        "attn.k": ("self_attn.k_proj",),
-        "attn.v": ("self_attn.v_proj",),
-        "attn.out": ("self_attn.o_proj",),
-        "ffn.in": ("mlp.gate_proj", "mlp.up_proj"),
-        "ffn.out": ("mlp.down_proj",),
-        "block": ("",),
-    },
-    decoder=True,
+_DISTILBERT = _row(
+    "transformer.layer",
+    "attention.q_lin",
+    "attention.k_lin",
+    "attention.v_lin",
+    "attention.out_lin",
+    "ffn.lin1",
+    "ffn.lin2",
+    decoder=False,
+)
+_DEBERTA = _row(
+    "encoder.layer",
+    "attention.self.query_proj",
+    "attention.self.key_proj",
+    "attention.self.value_proj",
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
+    decoder=False,
+    pairs=True,
+)
+_GPT2 = _row("h", "attn.c_attn:q", "attn.c_attn:k", "attn.c_attn:v", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+_LLAMA = _row(
+    "layers",
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj mlp.up_proj",
+    "mlp.down_proj",
+)
+_PHI = _row(
+    "layers",
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.dense",
+    "mlp.fc1",
+    "mlp.fc2",
+)
+_PHI3 = _row(
+    "layers",
+    "self_attn.qkv_proj:q",
+    "self_attn.qkv_proj:k",
+    "self_attn.qkv_proj:v",
+    "self_attn.o_proj",
+    "mlp.gate_up_proj:gate mlp.gate_up_proj:up",
+    "mlp.down_proj",
 )
 
-FAMILIES: Mapping[str, SiteTable] = {"bert": _BERT, "llama": _LLAMA}
-"""Hugging Face `model_type` -> table. To add a family, add a row; the contract suites attach to it."""
+FAMILIES: Mapping[str, SiteTable] = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "electra": _BERT,
+    "distilbert": _DISTILBERT,
+    "deberta-v2": _DEBERTA,
+    "gpt2": _GPT2,
+    "llama": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "mistral": _LLAMA,
+    "gemma": _LLAMA,
+    "gemma2": _LLAMA,
+    "gemma3_text": _LLAMA,
+    "smollm3": _LLAMA,
+    "phi": _PHI,
+    "phi3": _PHI3,
+}
+"""Hugging Face `model_type` -> table. To add a family, add a row, and a tiny model in `slasearch/testing/tiny.py`."""
 
 
 def table_of(model: nn.Module) -> SiteTable:
@@ -107,7 +186,7 @@ def table_of(model: nn.Module) -> SiteTable:
     """
     family = str(getattr(getattr(model, "config", None), "model_type", type(model).__name__))
     if family not in FAMILIES:
-        linear = sorted({name for name, module in model.named_modules() if isinstance(module, nn.Linear)})
+        linear = sorted({name for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))})
         shown = ", ".join(linear[:12]) + (" …" if len(linear) > 12 else "")
         raise BackboneError(
             f"backbone family: expected one of {', '.join(FAMILIES)}, got {family!r} with linear modules "
@@ -128,7 +207,7 @@ def hosts_of(model: nn.Module, layer: int, site: str) -> tuple[Host, ...]:
     """The host operations behind a site of a layer.
 
     Raises:
-        BackboneError: No such layer or site.
+        BackboneError: No such layer or site, or a host that does two things at once (see `separate_positions`).
     """
     table, layers = table_of(model), layers_of(model)
     if not 0 <= layer < len(layers):
@@ -137,21 +216,65 @@ def hosts_of(model: nn.Module, layer: int, site: str) -> tuple[Host, ...]:
         )
     if site not in table.sites:
         raise BackboneError(f"site: expected one of {', '.join(SITES)}, got {site!r}.")
-    return tuple(Host(layers[layer].get_submodule(path)) for path in table.sites[site])
+    if site in ("attn.q", "attn.k") and getattr(model.config, "share_att_key", False):
+        raise BackboneError(
+            f"{site}: expected a projection of tokens alone, got one that also projects relative positions. Call "
+            "slasearch.adapters.sites.separate_positions(model) first."
+        )
+    places = table.sites[site]
+    return tuple(_host(layers[layer].get_submodule(place.path), place.part, model.config) for place in places)
+
+
+def _host(module: nn.Module, part: str, config: Any) -> Host:
+    """All of a module's output, or one part of it: fused modules lay out q, k, v, or gate, up."""
+    if not part:
+        return Host(module)
+    heads = int(config.num_attention_heads)
+    width = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+    query, key = heads * width, int(getattr(config, "num_key_value_heads", heads)) * width
+    half = int(getattr(config, "intermediate_size", 0))
+    spans = {
+        "q": (0, query),
+        "k": (query, query + key),
+        "v": (query + key, query + 2 * key),
+        "gate": (0, half),
+        "up": (half, 2 * half),
+    }
+    return Host(module, *spans[part])
 
 
 def host_shapes(model: nn.Module) -> dict[str, tuple[HostShape, ...]]:
-    """For each site the widths of its host modules, read off the first layer."""
-    table = table_of(model)
-    hidden = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
-    heads = int(model.config.num_attention_heads)  # type: ignore[union-attr, arg-type]
-    return {site: tuple(_shape(host, hidden, heads) for host in hosts_of(model, 0, site)) for site in table.sites}
+    """For each site the widths of its hosts, read off the first layer."""
+    sites = table_of(model).sites
+    config: Any = model.config
+    hidden, heads = int(config.hidden_size), int(config.num_attention_heads)
+    return {site: tuple(_shape(host, hidden, heads) for host in hosts_of(model, 0, site)) for site in sites}
 
 
 def _shape(host: Host, hidden: int, heads: int) -> HostShape:
-    if isinstance(host.module, nn.Linear):
-        return HostShape(host.module.in_features, host.module.out_features, heads)
-    return HostShape(hidden, hidden, heads)
+    weight = host.module.weight if isinstance(host.module, (nn.Linear, Conv1D)) else None
+    if weight is None:
+        return HostShape(hidden, hidden, heads)
+    d_in, d_out = weight.shape if isinstance(host.module, Conv1D) else weight.shape[::-1]
+    return HostShape(d_in, (d_out if host.stop is None else host.stop) - host.start, heads)
+
+
+def separate_positions(model: nn.Module) -> None:
+    """Gives relative positions their own projections where they share those of the tokens (DeBERTa's `share_att_key`).
+
+    The model computes what it did before. Its query and key projections then do one thing each: a module there acts on
+    the tokens of one example and never on the positions, which all examples of a batch have in common.
+    """
+    config: Any = getattr(model, "config", None)
+    if not getattr(config, "share_att_key", False):
+        return
+    for layer in layers_of(model):
+        attention: Any = layer.get_submodule("attention.self")
+        if attention.relative_attention:
+            attention.pos_key_proj = copy.deepcopy(attention.key_proj)
+            attention.pos_query_proj = copy.deepcopy(attention.query_proj)
+        attention.share_att_key = False
+    config.share_att_key = False
 
 
 def hidden_states(output: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from slasearch.config.backbones import checked_backbone
 from slasearch.config.conditions import ConditionsConfig, MeasuredCondition, TrainCondition
 from slasearch.config.fields import (
     Distribution,
@@ -71,9 +72,20 @@ __all__ = [
 POOL_PRESETS: dict[str, dict[str, tuple[Any, ...]]] = {
     "lora_linear": {"sites": SITES[:6], "kinds": ("lora",)},
     "lora_attention": {"sites": SITES[:4], "kinds": ("lora",)},
+    "granular": {"sites": SITES[:6], "kinds": ("lora", "bias", "scale"), "ranks": (1,)},
+    "linear": {"sites": SITES[:6], "kinds": ("lora", "bias", "scale", "ia3")},
     "mixed": {"sites": SITES[:6], "kinds": ("lora", "bottleneck", "bias")},
+    "all": {"sites": SITES, "kinds": ("lora", "bottleneck", "parallel", "prefix", "ia3", "scale", "bias")},
 }
-"""Named pools. Every structure of `lora_linear` (the default) and `lora_attention` exports to the stock PEFT format."""
+"""Named pools.
+
+- `lora_linear` (the default): LoRA at every linear place; each of its structures exports to the stock PEFT format.
+- `lora_attention`: LoRA at the four linear places of attention; exports to the stock PEFT format too.
+- `granular`: the smallest pieces, rank-one LoRA, shifts and scales at every linear place.
+- `linear`: every kind that can be merged into the backbone's weights (shifts where hosts have a bias).
+- `mixed`: LoRA, bottlenecks and shifts at every linear place.
+- `all`: every built-in kind wherever it fits.
+"""
 
 
 class BackboneConfig(StrictModel):
@@ -94,10 +106,7 @@ class BackboneConfig(StrictModel):
     @field_validator("id")
     @classmethod
     def _id(cls, value: str) -> str:
-        scheme, _, rest = value.partition(":")
-        if scheme not in ("bundled", "path", "hub") or not rest:
-            raise ValueError(f"expected 'bundled:NAME', 'path:DIR' or 'hub:ORG/NAME@REVISION', got {value!r}")
-        return value
+        return checked_backbone(value)
 
 
 class LimitsOfSplits(StrictModel):
@@ -160,7 +169,7 @@ def _no_repeats(values: tuple[Any, ...]) -> None:
 class PoolConfig(StrictModel):
     """The candidates: every (layer, site, kind, rank) that fits."""
 
-    preset: str | None = Field(None, description="a named pool; `sites` and `kinds` given beside it win")
+    preset: str | None = Field(None, description="a named pool; what is given beside it, such as `kinds`, wins")
     sites: Searchable[Names] = Field(SITES[:6], description="places in a layer, such as attn.q or ffn.out")
     kinds: Searchable[Names] = Field(("lora",), description="adapter kinds, such as lora, bottleneck, bias")
     ranks: Searchable[Ranks] = Field((4,), description="ranks (widths) of each kind that has one")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import safetensors.torch
 
@@ -105,7 +104,7 @@ def _files(
     for task, head in model.heads.items():
         tensors |= {f"heads/{task}/{name}": value for name, value in head.state_dict().items()}
     facts = {"control": spec.control, "variant": spec.control_variant, "parameters": parameters}
-    facts |= {"backbone": _portable(spec.backbone.id), "fingerprint": model.backbone.fingerprint}
+    facts |= {"backbone": model.backbone.pinned_id, "fingerprint": model.backbone.fingerprint}
     return {
         "control.json": json.dumps(facts, indent=2).encode(),
         "control.safetensors": safetensors.torch.save(
@@ -119,7 +118,7 @@ def _card(
 ) -> AdapterCard:
     shapes = model.backbone.shapes
     backbone = BackboneCard(
-        id=_portable(spec.backbone.id),
+        id=model.backbone.pinned_id,
         fingerprint=model.backbone.fingerprint,
         family=shapes.family,
         layers=shapes.layers,
@@ -144,9 +143,3 @@ def _card(
         tasks=cards,
         parameters=parameters,
     )
-
-
-def _portable(backbone: str) -> str:
-    """A backbone's id that does not depend on the working folder."""
-    scheme, _, rest = backbone.partition(":")
-    return f"path:{Path(rest).expanduser().resolve()}" if scheme == "path" else backbone

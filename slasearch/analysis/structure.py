@@ -1,4 +1,4 @@
-"""Which slots stay open: insertion points, activation paths and kinds, as frequencies over seeds."""
+"""Which slots stay open: as frequencies of places over seeds, and as the paths of each winner's best run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.paths import TrialPaths, jaccard, paths_of
 from slasearch.errors import ReportError
-from slasearch.records import SITES
+from slasearch.records import SITES, GateRow, Slot
 
-__all__ = ["GateMap", "gate_map", "jaccard"]
+__all__ = ["GateMap", "Steadiness", "WinnerPaths", "gate_map", "winner_paths"]
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,6 @@ class GateMap:
     n: int
     method: str
     warnings: tuple[str, ...]
-
-
-def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    """Shared of all: |A ∩ B| / |A ∪ B|; two empty sets are equal, hence 1."""
-    return len(one & other) / len(one | other) if one | other else 1.0
 
 
 def gate_map(frames: StudyFrames, pair_of: int | None = None) -> GateMap:
@@ -111,11 +107,7 @@ def _open_slots(gates: pd.DataFrame, task: str) -> dict[int, frozenset[str]]:
 
 
 def _stability(gates: pd.DataFrame, tasks: tuple[str, ...]) -> tuple[tuple[str, float | None], ...]:
-    found: list[tuple[str, float | None]] = []
-    for task in tasks:
-        pairs = [jaccard(one, other) for one, other in combinations(_open_slots(gates, task).values(), 2)]
-        found.append((task, float(np.mean(pairs)) if pairs else None))
-    return tuple(found)
+    return tuple((task, _agreement(_open_slots(gates, task))) for task in tasks)
 
 
 def _overlap(gates: pd.DataFrame, tasks: tuple[str, ...]) -> tuple[tuple[str, str, float], ...]:
@@ -124,3 +116,85 @@ def _overlap(gates: pd.DataFrame, tasks: tuple[str, ...]) -> tuple[tuple[str, st
         (one, other, float(np.mean([jaccard(slots[one][run], slots[other][run]) for run in slots[one]])))
         for one, other in combinations(tasks, 2)
     )
+
+
+# ---------------------------------------------------------------- the paths of single runs
+
+
+@dataclass(frozen=True)
+class Steadiness:
+    """One task over the runs of a winner: how often each slot was open.
+
+    `shares` maps each slot that was open in some run to its share of the runs, in (0, 1]. `agreement` is the mean
+    Jaccard index of the open slots of any two runs, None with one run.
+    """
+
+    task: str
+    shares: dict[Slot, float]
+    agreement: float | None
+
+    @property
+    def always(self) -> int:
+        """How many slots were open in every run."""
+        return sum(share == 1 for share in self.shares.values())
+
+
+@dataclass(frozen=True)
+class WinnerPaths:
+    """The paths in one run of a winner, and how steady they are over its `n` runs.
+
+    `number` is the search trial that was confirmed (where nothing was, the trial itself), `method` which run is shown.
+    """
+
+    number: int
+    paths: TrialPaths
+    steadiness: tuple[Steadiness, ...]
+    n: int
+    method: str
+
+
+def winner_paths(frames: StudyFrames) -> tuple[WinnerPaths, ...]:
+    """The paths of each confirmed winner, in the order of confirmation; else those of the best trial of the search.
+
+    Each run of a winner learns its own structure; the one with the best validation score is shown. Empty where no gates
+    are stored.
+    """
+    stored = frames.trials[frames.trials["trial_id"].isin(frames.gates["trial_id"])]
+    runs = stored[(stored["role"] == "winner") & (stored["state"] == "complete")]
+    if runs.empty:
+        runs = stored[stored["role"] == "search"]
+        return tuple(_one_winner(frames, int(run), runs[runs["trial_id"] == run]) for run in runs["trial_id"].head(1))
+    return tuple(_one_winner(frames, int(winner), mine) for winner, mine in runs.groupby("pair_of", sort=False))
+
+
+def _one_winner(frames: StudyFrames, winner: int, runs: pd.DataFrame) -> WinnerPaths:
+    best = runs.sort_values(["score", "trial_id"], ascending=[False, True]).iloc[0]
+    confirmed = best["role"] == "winner"
+    label = f"{'c' if confirmed else ''}{best['number']:.0f}"
+    gates = frames.gates[frames.gates["trial_id"].isin(runs["trial_id"])]
+    method = f"run {label}, the best of {len(runs)} by validation score" if len(runs) > 1 else "one run"
+    return WinnerPaths(
+        number=frames.number_of(winner),
+        paths=paths_of(_rows(gates[gates["trial_id"] == best["trial_id"]]), frames.tasks, label=label),
+        steadiness=tuple(_steadiness(gates, task, len(runs)) for task in frames.tasks),
+        n=len(runs),
+        method=method if confirmed else "best trial of the search, one seed pair",
+    )
+
+
+def _rows(gates: pd.DataFrame) -> list[GateRow]:
+    return [
+        GateRow(row.task, Slot.parse(row.slot), row.openness, row.value, bool(row.open), int(row.parameters))
+        for row in gates.itertuples(index=False)
+    ]
+
+
+def _steadiness(gates: pd.DataFrame, task: str, runs: int) -> Steadiness:
+    counts = gates.loc[(gates["task"] == task) & gates["open"].astype(bool), "slot"].value_counts(sort=False)
+    shares = {Slot.parse(str(slot)): int(count) / runs for slot, count in counts.items()}
+    return Steadiness(task, dict(sorted(shares.items())), _agreement(_open_slots(gates, task)))
+
+
+def _agreement(slots: dict[int, frozenset[str]]) -> float | None:
+    pairs = [jaccard(one, other) for one, other in combinations(slots.values(), 2)]
+    return float(np.mean(pairs)) if pairs else None

@@ -15,7 +15,7 @@ from slasearch.analysis.importance import Importance, importance
 from slasearch.analysis.pareto import ParetoFront, pareto_front
 from slasearch.analysis.robustness import robustness_curves
 from slasearch.analysis.sensitivity import Response, design_curves, measured_curves, responses
-from slasearch.analysis.structure import GateMap, gate_map
+from slasearch.analysis.structure import GateMap, WinnerPaths, gate_map, winner_paths
 from slasearch.errors import ReportError
 
 __all__ = ["Results", "analyse"]
@@ -37,6 +37,7 @@ class Results:
     comparisons: tuple[Comparisons, ...]
     robustness: dict[str, tuple[Curve, ...]]
     gates: GateMap | None
+    paths: tuple[WinnerPaths, ...]
     missing: tuple[str, ...]
 
     def counts_of(self, *phases: str) -> Counts:
@@ -82,6 +83,7 @@ def analyse(frames: StudyFrames) -> Results:
         comparisons=comparisons,
         robustness=_robustness(frames, comparisons, attempt),
         gates=attempt(partial(gate_map, frames)),
+        paths=winner_paths(frames),
         missing=tuple(attempt.reasons),
     )
 

@@ -6,7 +6,8 @@ import pytest
 from synthetic import TASKS, Plan
 
 from slasearch.analysis.frames import StudyFrames
-from slasearch.analysis.structure import gate_map, jaccard
+from slasearch.analysis.paths import jaccard
+from slasearch.analysis.structure import gate_map
 from slasearch.errors import ReportError
 
 

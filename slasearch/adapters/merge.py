@@ -5,8 +5,8 @@
 with l of the stage `input` and g of the stage `scale`. The modules of one stage all start from the same weights, as in
 a forward pass, so what several of them change is added. All of it is computed in fp32 and cast to the host's number
 format at the end. Hidden states then equal the attached pool's: to 1e-4 in fp32; in bf16, where each merged weight is
-rounded once more (a relative error of up to 2⁻⁹) and an attached pool keeps its modules in fp32, to 2 % of their norm in
-the tiny models of every family.
+rounded once more (a relative error of up to 2⁻⁹) and an attached pool keeps its modules in fp32, to 2 % of their norm
+in the tiny models of every family.
 """
 
 from __future__ import annotations

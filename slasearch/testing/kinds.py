@@ -177,7 +177,7 @@ def check_combination(kind: str, gate: str, family: str) -> None:
     bank = _bank(gate, pool)
     bank.close(torch.tensor([[True], [False]]).expand(2, len(pool.slots)))
     z = bank.sample(torch.Generator().manual_seed(0))
-    z.retain_grad()  # type: ignore[no-untyped-call]
+    z.retain_grad()
     with attach(model, pool):
         pool.route(_TASK_OF, z)
         hidden = run_tiny(model)

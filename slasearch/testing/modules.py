@@ -119,7 +119,7 @@ def _check_separable(entry: KindEntry, host: HostShape) -> None:
         parts = [copy.deepcopy(single) for _ in range(rank)]
         for name, weight in module.named_parameters():
             axis = _rank_axis(weight.shape, single.get_parameter(name).shape)
-            for part, piece in zip(parts, weight.split(1, axis), strict=True):
+            for part, piece in zip(parts, torch.split(weight, 1, axis), strict=True):
                 part.get_parameter(name).copy_(piece)
         total = torch.stack([part.delta(x, y, context) for part in parts]).sum(0)
         torch.testing.assert_close(total, module.delta(x, y, context), rtol=1e-5, atol=1e-5)

@@ -76,7 +76,7 @@ s.yaml:5: tasks.0.limits.gat: expected one of train, gate, validation, test, got
 s.yaml:6: tasks.1.source: expected 'SOURCE:NAME', got 'file:'
 s.yaml:6: tasks.1.max_tokens: expected a number of at least 4, got 2
 s.yaml:6: tasks.1.metric: expected a known metric (accuracy, macro_f1, mcc), got 'f1'
-s.yaml:8: pool.preset: expected a known pool preset (lora_linear, lora_attention, mixed), got 'foo'
+s.yaml:8: pool.preset: expected a known pool preset (lora_linear, lora_attention, granular, linear, mixed, all), got 'foo'
 s.yaml:11: pool.sites: expected different entries, got ['attn.q', 'attn.q']
 s.yaml:9: pool.ranks.0: expected a number of at least 1, got 0
 s.yaml:10: pool.layers: expected a list or 'all', got "top"

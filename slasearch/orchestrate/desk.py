@@ -162,7 +162,8 @@ class TrialDesk:
                 self._session.prune(live.ask.trial_id, live.last)
             else:
                 self._session.lost(live.ask.trial_id, "stopped before its end")
-        self._printer.trial_ended(live.ask.phase, self._clock() - live.since)
+        events = () if report is None else report.events
+        self._printer.trial_ended(live.ask.phase, self._clock() - live.since, events)
 
     def lost(self, ray_id: str, reason: str) -> None:
         """The trial's worker is gone; the study decides whether the trial is tried again."""

@@ -8,9 +8,11 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
+from slasearch.analysis.health import HEALTH, gate_health
+from slasearch.records import Event
 from slasearch.search.summary import StudySummary
 
 __all__ = ["ProgressPrinter", "duration", "progress_line"]
@@ -20,7 +22,7 @@ PLAIN_SECONDS = 15.0
 
 
 class ProgressPrinter:
-    """Prints where a study stands.
+    """Prints where a study stands, and what is wrong with gates: once at the first trial, and for how many at the end.
 
     Args:
         stream: Where to; stderr by default.
@@ -47,10 +49,17 @@ class ProgressPrinter:
         self._phase: str | None = None
         self._seconds: dict[str, list[float]] = defaultdict(list)
         self._line_open = False
+        self._events: list[tuple[int, Event]] = []
+        self._warned: dict[str, str] = {}
 
-    def trial_ended(self, phase: str, seconds: float) -> None:
-        """One more duration (s) to estimate the time left from."""
+    def trial_ended(self, phase: str, seconds: float, events: Iterable[Event] = ()) -> None:
+        """One more duration (s) to estimate the time left from, and what the trial had to say."""
         self._seconds[phase].append(seconds)
+        trial = sum(map(len, self._seconds.values()))
+        heard = [event for event in events if event.kind.startswith(HEALTH)]
+        self._events += [(trial, event) for event in heard]
+        if any(event.level != "info" and event.kind not in self._warned for event in heard):
+            self._warn(again=False)
 
     def tick(self, summary: Callable[[], StudySummary], phase: str) -> None:
         """Prints if it is time to, or if the phase is another one; only then is the summary asked for."""
@@ -77,6 +86,7 @@ class ProgressPrinter:
         if self._phase is not None:
             self.show(summary)
         self.close()
+        self._warn(again=True)
 
     def note(self, text: str) -> None:
         """Prints a sentence on a line of its own."""
@@ -88,6 +98,13 @@ class ProgressPrinter:
         if self._line_open:
             self._write("\n")
             self._line_open = False
+
+    def _warn(self, *, again: bool) -> None:
+        """Prints warnings about gates that are new, or `again` those whose numbers have changed since."""
+        for warning in gate_health(self._events):
+            if warning.kind not in self._warned or (again and self._warned[warning.kind] != warning.text):
+                self._warned[warning.kind] = warning.text
+                self.note(warning.text)
 
     def _width(self) -> int:
         try:

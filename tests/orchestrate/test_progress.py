@@ -7,6 +7,7 @@ import io
 import pytest
 
 from slasearch.orchestrate.progress import PLAIN_SECONDS, ProgressPrinter, duration, progress_line, time_left
+from slasearch.records import Event
 from slasearch.search.summary import Best, PhaseCount, StudySummary
 
 
@@ -113,3 +114,19 @@ def test_nothing_is_printed_at_the_end_of_nothing(seconds: list[float]) -> None:
 
 def test_durations() -> None:
     assert [duration(value) for value in (0.4, 59.6, 61, 3600, 3725)] == ["0:00", "1:00", "1:01", "1:00:00", "1:02:05"]
+
+
+def test_gate_health_is_told_at_the_first_trial_and_in_numbers_at_the_end(seconds: list[float]) -> None:
+    stream = io.StringIO()
+    progress = printer(stream, seconds)
+    well = Event("gate_health.mixed", "3 of 8 gates open.")
+    open_, lost = Event("gate_health.all_open", "Raise λ.", "warning"), Event("driver.lost", "gone", "warning")
+    bare = Event("gate_health.task_without_slots", "Task a has no open slot.", "warning")
+    for events in ((well,), (open_, lost), (), (open_,), (well, bare)):
+        progress.trial_ended("design", 1.0, events)
+    progress.end(summary_of((5, 5), (0, 4)))
+    assert stream.getvalue().splitlines() == [
+        "gate health: 1 of 2 trials all open — Raise λ.",
+        "gate health: 1 of 4 trials with a task without slots — Task a has no open slot.",
+        "gate health: 2 of 4 trials all open — Raise λ.",
+    ]

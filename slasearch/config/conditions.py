@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from slasearch.config.fields import Distribution, NonNegativeFloat, PositiveFloat, Searchable, Seed, StrictModel, known
 from slasearch.registry import CONDITIONS
@@ -64,12 +64,22 @@ class TrainCondition(_Condition):
 
 
 class MeasuredCondition(_Condition):
-    """A disturbance that every trial is measured under, on a fixed grid of levels."""
+    """A disturbance that every trial is measured under, on a fixed grid of levels: the kind's own five if left out."""
 
     where: ClassVar[str] = "eval"
     levels: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = Field(
-        description="levels in the unit of the kind; the clean score is always measured"
+        default_factory=tuple,
+        description="levels in the unit of the kind, five that come with it if left out; the clean score is always "
+        "measured",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _severities(cls, data: Any) -> Any:
+        kind = data.get("kind") if isinstance(data, dict) else None
+        if isinstance(kind, str) and kind in CONDITIONS.names():
+            return {"levels": CONDITIONS.get(kind).facts.severities, **data}
+        return data
 
     @field_validator("levels")
     @classmethod

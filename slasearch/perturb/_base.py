@@ -1,9 +1,10 @@
-"""What a condition is: its facts, the three families, the seed of one sample, and registration.
+"""What a condition is: its facts, the five families, the seed of one sample, and registration.
 
-A condition disturbs units: tokens, words or examples. Each unit has its own uniform u, drawn from a seed that names
-the sample and never the level; the unit is disturbed if u < level, and how it is disturbed is drawn in the same way.
-So levels are nested (what a lower level disturbs, a higher one disturbs identically), and two trials that are
-measured under one condition see the very same inputs.
+A condition disturbs units: tokens, words, examples or tensors. All that is random about a unit is drawn from a seed
+that names the sample and never the level. If a level is a share, a unit is disturbed where its own uniform u < level,
+and how it is disturbed is drawn beside u: what a lower level disturbs, a higher one disturbs identically. If a level is
+a strength, it scales one fixed direction. So levels are nested, and two trials that are measured under one condition
+see the very same inputs.
 """
 
 from __future__ import annotations
@@ -17,21 +18,25 @@ from typing import ClassVar, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from slasearch.perturb.vocabulary import Int32s, Vocabulary
 from slasearch.registry import CONDITIONS
 
 __all__ = [
     "Condition",
     "ConditionFacts",
+    "EmbeddingChange",
     "EmbeddingCondition",
     "Family",
     "Floats",
     "LabelCondition",
     "TextCondition",
+    "TokenCondition",
+    "WeightCondition",
     "register_condition",
     "sample_rng",
 ]
 
-Family = Literal["embedding", "text", "label"]
+Family = Literal["embedding", "token", "text", "label", "weights"]
 Floats = npt.NDArray[np.float32]
 
 
@@ -40,24 +45,32 @@ class ConditionFacts:
     """What there is to know about a kind of condition before it is used.
 
     Args:
-        family: What is disturbed: the `embedding` of tokens, the `text`, or the `label`.
+        family: What is disturbed: the `embedding` of tokens, the `token` itself, the `text`, the `label`, or the
+            `weights` of the adapter.
         level: What a level means, as it stands after "expected a" in messages, such as `share of words`.
-        maximum: Highest level that makes sense; the lowest is 0 and disturbs nothing.
+        units: What a level is measured in: `share`, a part of the tokens, words or examples; `absolute`, the numbers'
+            own units; `rms`, the root mean square of what is disturbed. The last two are strengths on every unit.
+        maximum: Highest level that is taken; the lowest is 0 and disturbs nothing.
+        severities: Five rising levels, which are measured where a study names none.
         where: Whether it may be trained under (`train`), measured under (`eval`), or both.
         default_scale: Strength of one disturbance if the study names none; None where the kind has no strength.
         summary: One sentence for people.
         equation: How a disturbed unit comes about.
         source: Where the kind comes from: a paper, a package, or `slasearch`.
+        ours: What is decided here because the source leaves it open, or otherwise than there; empty if nothing is.
     """
 
     family: Family
     level: str
+    units: Literal["share", "absolute", "rms"]
     maximum: float
+    severities: tuple[float, float, float, float, float]
     where: tuple[Literal["train", "eval"], ...]
     default_scale: float | None
     summary: str
     equation: str
     source: str
+    ours: str = ""
 
 
 class Condition(ABC):
@@ -67,12 +80,47 @@ class Condition(ABC):
     facts: ClassVar[ConditionFacts]
 
 
+@dataclass(frozen=True, eq=False)
+class EmbeddingChange:
+    """What happens to the embeddings e of L tokens: e' = factor·e + added, in the embeddings' own units.
+
+    Args:
+        factor: `L`, or `n x L` of a batch; None: 1 everywhere.
+        added: `L x d`, or `n x L x d` of a batch; None: 0 everywhere.
+    """
+
+    factor: Floats | None = None
+    added: Floats | None = None
+
+
 class EmbeddingCondition(Condition):
-    """Disturbs the token embeddings of any backbone, before its first layer."""
+    """Disturbs the token embeddings of any backbone, before positions are added and before its first layer."""
 
     @abstractmethod
-    def noise(self, length: int, dim: int, level: float, scale: float, rng: np.random.Generator) -> Floats:
-        """`length x dim` of what is added to one example's embeddings, in units of their RMS; 0 where undisturbed."""
+    def change(
+        self, length: int, dim: int, level: float, scale: float, rms: float, rng: np.random.Generator
+    ) -> EmbeddingChange:
+        """The change of one example's embeddings. What falls on special tokens is discarded by the caller.
+
+        Args:
+            length: Tokens of the example, special ones included.
+            dim: Width of an embedding.
+            level: How much, above 0.
+            scale: Strength of one disturbance, for kinds that have one.
+            rms: Root mean square of the backbone's table of token embeddings.
+            rng: The example's own source; how much is drawn from it must not depend on `level`.
+        """
+
+
+class TokenCondition(Condition):
+    """Disturbs the numbers of tokens, after a text was cut into tokens."""
+
+    @abstractmethod
+    def substitute(self, ids: Int32s, vocabulary: Vocabulary, level: float, rng: np.random.Generator) -> Int32s:
+        """The disturbed tokens of one example, as many as `ids` (`L`); tokens that are not ordinary stay.
+
+        How much is drawn from `rng` must not depend on `level`.
+        """
 
 
 class TextCondition(Condition):
@@ -89,6 +137,14 @@ class LabelCondition(Condition):
     @abstractmethod
     def relabel(self, label: int, n_labels: int, level: float, rng: np.random.Generator) -> int:
         """The label that is trained on: from 0 to `n_labels` - 1."""
+
+
+class WeightCondition(Condition):
+    """Disturbs the weights of a trained adapter, in evaluation only."""
+
+    @abstractmethod
+    def noise(self, shape: tuple[int, ...], level: float, rng: np.random.Generator) -> Floats:
+        """What is added to one tensor, in units of its root mean square; how much is drawn depends on `shape` alone."""
 
 
 C = TypeVar("C", bound=Condition)
@@ -111,12 +167,12 @@ def register_condition(name: str, facts: ConditionFacts) -> Callable[[type[C]], 
 
 
 def sample_rng(kind: str, task: str, example_id: str, seed: int, epoch: int | None = None) -> np.random.Generator:
-    """The source of everything random about one example under one kind of condition.
+    """The source of everything random about one example, or one tensor, under one kind of condition.
 
     Args:
         kind: Kind of condition.
-        task: Name of the task.
-        example_id: The example, unique in its task.
+        task: Name of the task; of a tensor, the slot that it belongs to.
+        example_id: The example, unique in its task; or the tensor, unique in its slot.
         seed: Seed of the condition.
         epoch: In training the number of the epoch, so that each epoch disturbs anew; None in evaluation.
     """

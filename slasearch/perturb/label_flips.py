@@ -17,12 +17,15 @@ __all__ = ["LabelFlips"]
     ConditionFacts(
         family="label",
         level="share of examples",
+        units="share",
         maximum=1.0,
+        severities=(0.05, 0.1, 0.2, 0.3, 0.4),
         where=("train",),
         default_scale=None,
         summary="gives a share of the training examples a wrong label, the same one in every epoch",
         equation="y' = (y + k) mod n, k uniform on 1 … n-1, for each example with u < level",
         source="Angluin & Laird 1988",
+        ours="an example keeps its wrong label in every epoch, and labels that a score is measured against are kept",
     ),
 )
 class LabelFlips(LabelCondition):

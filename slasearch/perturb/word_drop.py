@@ -17,12 +17,15 @@ __all__ = ["WordDrop"]
     ConditionFacts(
         family="text",
         level="share of words",
+        units="share",
         maximum=1.0,
+        severities=(0.1, 0.2, 0.3, 0.4, 0.5),
         where=("train", "eval"),
         default_scale=None,
         summary="leaves out a share of the words; at least one stays",
         equation="word i is dropped if u_i < level, unless u_i is the largest",
         source="Iyyer et al. 2015 (ACL P15-1162); EDA, arXiv 1901.11196",
+        ours="one word always stays",
     ),
 )
 class WordDrop(TextCondition):

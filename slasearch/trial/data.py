@@ -4,44 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from slasearch.perturb.apply import embedding_noise, perturb_examples
+from slasearch.perturb.apply import perturb_examples, substitute_tokens
 from slasearch.records import ConditionSpec, Split, Structure, TaskData
-from slasearch.registry import CONDITIONS
 from slasearch.tasks.batches import Batch, eval_batches, train_batches
 from slasearch.tasks.encoding import EncodedSplit, encode_split
 from slasearch.trial.backbone import Backbone
 from slasearch.trial.model import TaskModel
+from slasearch.trial.noise import EmbeddingNoise, family_of, noise_for, noisy_weights
 
 __all__ = ["EvaluationData", "TrainingData"]
 
 _EVALUATION_BATCH = 128
-
-
-def _family(condition: ConditionSpec) -> str:
-    return str(CONDITIONS.get(condition.kind).facts.family)
-
-
-def noise_for(
-    batch: Batch, conditions: Sequence[ConditionSpec], names: Sequence[str], dim: int, epoch: int | None
-) -> Tensor | None:
-    """Sum of the embedding noises of the conditions on a batch, `n x t x d` in units of RMS; None without any."""
-    total: Tensor | None = None
-    tasks = [names[number] for number in batch.task_index.tolist()]
-    lengths = batch.attention_mask.sum(1).tolist()
-    for condition in conditions:
-        if _family(condition) != "embedding" or condition.level == 0:
-            continue
-        width = batch.input_ids.shape[1]
-        noise = torch.from_numpy(
-            embedding_noise(batch.example_ids, lengths, width, dim, condition, tasks=tasks, epoch=epoch)
-        )
-        total = noise if total is None else total + noise
-    return total
 
 
 class TrainingData:
@@ -75,7 +54,8 @@ class TrainingData:
         self._conditions = tuple(conditions)
         self._names = [task.spec.name for task in tasks]
         self._batch_size, self._seed = batch_size, seed
-        self._text = [c for c in conditions if _family(c) in ("text", "label") and c.level > 0]
+        self._text = [c for c in conditions if family_of(c) in ("text", "label") and c.level > 0]
+        self._tokens = [c for c in conditions if family_of(c) == "token" and c.level > 0]
         self._fixed = None if self._text else self._encode(epoch=0)
         self.examples = sum(len(task.splits[split]) for task in tasks)
 
@@ -96,14 +76,22 @@ class TrainingData:
             encoded.append(encode_split(self._backbone.tokenizer, examples, task.spec.max_tokens, cache))
         return encoded
 
-    def __iter__(self) -> Iterator[tuple[Batch, Tensor | None]]:
+    def _splits(self, epoch: int) -> list[EncodedSplit]:
+        """The examples of an epoch: texts disturbed first, then tokens."""
+        splits = self._fixed if self._fixed is not None else self._encode(epoch)
+        for condition in self._tokens:
+            splits = [
+                _substituted(split, condition, self._backbone, task.spec.name, epoch)
+                for split, task in zip(splits, self._tasks, strict=True)
+            ]
+        return splits
+
+    def __iter__(self) -> Iterator[tuple[Batch, EmbeddingNoise | None]]:
         """Batches with their embedding noise, epoch after epoch."""
-        dim = self._backbone.shapes.embedding
         pad = self._backbone.tokenizer.pad_token_id
         for epoch in itertools.count():
-            splits = self._fixed if self._fixed is not None else self._encode(epoch)
             batches = train_batches(
-                splits,
+                self._splits(epoch),
                 self._batch_size,
                 seed=self._seed,
                 epoch=epoch,
@@ -111,7 +99,17 @@ class TrainingData:
                 temperature=self._task_temperature,
             )
             for batch in batches:
-                yield batch, noise_for(batch, self._conditions, self._names, dim, epoch)
+                yield batch, noise_for(batch, self._conditions, self._names, self._backbone, epoch)
+
+
+def _substituted(
+    split: EncodedSplit, condition: ConditionSpec, backbone: Backbone, task: str, epoch: int | None = None
+) -> EncodedSplit:
+    """The split with its tokens as a condition of the token family has them."""
+    tokens = substitute_tokens(
+        split.input_ids, split.offsets, split.example_ids, condition, backbone.vocabulary, task=task, epoch=epoch
+    )
+    return replace(split, input_ids=tokens)
 
 
 class EvaluationData:
@@ -143,7 +141,10 @@ class EvaluationData:
     ) -> tuple[Tensor, Tensor]:
         """Labels (`n`) and logits (`n x labels`) of one task under one condition (None: clean), on the CPU."""
         labels, logits = [], []
-        with torch.inference_mode():
+        weights = {} if condition is None else model.adapter_weights()
+        with noisy_weights(weights, condition), torch.inference_mode():
+            if condition is not None and family_of(condition) == "weights":
+                condition = None  # the inputs are the clean ones
             for place, batch in enumerate(self._batches_of(number, split, condition)):
                 lower = self._lower_of(model, batch, (number, split, condition, model.depth, place))
                 if lower is None:
@@ -154,9 +155,8 @@ class EvaluationData:
                 logits.append(part.cpu())
         return torch.cat(labels), torch.cat(logits)
 
-    def _noise(self, batch: Batch, condition: ConditionSpec | None) -> Tensor | None:
-        conditions = () if condition is None else (condition,)
-        return noise_for(batch, conditions, self._names, self._backbone.shapes.embedding, None)
+    def _noise(self, batch: Batch, condition: ConditionSpec | None) -> EmbeddingNoise | None:
+        return noise_for(batch, () if condition is None else (condition,), self._names, self._backbone, None)
 
     def _lower_of(
         self, model: TaskModel, batch: Batch, key: tuple[int, Split, ConditionSpec | None, int, int]
@@ -174,17 +174,19 @@ class EvaluationData:
         return self._lower[key]
 
     def _batches_of(self, number: int, split: Split, condition: ConditionSpec | None) -> list[Batch]:
-        text = condition if condition is not None and _family(condition) == "text" else None
-        key = (number, split, text)
+        changing = condition if condition is not None and family_of(condition) in ("text", "token") else None
+        key = (number, split, changing)
         if key not in self._batches:
-            self._batches[key] = self._make(number, split, text)
+            self._batches[key] = self._make(number, split, changing)
         return self._batches[key]
 
     def _make(self, number: int, split: Split, condition: ConditionSpec | None) -> list[Batch]:
         task = self._tasks[number]
         examples = task.splits[split]
-        if condition is not None:
+        if condition is not None and family_of(condition) == "text":
             examples = perturb_examples(examples, condition, task=task.spec.name, n_labels=len(task.labels))
         encoded = encode_split(self._backbone.tokenizer, examples, task.spec.max_tokens, self._cache)
+        if condition is not None and family_of(condition) == "token":
+            encoded = _substituted(encoded, condition, self._backbone, task.spec.name)
         pad = self._backbone.tokenizer.pad_token_id
         return list(eval_batches(encoded, number, _EVALUATION_BATCH, pad_token_id=pad))

@@ -65,13 +65,22 @@ def robustness(
     rows: Sequence[MetricRow],
     split: Split,
     conditions: Sequence[ConditionSpec],
-    measure: Literal["noisy_score", "relative", "worst"],
+    measure: Literal["noisy_score", "relative", "worst", "curve_area"],
 ) -> float:
     """One number for how well the score holds under the measured conditions.
 
     `noisy_score`: mean score over conditions and levels. `worst`: the lowest of them. `relative`: the mean divided by
     the clean score, which is 1 − PDR (performance drop rate); not a number where the clean score is not positive.
+    `curve_area`: the mean over kinds of the area under the curve of score against level.
+
+    Args:
+        rows: What `evaluate` gave, clean rows included.
+        split: Which rows count.
+        conditions: The measured conditions, at least one.
+        measure: Which number.
     """
+    if measure == "curve_area":
+        return _mean_area(rows, split, conditions)
     scores = [mean_score(rows, split, condition.kind, condition.level) for condition in conditions]
     if measure == "worst":
         return min(scores)
@@ -80,3 +89,16 @@ def robustness(
         return noisy
     clean = mean_score(rows, split)
     return noisy / clean if clean > 0 else float("nan")
+
+
+def _mean_area(rows: Sequence[MetricRow], split: Split, conditions: Sequence[ConditionSpec]) -> float:
+    """∫ score d(level / highest measured level) from 0 to 1 by trapezoids, the clean score at 0; mean over kinds.
+
+    It has the scale of the score, weights levels by how far they lie apart, and is the clean score where nothing drops.
+    """
+    areas = []
+    for kind in dict.fromkeys(condition.kind for condition in conditions):
+        levels = sorted(condition.level for condition in conditions if condition.kind == kind)
+        scores = [mean_score(rows, split), *(mean_score(rows, split, kind, level) for level in levels)]
+        areas.append(np.trapezoid(scores, np.array([0.0, *levels]) / levels[-1]))
+    return float(np.mean(areas))

@@ -18,6 +18,7 @@ from slasearch.tasks.batches import Batch
 from slasearch.trial.backbone import Backbone
 from slasearch.trial.controls._base import Adaptation
 from slasearch.trial.halves import run_lower, run_upper
+from slasearch.trial.noise import EmbeddingNoise
 
 __all__ = ["TaskModel", "make_heads"]
 
@@ -58,7 +59,7 @@ class TaskModel:
         self.adaptation = adaptation
         self.tasks = tuple(heads)
         self._shared_depth = backbone.shapes.layers if shared_depth is None else shared_depth
-        self._noise: Tensor | None = None
+        self._noise: EmbeddingNoise | None = None
         embeddings = backbone.model.get_input_embeddings()  # type: ignore[operator]
         self._noise_hook = embeddings.register_forward_hook(self._add_noise)
         self._load(pool, heads)
@@ -82,6 +83,17 @@ class TaskModel:
             for module in self.pool.modules_of(slot):
                 weights.setdefault(slot.kind, []).extend(module.parameters())
         return weights
+
+    def adapter_weights(self) -> dict[tuple[str, str], Tensor]:
+        """What noise on weights falls on, by slot and name in the slot: everything but backbone and heads."""
+        if self.adaptation is not None:
+            return {("adaptation", str(place)): weight for place, weight in enumerate(self.adaptation.parameters())}
+        return {
+            (slot.name, f"{part}.{name}"): weight
+            for slot in self.pool.slots
+            for part, module in enumerate(self.pool.modules_of(slot))
+            for name, weight in module.named_parameters()
+        }
 
     def after_step(self, step: int, total: int) -> None:
         """Tells a control's own method that `step` of `total` optimiser steps are done."""
@@ -107,22 +119,20 @@ class TaskModel:
         self.close()
 
     def _add_noise(self, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
-        if self._noise is None:
-            return None
-        return output + (self._noise * self.backbone.embedding_rms).to(output.dtype)
+        return None if self._noise is None else self._noise.on(output)
 
     @property
     def depth(self) -> int:
         """How many layers may be computed once for all trials: none has a slot, here or in the study's other trials."""
         return min([layer for layer, _ in self.pool.places] + [self._shared_depth])
 
-    def lower(self, batch: Batch, depth: int, noise: Tensor | None = None) -> Tensor:
+    def lower(self, batch: Batch, depth: int, noise: EmbeddingNoise | None = None) -> Tensor:
         """Hidden states that enter layer `depth` ≥ 1, `n x t x d`, on the CPU; for `forward(lower=…)`.
 
         Args:
             batch: n examples of t tokens.
             depth: Number of layers to run; at most `self.depth`.
-            noise: `n x t x d`, added to the word embeddings in units of their RMS.
+            noise: What disturbs the batch's token embeddings.
         """
         batch = batch.to(self.backbone.device)
         with self._noisy(noise):
@@ -132,7 +142,7 @@ class TaskModel:
         self,
         batch: Batch,
         gates: Tensor | Structure | None = None,
-        noise: Tensor | None = None,
+        noise: EmbeddingNoise | None = None,
         *,
         lower: tuple[int, Tensor] | None = None,
     ) -> list[tuple[int, Tensor, Tensor]]:
@@ -141,7 +151,7 @@ class TaskModel:
         Args:
             batch: n examples of t tokens.
             gates: z of each (task, slot), `T x S`; or a structure's paths; None: all slots open.
-            noise: `n x t x d`, added to the word embeddings in units of their RMS.
+            noise: What disturbs the batch's token embeddings.
             lower: A depth and what `self.lower` gave for it: the layers below are not run, and noise is in it already.
 
         Returns:
@@ -162,7 +172,7 @@ class TaskModel:
             parts.append((number, rows, self.heads[self.tasks[number]](vectors[rows])))
         return parts
 
-    def _hidden(self, batch: Batch, noise: Tensor | None, lower: tuple[int, Tensor] | None) -> Tensor:
+    def _hidden(self, batch: Batch, noise: EmbeddingNoise | None, lower: tuple[int, Tensor] | None) -> Tensor:
         model, inputs = self.backbone.model, self.backbone.inputs(batch)
         if lower is None:
             with self._noisy(noise):
@@ -171,7 +181,7 @@ class TaskModel:
         return run_upper(model, depth, below.to(self.backbone.device), inputs)
 
     @contextmanager
-    def _noisy(self, noise: Tensor | None) -> Iterator[None]:
+    def _noisy(self, noise: EmbeddingNoise | None) -> Iterator[None]:
         self._noise = None if noise is None else noise.to(self.backbone.device)
         try:
             yield
@@ -179,7 +189,7 @@ class TaskModel:
             self._noise = None
 
     def loss(
-        self, batch: Batch, weights: Sequence[float], gates: Tensor | Structure | None, noise: Tensor | None
+        self, batch: Batch, weights: Sequence[float], gates: Tensor | Structure | None, noise: EmbeddingNoise | None
     ) -> Tensor:
         """Cross entropy as the mean over the batch's examples, each weighted by its task's weight."""
         total = torch.zeros((), device=self.backbone.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from slasearch.adapters.sites import FAMILIES, HostShape, host_shapes, layers_of, separate_positions, table_of
 from slasearch.config.backbones import checked_backbone, hub_model
 from slasearch.errors import BackboneError, MissingExtraError
+from slasearch.perturb.vocabulary import Int32s, Vocabulary, forms_of
 from slasearch.records import BackboneSpec
 from slasearch.registry import BACKBONES
 from slasearch.tasks.batches import Batch
@@ -71,6 +72,16 @@ class Backbone:
     fingerprint: str
     pinned_id: str
     device: torch.device
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens: which are ordinary, and the nearest neighbours of each; made when first asked for, and kept."""
+        table: Tensor = self.model.get_input_embeddings().weight.detach()  # type: ignore[operator]
+
+        def rows(ids: Int32s) -> Any:
+            return table[torch.from_numpy(ids).to(table.device)].float().cpu().numpy()
+
+        return Vocabulary(forms_of(self.tokenizer, len(table)), rows)
 
     def inputs(self, batch: Batch) -> dict[str, Any]:
         """What the model's forward pass takes; token types only where the model tells several apart."""

@@ -36,6 +36,7 @@ def test_kinds_gates_and_conditions(listed: Any, command: Any) -> None:
     text = command("kinds").out
     assert "r·(d_in + d_out)" in text
     assert "hard_concrete" in text
+    assert command("kinds", "--markdown").out.startswith("### Kinds\n\n| name | equation |")
 
 
 def test_tasks(listed: Any, command: Any) -> None:

@@ -102,7 +102,7 @@ def test_a_training_condition_at_level_0_is_none(study: Study) -> None:
 def test_an_inactive_field_has_its_default(study: Study) -> None:
     hard = {"gates.family": "hard_concrete", "gates.temperature": None}
     bias = {"pool.kinds": '["bias"]', "pool.ranks": None}
-    assert spec(study(), **hard).gates.temperature == 2 / 3
+    assert spec(study(), **hard).gates.temperature is None  # as the family has it
     assert spec(study(), **bias).pool == PoolSpec(spec(study()).pool.sites, ("bias",), (4,))
     assert spec(study(), **{**hard, "gates.temperature": 2.0}) == spec(study(), **hard)  # counts for nothing
 

@@ -1,0 +1,92 @@
+"""Fields that contradict each other are refused with what would go together, over every choice of the study."""
+
+from collections.abc import Callable
+
+import pytest
+
+from slasearch.config.schema import StudyConfig
+from slasearch.space import check
+
+Study = Callable[..., StudyConfig]
+
+BUDGET = ("size_control={mode: budget, parameters: 20000}",)
+NO_GATE_SPLIT = ("tasks.0.limits.gate=0", "tasks.1.limits.gate=0")
+BOTH = "{categorical: [continue, progressive]}"
+
+
+def told(config: StudyConfig) -> list[str]:
+    return [f"{'.'.join(str(step) for step in p.path)}: expected {p.expected}, got {p.got}" for p in check(config)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        (("gates={family: budget}",), "gates.family: expected a family that works without a budget"),
+        (("gates.family={categorical: [sigmoid, budget]}",), "gates.family: expected a family that works without"),
+        (("finalisation.finish=progressive",), "finalisation.finish: expected continue or retrain under"),
+        ((f"finalisation.finish={BOTH}",), "(progressive prunes to a budget), got progressive"),
+        (("finalisation.ranking=saliency",), "finalisation.ranking: expected gate under size_control.mode penalty"),
+        (
+            (*BUDGET, "finalisation={ranking: ablation, finish: progressive}"),
+            "finalisation.ranking: expected gate or saliency with finish progressive",
+        ),
+        (
+            (*BUDGET, "finalisation.ranking=ablation", f"finalisation.finish={BOTH}"),
+            "finalisation.ranking: expected gate or saliency with finish progressive",
+        ),
+        (
+            (*BUDGET, *NO_GATE_SPLIT, "finalisation.ranking=saliency"),
+            "tasks.0.limits.gate: expected a number above 0, on which saliency ranks slots, got 0",
+        ),
+        (
+            (*NO_GATE_SPLIT, "gates.learn_on=gate"),
+            "tasks.0.limits.gate: expected a number above 0, on which gates learn (gates.learn_on), got 0",
+        ),
+        (("gates.warm_up=0.7",), "finalisation.share: expected a share below 0.3, so that gates learn after a warm-up"),
+        (
+            ("gates.warm_up={float: [0.1, 0.5]}", "finalisation.share={float: [0.2, 0.6]}"),
+            "finalisation.share: expected a share below 0.5",
+        ),
+        (
+            ("pool={kinds: [bias], gating: {categorical: [slot, rank]}}",),
+            "pool.gating: expected a value, got a distribution, though no kind of the pool (bias) is a sum",
+        ),
+        (
+            ("gates.temperature_start={float: [1, 2]}", "gates.temperature_schedule=constant"),
+            "gates.temperature_start: expected a value, got a distribution, though a constant",
+        ),
+    ],
+)
+def test_contradictions_are_told(overrides: tuple[str, ...], wanted: str, study: Study) -> None:
+    found = told(study(*overrides))
+    assert len([line for line in found if wanted in line]) == 1, found
+
+
+def test_one_task_has_nothing_to_mix(study: Study) -> None:
+    one = study(
+        'tasks=[{name: spam, source: "bundled:sms_spam"}]',
+        "training.multitask={categorical: [joint, independent]}",
+        "training.task_temperature={float: [1, 3]}",
+    )
+    assert [line for line in told(one) if "one task only" in line] == [
+        "training.multitask: expected a value, got a distribution, though the study has one task only",
+        "training.task_temperature: expected a value, got a distribution, though the study has one task only",
+    ]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (*BUDGET, "gates={family: budget}"),
+        (*BUDGET, "gates={family: {categorical: [sigmoid, budget]}}", f"finalisation.finish={BOTH}"),
+        (
+            *BUDGET,
+            f"finalisation.finish={BOTH}",
+            "finalisation.ranking={categorical: [gate, ablation], when: {finalisation.finish: continue}}",
+        ),
+        (*BUDGET, "finalisation={finish: progressive, ranking: saliency}"),
+        (*NO_GATE_SPLIT, "gates.learn_on={categorical: [auto, train]}"),
+    ],
+)
+def test_what_goes_together_is_not_refused(overrides: tuple[str, ...], study: Study) -> None:
+    assert told(study(*overrides)) == []

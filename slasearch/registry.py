@@ -162,9 +162,7 @@ SOURCES: Registry[Any] = Registry(
         "object": "slasearch.tasks.sources.object",
     },
 )
-METRICS: Registry[Any] = Registry(
-    "metric", dict.fromkeys(("accuracy", "macro_f1", "mcc"), "slasearch.tasks.metrics")
-)
+METRICS: Registry[Any] = Registry("metric", dict.fromkeys(("accuracy", "macro_f1", "mcc"), "slasearch.tasks.metrics"))
 REGISTRIES: tuple[Registry[Any], ...] = (KINDS, GATES, CONDITIONS, CONTROLS, SOURCES, METRICS)
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+
+from slasearch.registry import Registry
 
 __all__ = [
+    "STORED",
     "Choice",
     "Distribution",
     "Ints",
@@ -24,6 +27,7 @@ __all__ = [
     "StrictModel",
     "UnitFloat",
     "known",
+    "registered",
 ]
 
 Scalar = bool | int | float | str
@@ -102,6 +106,10 @@ class Distribution(StrictModel):
         return self
 
 
+STORED = "stored"
+"""Key of a validation's context: the study is read back from a database."""
+
+
 def _form(value: Any) -> str:
     return "search" if isinstance(value, (dict, Distribution)) else "fixed"
 
@@ -128,3 +136,12 @@ def known(names: Iterable[str], what: str, value: str) -> str:
     if value not in names:
         raise ValueError(f"expected a known {what} ({', '.join(names)}), got {value!r}")
     return value
+
+
+def registered(registry: Registry[Any], value: str, info: ValidationInfo) -> str:
+    """`value`, if it is a name of the registry, or stands in a stored study: one whose program may not be running.
+
+    Raises:
+        ValueError: It is none; in the words of a config error.
+    """
+    return value if (info.context or {}).get(STORED) else known(registry.names(), registry.what, value)

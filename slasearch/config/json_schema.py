@@ -25,7 +25,7 @@ def study_schema() -> dict[str, Any]:
 def _names() -> Iterable[tuple[str, str, Iterable[str]]]:
     """Fields whose texts are names: (model, field, names)."""
     return (
-        ("TaskConfig", "metric", METRICS),
+        ("TaskConfig", "metric", METRICS.names()),
         ("PoolConfig", "preset", POOL_PRESETS),
         ("PoolConfig", "sites", SITES),
         ("PoolConfig", "kinds", KINDS.names()),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from slasearch.config.document import MAX_BYTES, Document, Problem, parse_document, problem_line
+from slasearch.config.document import MAX_BYTES, Document, Node, Problem, parse_document, problem_line
+from slasearch.config.fields import STORED
 from slasearch.config.overrides import apply_overrides
 from slasearch.config.problems import problems_of
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import ConfigError
 
-__all__ = ["LoadedStudy", "load_study", "open_study", "parse_study", "read_study"]
+__all__ = ["LoadedStudy", "load_study", "open_study", "parse_study", "plain_study", "read_study", "stored_study"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,32 @@ def read_study(text: str, name: str, overrides: Sequence[str] = ()) -> LoadedStu
     """As `parse_study`, with the lines kept."""
     if len(text) > MAX_BYTES:
         raise _refused(name, f"at most {MAX_BYTES:,} bytes", f"{len(text):,}")
-    document = parse_document(text, name)
+    return _validated(parse_document(text, name), overrides)
+
+
+def plain_study(data: Mapping[str, Any], name: str, overrides: Sequence[str] = ()) -> LoadedStudy:
+    """As `read_study`, for what a study file holds as dicts, lists and scalars; messages call it `name`."""
+    return _validated(Document(_node(data, name)), overrides)
+
+
+def stored_study(text: str) -> StudyConfig:
+    """A study as a database has it, as JSON. What a program had registered for it need not be known here.
+
+    Raises:
+        pydantic.ValidationError (a ValueError): Another version wrote it, whose study file this one cannot read.
+    """
+    return StudyConfig.model_validate_json(text, context={STORED: True})
+
+
+def _node(value: Any, origin: str) -> Node:
+    if isinstance(value, Mapping):
+        return Node({str(key): _node(entry, origin) for key, entry in value.items()}, origin)
+    if isinstance(value, (list, tuple)):
+        return Node([_node(entry, origin) for entry in value], origin)
+    return Node(value, origin)
+
+
+def _validated(document: Document, overrides: Sequence[str]) -> LoadedStudy:
     if not isinstance(document.root.value, dict):
         got = {list: "a list", type(None): "an empty file"}.get(type(document.root.value), "a single value")
         raise ConfigError([document.line(Problem((), "a mapping of fields, such as `name: my-study`", got))])

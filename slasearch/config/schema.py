@@ -30,6 +30,7 @@ from slasearch.config.fields import (
     StrictModel,
     UnitFloat,
     known,
+    registered,
 )
 from slasearch.config.phases import (
     ConfirmPhase,
@@ -39,6 +40,7 @@ from slasearch.config.phases import (
     PrunerConfig,
     SamplerConfig,
 )
+from slasearch.config.splits import source_splits
 from slasearch.records import DIRECTIONS, SITES
 from slasearch.registry import GATES, KINDS, METRICS, SOURCES
 
@@ -134,31 +136,43 @@ class TaskConfig(StrictModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")] = Field(
         description="short name: lower case, digits, - and _"
     )
-    source: str = Field(description="`bundled:NAME`, or `file:PATH` of a JSONL/CSV file or a folder of split files")
+    source: str = Field(
+        description="`bundled:NAME`, `file:PATH` of a JSONL/CSV/Parquet file or a folder of split files, "
+        "`hub:ORG/NAME[/CONFIG]@REVISION` of a data set on the Hugging Face hub, or `object:NAME` of data that a "
+        "program gives"
+    )
     text: str = Field("text", description="column of the text")
     text_pair: str | None = Field(None, description="column of the second text of a pair")
     label: str = Field("label", description="column of the label")
     limits: LimitsOfSplits = Field(default_factory=LimitsOfSplits, description="most examples of each split")
     max_tokens: Annotated[int, Field(ge=4, le=8192)] = Field(64, description="texts are cut to this many tokens")
-    metric: str = Field("accuracy", description="the score: accuracy, macro_f1 or mcc")
+    metric: str = Field("accuracy", description="the score, higher is better: accuracy, macro_f1, mcc, or your own")
     weight: PositiveFloat = Field(1.0, description="weight of this task's loss in a joint trial")
     splits: dict[Literal["train", "validation", "test"], str] = Field(
-        default_factory=dict, description="names of the source's splits where they are others, such as {test: dev}"
+        default_factory=dict,
+        description="names of the source's splits where they are others, such as {test: dev}; a split that is named "
+        "for one of ours no longer stands for its namesake, and a missing validation or test is taken off train",
     )
 
     @field_validator("source")
     @classmethod
-    def _source(cls, value: str) -> str:
+    def _source(cls, value: str, info: ValidationInfo) -> str:
         scheme, _, rest = value.partition(":")
-        known(SOURCES.names(), "task source", scheme)
+        registered(SOURCES, scheme, info)
         if not rest:
             raise ValueError(f"expected 'SOURCE:NAME', got {value!r}")
         return value
 
     @field_validator("metric")
     @classmethod
-    def _metric(cls, value: str) -> str:
-        return known(METRICS, "metric", value)
+    def _metric(cls, value: str, info: ValidationInfo) -> str:
+        return registered(METRICS, value, info)
+
+    @field_validator("splits")
+    @classmethod
+    def _splits(cls, value: dict[str, str]) -> dict[str, str]:
+        source_splits(value)
+        return value
 
 
 def _no_repeats(values: tuple[Any, ...]) -> None:
@@ -192,10 +206,9 @@ class PoolConfig(StrictModel):
     @field_validator("sites", "kinds")
     @classmethod
     def _names(cls, value: Any, info: ValidationInfo) -> Any:
-        names, what = (SITES, "site") if info.field_name == "sites" else (KINDS.names(), "adapter kind")
         if isinstance(value, tuple):
             for name in value:
-                known(names, what, name)
+                known(SITES, "site", name) if info.field_name == "sites" else registered(KINDS, name, info)
             _no_repeats(value)
         return value
 
@@ -236,9 +249,9 @@ class GatesConfig(StrictModel):
 
     @field_validator("family")
     @classmethod
-    def _family(cls, value: Any) -> Any:
+    def _family(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):
-            known(GATES.names(), "gate family", value)
+            registered(GATES, value, info)
         return value
 
 
@@ -301,9 +314,9 @@ class TrainingConfig(StrictModel):
 
     @field_validator("kind_factors")
     @classmethod
-    def _kinds(cls, value: dict[str, float]) -> dict[str, float]:
+    def _kinds(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
         for name in value:
-            known(KINDS.names(), "adapter kind", name)
+            registered(KINDS, name, info)
         return value
 
     @field_validator("steps")

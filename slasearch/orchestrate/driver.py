@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from slasearch.records import TaskData
 from slasearch.registry import extension_modules
 from slasearch.search.study import StudySession, StudySummary
 from slasearch.tasks import data_digest, load_task
+from slasearch.tasks.metrics import metric_places
 
 if TYPE_CHECKING:
     from slasearch.orchestrate.trainable import WorkerFactory
@@ -52,6 +53,7 @@ def run_study(
     address: str | None = None,
     progress: ProgressPrinter | None = None,
     worker_factory: WorkerFactory | None = None,
+    data: Mapping[str, Mapping[str, object]] | None = None,
 ) -> StudySummary:
     """Runs a study, or goes on with it, to its end. Does nothing, and starts nothing, if there is nothing to do.
 
@@ -65,6 +67,7 @@ def run_study(
             A Ray that this process has initialised before is used as it is, and left running.
         progress: Prints progress; on stderr by default.
         worker_factory: Makes what runs trials; `trial_worker` by default.
+        data: A program's own data by the name of the task, for tasks whose source is `object:NAME`.
 
     Returns:
         Where the study stands; `stop_reason` tells why it ended early, `ran` how many attempts were handed out.
@@ -81,7 +84,7 @@ def run_study(
     with interrupts.handled():
         session = StudySession.open(config, locations)
         try:
-            _run(session, config, locations, address, printer, interrupts, worker_factory)
+            _run(session, config, locations, address, printer, interrupts, worker_factory, data or {})
         except KeyboardInterrupt:
             session.stop(interrupts.reason or "interrupted")
         finally:
@@ -100,6 +103,7 @@ def _run(
     printer: ProgressPrinter,
     interrupts: Interrupts,
     worker_factory: WorkerFactory | None,
+    data: Mapping[str, Mapping[str, object]],
 ) -> None:
     first = session.next()
     if first == "done":
@@ -107,7 +111,7 @@ def _run(
     if first == "wait":
         raise idle_study()
     printer.tick(session.summary, first.phase)
-    tasks = [load_task(task) for task in first.spec.tasks]
+    tasks = [load_task(task, data.get(task.name)) for task in first.spec.tasks]
     session.check_data({task.spec.name: data_digest(task) for task in tasks})
     with environment(QUIET), _ray(config, locations, address) as heartbeat, _silent_logs():
         printer.concurrency = _concurrency(config)
@@ -140,6 +144,7 @@ def _loop(
         tasks=tasks,
         factory=worker_factory or trial_worker,
         extensions=extension_modules(),
+        metrics=metric_places(),
         cache=locations.cache,
         threads=resources.cpus_per_trial,
     )

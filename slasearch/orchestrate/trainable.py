@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from ray.tune import Trainable
 
 from slasearch.records import Progress, TaskData, TrialReport, TrialSpec
+from slasearch.tasks.metrics import register_places
 
 __all__ = [
     "PROGRESS",
@@ -55,11 +56,17 @@ def trial_worker(tasks: Sequence[TaskData], *, cache: Path | None, threads: int)
 
 
 def _make(
-    factory: WorkerFactory, extensions: Sequence[str], tasks: Sequence[TaskData], cache: Path | None, threads: int
+    factory: WorkerFactory,
+    extensions: Sequence[str],
+    metrics: Mapping[str, str],
+    tasks: Sequence[TaskData],
+    cache: Path | None,
+    threads: int,
 ) -> Worker:
-    """A worker, after the modules in which a user registered kinds and the like have registered them here too."""
+    """A worker, after a user's own kinds, metrics and the like are registered here as they are in the driver."""
     for module in extensions:
         importlib.import_module(module)
+    register_places(metrics)
     return factory(tasks, cache=cache, threads=threads)
 
 
@@ -78,12 +85,15 @@ class StudyTrainable(Trainable):  # type: ignore[misc]
         tasks: Sequence[TaskData] = (),
         factory: WorkerFactory = trial_worker,
         extensions: Sequence[str] = (),
+        metrics: Mapping[str, str] | None = None,
         cache: Path | None = None,
         threads: int = 1,
     ) -> None:
         """Once for each process. The worker is made in the first step, where an error is told with its traceback."""
         os.environ.update(thread_variables(threads))
-        self._make_worker: Callable[[], Worker] = partial(_make, factory, extensions, tasks, cache, threads)
+        self._make_worker: Callable[[], Worker] = partial(
+            _make, factory, extensions, metrics or {}, tasks, cache, threads
+        )
         self._worker: Worker | None = None
         self._reports: Iterator[Progress | TrialReport] | None = None
         self._last: Progress | None = None

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 import slasearch
 from slasearch.config.fingerprint import difference, fingerprint
+from slasearch.config.load import stored_study
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import StudyConflictError
 from slasearch.search.lease import Lease
@@ -105,7 +106,7 @@ def _fence(storage: RDBStorage, lease: Lease) -> None:
 def _refuse_other(study: StudyRow, config: StudyConfig) -> None:
     choose = "Give the study file another name, or undo the change."
     try:
-        lines = difference(StudyConfig.model_validate_json(study.config), config)
+        lines = difference(stored_study(study.config), config)
     except ValidationError:
         raise StudyConflictError(
             f"study {study.name}: made by slasearch {study.version}, whose study file this one cannot read. {choose}"

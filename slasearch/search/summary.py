@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from slasearch.config.load import stored_study
 from slasearch.config.schema import ObjectiveConfig, StudyConfig
 from slasearch.search.job import PHASES
 from slasearch.search.lease import has_driver
@@ -82,7 +83,7 @@ def read_summary(store: Store, name: str, *, now: float | None = None) -> StudyS
         StorageError: The database cannot be read.
     """
     study = store.study(name)
-    config = StudyConfig.model_validate_json(study.config)
+    config = stored_study(study.config)
     if study.state == "running" and not has_driver(store, study.id, time.time() if now is None else now):
         study = replace(study, state="interrupted")
     return summarise(config, study, store.trials(study.id), design_points(config))

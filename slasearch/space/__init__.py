@@ -7,7 +7,7 @@ A field is active unless it has a `when` that the other choices do not meet. An 
 did not mention it: it has its default, and a training condition is off.
 """
 
-from slasearch.space.check import check, load_checked
+from slasearch.space.check import check, checked, load_checked
 from slasearch.space.design import DesignPoint, design_points
 from slasearch.space.options import option_problems
 from slasearch.space.parameters import Parameter, parameters, suggest
@@ -17,6 +17,7 @@ __all__ = [
     "DesignPoint",
     "Parameter",
     "check",
+    "checked",
     "design_points",
     "load_checked",
     "option_problems",

@@ -11,7 +11,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from slasearch.config.document import Path, Problem
-from slasearch.config.load import open_study
+from slasearch.config.load import LoadedStudy, open_study
 from slasearch.config.problems import shown
 from slasearch.config.schema import DesignPhase, StudyConfig
 from slasearch.space.design import base_values, point_count
@@ -21,7 +21,7 @@ from slasearch.space.parameters import Parameter, active_only, parameters
 from slasearch.space.rules import contradictions, inert
 from slasearch.space.substitute import ABSENT, Invalid, substituted
 
-__all__ = ["check", "load_checked"]
+__all__ = ["check", "checked", "load_checked"]
 
 _MOST_TRIALS = 100_000
 
@@ -36,7 +36,15 @@ def load_checked(path: FilePath, overrides: Sequence[str] = ()) -> StudyConfig:
     Raises:
         ConfigError: With all problems, each as `file:line: field: expected …, got …`.
     """
-    study = open_study(path, overrides)
+    return checked(open_study(path, overrides))
+
+
+def checked(study: LoadedStudy) -> StudyConfig:
+    """A valid study, once its space is checked too.
+
+    Raises:
+        ConfigError: With all problems, each with the place that it came from.
+    """
     problems = check(study.config)
     if problems:
         raise study.error(problems)

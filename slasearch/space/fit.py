@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from slasearch.config.document import Problem
@@ -28,19 +27,16 @@ _MOST_POOLS = 256
 
 
 def source_problems(config: StudyConfig) -> Iterator[Problem]:
-    """Tasks whose source has nothing of that name, or whose package is not installed."""
+    """Tasks whose source has nothing of that name, or whose package is not installed; nothing is downloaded."""
     for number, task in enumerate(config.tasks):
         scheme, _, place = task.source.partition(":")
-        path = ("tasks", number, "source")
-        offers = {offer["name"]: offer for offer in SOURCES.get(scheme).describe()}
-        if scheme == "file":
-            if not FilePath(place).expanduser().exists():
-                yield Problem(path, "an existing file or folder (a relative path starts at the working folder)", place)
-        elif task.source not in offers:
-            yield Problem(path, f"one of {', '.join(offers)}", task.source)
-        elif not offers[task.source]["available"]:
-            extra = f"pip install 'slasearch[{offers[task.source]['extra']}]'"
-            yield Problem(path, "an installed source", f"{task.source}, which is not. Run: {extra}")
+        source = SOURCES.get(scheme)
+        problem = source.problem(place)
+        if problem is not None:
+            yield Problem(("tasks", number, "source"), *problem)
+        if task.splits and not source.splits:
+            expected = f"no names of splits, as a task from {scheme}: has none of its own"
+            yield Problem(("tasks", number, "splits"), expected, ", ".join(task.splits.values()))
 
 
 def backbone_problems(config: StudyConfig, found: tuple[Parameter, ...]) -> list[Problem]:

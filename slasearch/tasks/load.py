@@ -10,6 +10,7 @@ from slasearch.errors import TaskError
 from slasearch.records import Example, TaskData, TaskSpec
 from slasearch.registry import SOURCES
 from slasearch.tasks.sources._base import Row
+from slasearch.tasks.sources.object import parts_of
 from slasearch.tasks.splits import assign_splits, label_names, unique_examples
 
 __all__ = ["describe_sources", "load_task"]
@@ -18,11 +19,15 @@ _MANY_LABELS = 20
 _WORDS_A_TOKEN = 2
 
 
-def load_task(spec: TaskSpec) -> TaskData:
+def load_task(spec: TaskSpec, data: Mapping[str, object] | None = None) -> TaskData:
     """The examples of a task in its four splits. The same spec on the same data always gives the same result.
 
     An example's id comes from its whole text alone, so limits and seeds do not change it. Of a long text only the
     first 2 · `max_tokens` words are kept: more than a model sees of it, even if a condition drops half of them.
+
+    Args:
+        spec: The task.
+        data: A program's own data for it, by split (see `slasearch.tasks.sources.object`); None: its source is read.
 
     Raises:
         TaskError: The data cannot be read, or do not fit the description.
@@ -30,7 +35,7 @@ def load_task(spec: TaskSpec) -> TaskData:
         RegistryError: No such source.
     """
     scheme, _, place = spec.source.partition(":")
-    parts = SOURCES.get(scheme).read(place, spec)
+    parts = SOURCES.get(scheme).read(place, spec) if data is None else parts_of(data, spec)
     try:
         labels = _checked_labels(parts)
         splits = assign_splits(unique_examples(parts, labels), spec.limits, spec.seed)

@@ -70,7 +70,7 @@ extra: [1, 2]
 """
 WANTED = """\
 s.yaml:1: name: expected text that matches ^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$, got "my study"
-s.yaml:4: tasks.0.source: expected a known task source (bundled, file), got 'bundld'
+s.yaml:4: tasks.0.source: expected a known task source (bundled, file, hub, object), got 'bundld'
 s.yaml:5: tasks.0.limits.train: expected a whole number, got "x"
 s.yaml:5: tasks.0.limits.gat: expected one of train, gate, validation, test, got an unknown field; did you mean 'gate'?
 s.yaml:6: tasks.1.source: expected 'SOURCE:NAME', got 'file:'

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import slasearch.tasks
-from slasearch.errors import TaskError
+from slasearch.errors import RegistryError, TaskError
 from slasearch.registry import METRICS
 from slasearch.tasks import score
 
@@ -19,7 +19,7 @@ def test_scores_by_hand():
     assert score("mcc", truth, predicted) == pytest.approx((2 * 2 - 1 * 1) / 9)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", METRICS.names())
 def test_every_metric_knows_perfect_and_constant(metric):
     assert score(metric, TRUTH, TRUTH) == 1.0
     constant = score(metric, TRUTH, [0] * 8)
@@ -32,7 +32,7 @@ def test_nothing_to_score_and_unknown_metrics_are_refused():
         score("accuracy", [], [])
     with pytest.raises(TaskError, match="got 1 and 2"):
         score("accuracy", [0, 1], [0])
-    with pytest.raises(TaskError, match="expected one of accuracy, macro_f1, mcc, got 'bleu'"):
+    with pytest.raises(RegistryError, match="metric: expected one of accuracy, macro_f1, mcc, got 'bleu'"):
         score("bleu", [0], [0])
 
 

@@ -116,7 +116,7 @@ def test_a_damaged_package_is_named(monkeypatch, tmp_path):
 def test_unknown_names_list_the_known():
     with pytest.raises(TaskError, match="bbc_topic, got 'imdb'"):
         load_task(TaskSpec("t", "bundled:imdb"))
-    with pytest.raises(RegistryError, match="task source: expected one of bundled, file"):
+    with pytest.raises(RegistryError, match="task source: expected one of bundled, file, hub, object"):
         load_task(TaskSpec("t", "ftp:imdb"))
     with pytest.raises(TaskError, match="they are fixed here"):
         load_task(TaskSpec("t", "bundled:sms_spam", text="message"))

@@ -6,13 +6,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+from slasearch.config.splits import source_splits
+from slasearch.errors import TaskError
 from slasearch.records import TaskSpec
 from slasearch.registry import SOURCES
 
-__all__ = ["UNSPLIT", "Row", "Source", "register_source"]
+__all__ = ["UNSPLIT", "Problem", "Row", "Source", "register_source", "wanted_splits"]
 
 UNSPLIT = "all"
 """Name of the only part of a source that has no splits of its own."""
+
+
+Problem = tuple[str, str]
+"""What was expected of a name, and what was got."""
 
 
 class Row(NamedTuple):
@@ -27,6 +33,8 @@ class Source(ABC):
     """A place that tasks come from. Stateless; reading the same place twice gives the same rows in the same order."""
 
     name: ClassVar[str]
+    splits: ClassVar[bool] = True
+    """Whether its tasks may have splits of their own, which a task's `splits` can name."""
 
     @abstractmethod
     def read(self, place: str, spec: TaskSpec) -> Mapping[str, Sequence[Row]]:
@@ -38,7 +46,8 @@ class Source(ABC):
 
         Returns:
             The part `all`, or the parts `train` and, as far as the source has them, `validation` and `test`.
-            Limits, duplicates and missing splits are not the source's affair.
+            Limits, duplicates and missing splits are not the source's affair, but the names of the task's `splits` are:
+            each split that they give must be there.
 
         Raises:
             TaskError: The data cannot be read or does not fit the description.
@@ -52,6 +61,37 @@ class Source(ABC):
         Keys: `name` (as in the study file), `what`, `rows` and `classes` (counts, or None if they depend on the
         data), `licence`, `available` (bool), `extra` (the extra to install, or None).
         """
+
+    def problem(self, place: str) -> Problem | None:
+        """What is wrong with a name, as far as that can be told without reading or downloading data; None: nothing."""
+        name = f"{self.name}:{place}"
+        offers = {offer["name"]: offer for offer in self.describe()}
+        if name not in offers:
+            return f"one of {', '.join(offers)}", name
+        if not offers[name]["available"]:
+            return "an installed source", f"{name}, which is not. Run: pip install 'slasearch[{offers[name]['extra']}]'"
+        return None
+
+    def download(self, place: str, splits: Mapping[str, str]) -> str | None:
+        """What reading would download first, in words; None: nothing.
+
+        Args:
+            place: What stands after `NAME:` in the study file.
+            splits: The task's names for the source's splits.
+        """
+        return None
+
+
+def wanted_splits(spec: TaskSpec, place: str) -> dict[str, str]:
+    """The source's split for each of ours that may stand for one: see `source_splits`.
+
+    Raises:
+        TaskError: The task's names for the splits contradict one another.
+    """
+    try:
+        return source_splits(dict(spec.splits))
+    except ValueError as error:
+        raise TaskError(f"{place}: {error}. Check tasks.splits.") from None
 
 
 S = TypeVar("S", bound=Source)

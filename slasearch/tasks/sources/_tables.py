@@ -1,4 +1,4 @@
-"""Reads JSON lines, CSV and TSV files, gzipped or not, as records with the line that each starts on."""
+"""Reads JSON lines, CSV and TSV files, gzipped or not, and Parquet, as records with the line that each starts on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from slasearch.errors import TaskError
 
 __all__ = ["SUFFIXES", "read_records", "table_suffix"]
 
-SUFFIXES: tuple[str, ...] = (".jsonl", ".ndjson", ".csv", ".tsv")
+SUFFIXES: tuple[str, ...] = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _GZIP_MAGIC = b"\x1f\x8b"
+_ROWS_AT_A_TIME = 10_000
 
 Records = Iterator[tuple[int, dict[str, Any]]]
 
@@ -29,8 +30,12 @@ def table_suffix(path: Path) -> str | None:
     return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else None
 
 
-def read_records(path: Path) -> Records:
+def read_records(path: Path, columns: Collection[str]) -> Records:
     """Yields (line number from 1, record by column name). Blank lines are skipped. TSV knows no quoting.
+
+    Args:
+        path: The file; a Parquet file has rows in place of lines.
+        columns: Those of interest; others may be left out, unless one of these is missing.
 
     Raises:
         TaskError: The file cannot be read, is not UTF-8, or a line is malformed; the text names the line.
@@ -38,8 +43,26 @@ def read_records(path: Path) -> Records:
     suffix = table_suffix(path)
     if suffix is None:
         raise TaskError(f"{path}: expected a file named {', '.join(SUFFIXES)} (also with .gz), got {path.name!r}.")
+    if suffix == ".parquet":
+        return _parquet(path, columns)
     text = _read_text(path)
     return _csv(path, text, suffix) if suffix in (".csv", ".tsv") else _json_lines(path, text)
+
+
+def _parquet(path: Path, columns: Collection[str]) -> Records:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            whole = not set(columns) <= set(file.schema_arrow.names)
+            number = 0
+            for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=None if whole else list(columns)):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield number, record
+    except (OSError, pa.ArrowException) as error:
+        raise TaskError(f"{path}: expected a Parquet file, got {type(error).__name__}: {error}.") from error
 
 
 def _read_text(path: Path) -> str:

@@ -93,12 +93,16 @@ _TASKS = {
 class BundledSource(Source):
     """Reads the files of installed packages."""
 
+    splits = False
+
     def read(self, place: str, spec: TaskSpec) -> Mapping[str, Sequence[Row]]:
         """The part `all` of a bundled task. Its columns are fixed."""
         if place not in _TASKS:
             raise TaskError(f"bundled:{place}: expected one of {', '.join(_TASKS)}, got {place!r}.")
         if (spec.text, spec.text_pair, spec.label) != ("text", None, "label"):
             raise TaskError(f"bundled:{place}: expected no text, text_pair and label columns; they are fixed here.")
+        if spec.splits:
+            raise TaskError(f"bundled:{place}: expected no names of splits, as it has none of its own, got some.")
         task = _TASKS[place]
         folder = _folder(task.package)
         if folder is None:

@@ -1,8 +1,8 @@
 """Tasks in your own files: `file:PATH` of one table, or of a folder with one table for each split.
 
-Tables are JSON lines (`.jsonl`, `.ndjson`), CSV (`.csv`) or TSV (`.tsv`, no quoting) in UTF-8, gzipped or not. A folder
-holds `train.*` and, if it has them, `validation.*` and `test.*`; other files in it are ignored. A relative path starts
-at the working folder.
+Tables are Parquet (`.parquet`), or JSON lines (`.jsonl`, `.ndjson`), CSV (`.csv`) or TSV (`.tsv`, no quoting) in UTF-8,
+gzipped or not. A folder holds `train.*` and, if it has them, `validation.*` and `test.*`, or files of the names that
+the task's `splits` give; other files in it are ignored. A relative path starts at the working folder.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from typing import Any
 
 from slasearch.errors import TaskError
 from slasearch.records import TaskSpec
-from slasearch.tasks.sources._base import UNSPLIT, Row, Source, register_source
+from slasearch.tasks.sources._base import UNSPLIT, Problem, Row, Source, register_source, wanted_splits
+from slasearch.tasks.sources._rows import columns_of, row_of
 from slasearch.tasks.sources._tables import SUFFIXES, read_records, table_suffix
 
 __all__ = ["FileSource"]
-
-_SPLIT_FILES = ("train", "validation", "test")
 
 
 @register_source("file")
@@ -29,10 +28,18 @@ class FileSource(Source):
         """One part `all` of a single file, or the parts of a folder."""
         path = Path(place).expanduser()
         if path.is_dir():
-            return {split: _rows(file, spec) for split, file in _split_files(path).items()}
+            return {split: _rows(file, spec) for split, file in _split_files(path, spec).items()}
         if not path.exists():
             raise TaskError(f"{path}: expected a file or a folder, got nothing there. Check tasks.source.")
+        if spec.splits:
+            raise TaskError(f"{path}: expected a folder of split files, as splits are named, got a single file.")
         return {UNSPLIT: _rows(path, spec)}
+
+    def problem(self, place: str) -> Problem | None:
+        """A path that leads nowhere."""
+        if Path(place).expanduser().exists():
+            return None
+        return "an existing file or folder (a relative path starts at the working folder)", place
 
     def describe(self) -> list[dict[str, Any]]:
         """The two forms of data."""
@@ -44,60 +51,27 @@ class FileSource(Source):
         ]
 
 
-def _split_files(folder: Path) -> dict[str, Path]:
+def _split_files(folder: Path, spec: TaskSpec) -> dict[str, Path]:
+    """The file of each of our splits that the folder has."""
+    wanted = wanted_splits(spec, str(folder))
+    tables = sorted(file for file in folder.iterdir() if file.is_file() and table_suffix(file))
     found: dict[str, Path] = {}
-    names = sorted(file for file in folder.iterdir() if file.is_file() and table_suffix(file))
-    for file in names:
-        split = file.name.partition(".")[0]
-        if split in _SPLIT_FILES:
-            if split in found:
-                raise TaskError(f"{folder}: expected one file for {split}, got {found[split].name} and {file.name}.")
-            found[split] = file
-    if "train" not in found:
-        got = ", ".join(file.name for file in names) or "no table"
-        raise TaskError(f"{folder}: expected a file train.jsonl, train.csv or train.tsv (also .gz), got {got}.")
+    for ours, theirs in wanted.items():
+        files = [file for file in tables if file.name.partition(".")[0] == theirs]
+        if len(files) > 1:
+            names = " and ".join(file.name for file in files)
+            raise TaskError(f"{folder}: expected one file for {ours}, got {names}.")
+        if files:
+            found[ours] = files[0]
+        elif ours == "train" or ours in dict(spec.splits):
+            got = ", ".join(file.name for file in tables) or "no table"
+            kinds = f"{theirs}.jsonl, {theirs}.csv or {theirs}.tsv (also .gz)"
+            raise TaskError(f"{folder}: expected a file {kinds} or {theirs}.parquet for {ours}, got {got}.")
     return found
 
 
 def _rows(path: Path, spec: TaskSpec) -> list[Row]:
-    rows = []
-    for line, record in read_records(path):
-        place = f"{path}:{line}"
-        text = _text(record, spec.text, place)
-        pair = None if spec.text_pair is None else _text(record, spec.text_pair, place)
-        rows.append(Row(text, _label(record, spec.label, place), pair))
+    rows = [row_of(record, spec, f"{path}:{line}") for line, record in read_records(path, columns_of(spec))]
     if not rows:
         raise TaskError(f"{path}: expected at least one row, got none.")
     return rows
-
-
-def _value(record: Mapping[str, Any], column: str, place: str) -> Any:
-    if column not in record:
-        columns = ", ".join(str(name) for name in record) or "none"
-        raise TaskError(f"{place}: expected a column {column!r}, got the columns {columns}. Name it in the study file.")
-    return record[column]
-
-
-def _text(record: Mapping[str, Any], column: str, place: str) -> str:
-    value = _value(record, column, place)
-    if not isinstance(value, str):
-        raise TaskError(f"{place}: expected text in {column!r}, got {type(value).__name__} {value!r:.60}.")
-    text = value.strip()
-    if not text:
-        raise TaskError(f"{place}: expected text in {column!r}, got an empty one. Remove the row or fill it in.")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise TaskError(f"{place}: expected text in {column!r}, got a lone surrogate, which is no character.")
-    return text
-
-
-def _label(record: Mapping[str, Any], column: str, place: str) -> str:
-    value = _value(record, column, place)
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)) and value == value // 1:
-        return str(int(value))
-    if not isinstance(value, str):
-        raise TaskError(f"{place}: expected a class (text or a whole number) in {column!r}, got {value!r:.60}.")
-    if not value.strip():
-        raise TaskError(f"{place}: expected a class in {column!r}, got an empty one.")
-    return value.strip()

@@ -115,7 +115,8 @@ def card_bytes(card: AdapterCard) -> bytes:
 
 def save_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     """Tensors by name as a safetensors file."""
-    return safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+    file: bytes = safetensors.torch.save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+    return file
 
 
 def of_task(

@@ -5,8 +5,8 @@ task's structure, whose open slots must all be `lora`. Slots that share a module
 
     B·A = [B₁ … B_n] · [A₁; …; A_n],
 
-so their ranks add up; a slot on a slice of a fused module has zero rows in B for the rest of its output. Our scale is 1,
-hence alpha = r. `peft` itself is not needed to write it.
+so their ranks add up; a slot on a slice of a fused module has zero rows in B for the rest of its output. Our scale is
+1, hence alpha = r. `peft` itself is not needed to write it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,26 @@ from slasearch.adapters.pool import Pool
 from slasearch.adapters.sites import Host, hosts_of
 from slasearch.errors import ArtifactError
 
-__all__ = ["HEAD_FILE", "SIDECAR_FILE", "head_files", "write_peft"]
+__all__ = ["HEAD_FILE", "SIDECAR_FILE", "check_peft", "head_files", "write_peft"]
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 HEAD_FILE, SIDECAR_FILE = "head.safetensors", "slasearch.json"
+
+
+def check_peft(card: AdapterCard) -> None:
+    """Refuses a structure that this format cannot hold.
+
+    Raises:
+        ArtifactError: A slot is not `lora`, or no slot is open.
+    """
+    slots = card.structure.union
+    kinds = sorted({slot.kind for slot in slots})
+    if kinds != ["lora"]:
+        found = f"one with {', '.join(kind for kind in kinds if kind != 'lora')}" if kinds else "one without open slots"
+        raise ArtifactError(
+            f"format peft: expected a structure of lora slots alone, got {found}. "
+            "Export it with --format slasearch, or with --format merged where its kinds can be merged."
+        )
 
 
 def write_peft(
@@ -49,7 +65,7 @@ def write_peft(
     Raises:
         ArtifactError: A slot is not `lora`, or no slot is open.
     """
-    _check_kinds(card)
+    check_peft(card)
     modules = _modules(pool, model)
     ranks = {path: down.shape[0] for path, (down, _) in modules.items()}
     transposed = any(isinstance(model.get_submodule(path), Conv1D) for path in modules)
@@ -66,17 +82,6 @@ def write_peft(
 def head_files(card: AdapterCard, head: nn.Linear) -> dict[str, bytes]:
     """What lies beside an export in another library's format: `head.safetensors` (weight, bias) and the card."""
     return {HEAD_FILE: save_tensors(head.state_dict()), SIDECAR_FILE: card_bytes(card)}
-
-
-def _check_kinds(card: AdapterCard) -> None:
-    slots = card.structure.union
-    kinds = sorted({slot.kind for slot in slots})
-    if kinds != ["lora"]:
-        found = f"one with {', '.join(kind for kind in kinds if kind != 'lora')}" if kinds else "one without open slots"
-        raise ArtifactError(
-            f"format peft: expected a structure of lora slots alone, got {found}. "
-            "Export it with --format slasearch, or with --format merged where its kinds can be merged."
-        )
 
 
 def _modules(pool: Pool, model: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +12,9 @@ from slasearch.cli._output import emit_json, json_option, say, show_table, stora
 
 if TYPE_CHECKING:
     from slasearch.config.locations import Locations
-    from slasearch.storage.rows import TrialRow
+    from slasearch.records import Event
+    from slasearch.storage.rows import EventRow, StudyRow, TrialRow
+    from slasearch.storage.store import Store
 
 COLUMNS = ("trial", "phase", "role", "state", "score", "exported_parameters", "robustness", "seconds", "attempt")
 
@@ -18,32 +22,71 @@ COLUMNS = ("trial", "phase", "role", "state", "score", "exported_parameters", "r
 @click.command()
 @click.argument("name")
 @click.option("--log", "label", metavar="N", help="Print the log of trial N: 12, or c3 for a trial of confirm.")
+@click.option("--structure", metavar="N", help="Print the path of each task through the modules of trial N.")
 @storage_option
 @json_option
-def trials(name: str, label: str | None, storage: str | None, as_json: bool) -> None:
-    """List the trials of the study NAME, or print the log of one."""
+def trials(name: str, label: str | None, structure: str | None, storage: str | None, as_json: bool) -> None:
+    """List the trials of the study NAME, or print the log or the structure of one."""
     from slasearch.config.locations import locate
-    from slasearch.report.export import find_trial
+    from slasearch.report.choice import find_trial
     from slasearch.storage.store import Store
 
     locations = locate(storage)
     store = Store(locations.storage_url)
-    rows = store.trials(store.study(name).id)
+    study = store.study(name)
+    rows = store.trials(study.id)
     if label is not None:
         click.echo(_log(locations, find_trial(rows, label)), nl=False)
-        return
-    found = [_described(row) for row in rows]
+    elif structure is not None:
+        _show_structure(store, study, find_trial(rows, structure), as_json=as_json)
+    else:
+        _show_trials(rows, store.events(study.id), as_json=as_json)
+
+
+def _show_trials(rows: Sequence[TrialRow], events: Sequence[EventRow], *, as_json: bool) -> None:
+    from slasearch.analysis.health import gate_health, short_kind
+    from slasearch.records import Event
+
+    heard = [(row.trial_id, Event(row.kind, row.message, row.level)) for row in events]
+    warnings: dict[int | None, list[Event]] = {}
+    for trial, event in heard:
+        if event.level != "info":
+            warnings.setdefault(trial, []).append(event)
+    found = [_described(row, warnings.get(row.id, [])) for row in rows]
     if as_json:
         emit_json(found)
         return
-    show_table((*COLUMNS, "parameters"), [[row[column] for column in COLUMNS] + [_short(row)] for row in found])
-    reasons = [row for row in found if row["state"] == "fail"]
-    for row in reasons:
-        say(f"trial {row['trial']} failed: {row['reason']}")
+    show_table(
+        (*COLUMNS, "warnings", "parameters"),
+        [
+            [row[column] for column in COLUMNS]
+            + [", ".join(dict.fromkeys(short_kind(event["kind"]) for event in row["warnings"])) or None, _short(row)]
+            for row in found
+        ],
+    )
+    for row in found:
+        if row["state"] == "fail":
+            say(f"trial {row['trial']} failed: {row['reason']}")
+    for warning in gate_health(heard):
+        say(warning.text)
 
 
-def _described(row: TrialRow) -> dict[str, Any]:
-    from slasearch.report.export import trial_label
+def _show_structure(store: Store, study: StudyRow, row: TrialRow, *, as_json: bool) -> None:
+    from slasearch.analysis.paths import paths_of
+    from slasearch.config.schema import StudyConfig
+    from slasearch.report.choice import trial_label
+    from slasearch.report.path_text import path_data, path_text
+
+    tasks = [task.name for task in StudyConfig.model_validate_json(study.config).tasks]
+    paths = paths_of(store.gates(row.id), tasks, label=trial_label(row))
+    if as_json:
+        emit_json(path_data(paths))
+    else:
+        click.echo(path_text(paths, width=shutil.get_terminal_size((100, 24)).columns), nl=False)
+
+
+def _described(row: TrialRow, warnings: Sequence[Event]) -> dict[str, Any]:
+    from slasearch.report.choice import trial_label
 
     seconds = None if row.started_at is None or row.ended_at is None else row.ended_at - row.started_at
     facts = ("phase", "role", "state", "reason", "score", "exported_parameters", "robustness", "attempt", "sampler")
@@ -53,6 +96,7 @@ def _described(row: TrialRow) -> dict[str, Any]:
         **{name: getattr(row, name) for name in facts + places},
         "seconds": seconds,
         "parameters": row.values,
+        "warnings": [{"kind": event.kind, "message": event.message} for event in warnings],
     }
 
 
@@ -65,7 +109,7 @@ def _short(row: dict[str, Any]) -> str:
 
 def _log(locations: Locations, row: TrialRow) -> str:
     from slasearch.errors import ArtifactError
-    from slasearch.report.export import trial_label
+    from slasearch.report.choice import trial_label
 
     path = locations.home / (row.log or "")
     if row.log is None or not path.is_file():

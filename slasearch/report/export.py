@@ -1,129 +1,245 @@
-"""Which adapter of a study to hand out, and its copy.
+"""A trial's adapter as a folder of files, in one of three formats, with a model card beside it.
 
-Trials are called as people see them in Optuna's dashboard: a search trial by its number (`12`), a trial of `tune` or
-`confirm` by its number there with a `c` before it (`c3`).
+What is written is made in a folder of its own first, so that a refusal or a failure leaves `out` as it was.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+import torch
+from torch import Tensor
+
+from slasearch.adapters.export import (
+    CARD_FILE,
+    TENSOR_FILE,
+    AdapterCard,
+    card_bytes,
+    of_task,
+    parse_adapter,
+    restore_pool,
+    save_tensors,
+)
+from slasearch.adapters.peft_format import SIDECAR_FILE, check_peft, write_peft
 from slasearch.config.locations import Locations
-from slasearch.config.schema import ObjectiveConfig
-from slasearch.errors import ArtifactError, ReportError, TrialNotFoundError
-from slasearch.search.winners import winners
-from slasearch.storage.artifacts import read_artifact
+from slasearch.errors import ArtifactError, BackboneError
+from slasearch.report.choice import trial_label
+from slasearch.report.model_card import ExportFormat, ModelCard, model_card
+from slasearch.report.origin import Origin, origin_of
+from slasearch.storage.artifacts import disk_errors, read_artifact
 from slasearch.storage.rows import TrialRow
 from slasearch.storage.store import Store
+from slasearch.trial.backbone import Backbone
+from slasearch.trial.export import write_merged
+from slasearch.trial.load import load_fitting
+from slasearch.trial.measure import Measurement, measure
 
-Objective = Literal["score", "exported_parameters", "robustness"]
+__all__ = ["Export", "ExportOptions", "export_adapter"]
 
-__all__ = ["Export", "Objective", "best_trial", "export_adapter", "find_trial", "trial_label"]
+README_FILE = "README.md"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How an adapter is written.
+
+    Args:
+        form: `slasearch` (our own), `peft` (stock PEFT, LoRA slots only) or `merged` (the whole backbone, one task).
+        task: This task alone, None: all of them; in `peft` a folder for each.
+        backbone: Id of the backbone where it lies elsewhere now, as `path:DIR`.
+        measured: Whether time and memory are measured for the model card.
+    """
+
+    form: ExportFormat = "slasearch"
+    task: str | None = None
+    backbone: str | None = None
+    measured: bool = True
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: the trial's label and objectives, and the files."""
+    """What was written: the trial's label and objectives, the tasks with their parameters, and the files.
+
+    `exported_parameters` counts the modules of the tasks that were written, without their heads.
+    """
 
     trial: str
     role: str
     score: float | None
-    exported_parameters: float | None
+    exported_parameters: int
     robustness: float | None
+    form: ExportFormat
+    tasks: tuple[str, ...]
     files: tuple[Path, ...]
 
 
-def trial_label(trial: TrialRow) -> str:
-    """`12`, `c3` in `tune` and `confirm`, or `-` as long as the trial only waits."""
-    if trial.number is None:
-        return "-"
-    return f"c{trial.number}" if trial.optuna_study == "confirm" else str(trial.number)
-
-
-def find_trial(trials: Sequence[TrialRow], label: str) -> TrialRow:
-    """The trial that is called `label`.
-
-    Raises:
-        TrialNotFoundError: There is none.
-    """
-    if re.fullmatch(r"c?\d+", label):
-        for trial in trials:
-            if trial_label(trial) == label:
-                return trial
-    last = trial_label(trials[-1]) if trials else "none"
-    raise TrialNotFoundError(
-        f"trial: expected a number such as 12, or c3 for a trial of tune or confirm (the study's last is {last}), "
-        f"got {label!r}. `slasearch trials NAME` lists them."
-    )
-
-
-def best_trial(trials: Sequence[TrialRow], objective: Objective) -> TrialRow:
-    """The best complete search trial by `objective`; if it was confirmed, the best of its runs over seeds.
-
-    Scores are those on validation: the test split chooses nothing.
-
-    Args:
-        trials: All trials of a study.
-        objective: `score`, `robustness` (most is best) or `exported_parameters` (least is best).
-
-    Raises:
-        ReportError: No trial is complete, or none has this objective.
-    """
-    target = ObjectiveConfig(name=objective)
-    having = [trial for trial in trials if trial.state == "complete" and trial.objective(objective) is not None]
-    best = winners([target], having, top=1)
-    if not best:
-        raise ReportError(
-            f"best by {objective}: expected a complete search trial with this objective, got none among {len(trials)}. "
-            "Let the study run on, or choose another objective."
-        )
-    runs = [trial for trial in having if trial.role == "winner" and trial.pair_of == best[0].id]
-    sign = -1 if target.direction == "minimize" else 1
-    return max(runs or best, key=lambda trial: sign * (trial.objective(objective) or 0.0))
-
-
-def export_adapter(locations: Locations, trial: TrialRow, out: Path) -> Export:
-    """Copies a trial's adapter to the folder `out`, after its SHA-256 was checked.
+def export_adapter(
+    locations: Locations, study: str, trial: TrialRow, out: Path, options: ExportOptions = ExportOptions()
+) -> Export:
+    """Writes a trial's adapter into the folder `out`, after its SHA-256 was checked.
 
     Args:
         locations: The database and the home folder of its files.
+        study: Name of the trial's study.
         trial: A complete trial.
-        out: Folder to write into; made if need be. An earlier export in it is replaced.
+        out: Folder to write into; made if need be. An earlier export of the same files in it is replaced.
+        options: Format, task, and whether it is measured.
 
     Raises:
-        ArtifactError: The trial left no adapter, a file was changed, or `out` holds something else.
+        ArtifactError: The trial left no adapter, a file was changed, the format cannot hold its kinds, it has no such
+            task, or `out` holds something else.
+        BackboneError: The backbone is needed and is not found.
+        StorageError: The disk refuses.
     """
-    rows = Store(locations.storage_url).artifacts(trial.id)
-    if not rows:
-        raise ArtifactError(
-            f"trial {trial_label(trial)}: expected a complete trial with an adapter, got one that is {trial.state} "
-            "and left none. Choose another; `slasearch trials NAME` lists them."
-        )
-    files = {row.name: read_artifact(locations.home, row) for row in rows}
-    _refuse_foreign(out, set(files))
-    out.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (out / name).write_bytes(data)
+    _refuse_occupied(out)
+    card, tensors = of_task(*_stored(locations, trial), options.task)
+    parts = _parts(card, tensors, options)
+    origin = origin_of(locations.storage_url, study, trial, options.backbone or card.backbone.id)
+    writer = _Writer(origin, _backbone(card, options), options)
+    with disk_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".slasearch-export-", dir=out.parent) as made:
+            for folder, part in parts.items():
+                (Path(made) / folder).mkdir(exist_ok=True)
+                writer.write(Path(made) / folder, *part)
+            files = _moved(Path(made), out)
     return Export(
         trial_label(trial),
         trial.role,
         trial.score,
-        trial.exported_parameters,
+        card.parameters,
         trial.robustness,
-        tuple(out / name for name in files),
+        options.form,
+        tuple(task.name for task in card.tasks),
+        files,
     )
 
 
-def _refuse_foreign(out: Path, names: set[str]) -> None:
+def _stored(locations: Locations, trial: TrialRow) -> tuple[AdapterCard, dict[str, Tensor]]:
+    """The adapter that a trial handed back."""
+    rows = Store(locations.storage_url).artifacts(trial.id)
+    label = trial_label(trial)
+    if not rows:
+        raise ArtifactError(
+            f"trial {label}: expected a complete trial with an adapter, got one that is {trial.state} "
+            "and left none. Choose another; `slasearch trials NAME` lists them."
+        )
+    files = {row.name: read_artifact(locations.home, row) for row in rows}
+    if not {CARD_FILE, TENSOR_FILE} <= set(files):
+        raise ArtifactError(
+            f"trial {label}: expected an adapter made of slots, got {trial.role}, a method with modules of its own. "
+            f"Its tensors lie in {(locations.home / rows[0].path).parent}."
+        )
+    return parse_adapter(files[CARD_FILE], files[TENSOR_FILE], f"trial {label}")
+
+
+def _parts(
+    card: AdapterCard, tensors: Mapping[str, Tensor], options: ExportOptions
+) -> dict[str, tuple[AdapterCard, Mapping[str, Tensor]]]:
+    """What is written, by folder; the empty name is `out` itself."""
+    names = [task.name for task in card.tasks]
+    if options.form == "merged" and len(names) > 1:
+        raise ArtifactError(
+            f"format merged: expected one task, got {', '.join(names)}, each with a path of its own. "
+            "Name one with --task."
+        )
+    if options.form != "peft" or len(names) == 1:
+        parts = {"": (card, tensors)}
+    else:
+        parts = {name: of_task(card, tensors, name) for name in names}
+    for part, _ in parts.values():
+        if options.form == "peft":
+            check_peft(part)
+    return parts
+
+
+def _backbone(card: AdapterCard, options: ExportOptions) -> Backbone | None:
+    """The backbone, where something must be computed with it."""
+    if options.form == "slasearch" and not options.measured:
+        return None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return load_fitting(card, backbone=options.backbone, device=device)
+    except BackboneError as error:
+        more = ", or export with --no-measure" if options.form == "slasearch" else ""
+        raise BackboneError(f"{error} Name its place with --backbone path:DIR{more}.") from error
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes folders; `backbone` is None where nothing is computed with it."""
+
+    origin: Origin
+    backbone: Backbone | None
+    options: ExportOptions
+
+    def write(self, folder: Path, card: AdapterCard, tensors: Mapping[str, Tensor]) -> None:
+        """The files of one adapter and its model card."""
+        counts = {task.name: of_task(card, tensors, task.name)[0].parameters for task in card.tasks}
+        measurement = self._measured(card, tensors)
+        self._contents(folder, card, tensors)
+        text = model_card(ModelCard(self.options.form, card, counts, self.origin, measurement))
+        (folder / README_FILE).write_text(text, encoding="utf-8", newline="\n")
+
+    def _measured(self, card: AdapterCard, tensors: Mapping[str, Tensor]) -> Measurement | None:
+        if self.backbone is None or not self.options.measured:
+            return None
+        return measure(self.backbone, card, *restore_pool(self.backbone.model, card, tensors))
+
+    def _contents(self, folder: Path, card: AdapterCard, tensors: Mapping[str, Tensor]) -> None:
+        if self.options.form == "slasearch":
+            _save(folder, {CARD_FILE: card_bytes(card), TENSOR_FILE: save_tensors(tensors)})
+            return
+        assert self.backbone is not None
+        pool, heads = restore_pool(self.backbone.model, card, tensors)
+        head = heads[card.tasks[0].name]
+        if self.options.form == "peft":
+            base = self.origin.backbone
+            _save(folder, write_peft(card, pool, head, self.backbone.model, base=base.base, revision=base.revision))
+        else:
+            write_merged(folder, card, pool, head, self.backbone)
+
+
+def _save(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+# ---------------------------------------------------------------- the folder
+
+
+def _refuse_occupied(out: Path) -> None:
+    """Refuses a file, and a folder with something in it that is no earlier export."""
     if out.exists() and not out.is_dir():
         raise ArtifactError(f"{out}: expected a folder, got a file. Choose another with --out.")
-    foreign = sorted(path.name for path in out.iterdir() if path.name not in names) if out.is_dir() else []
+    marks = [mark for name in (CARD_FILE, SIDECAR_FILE) for place in ("", "*/") for mark in out.glob(f"{place}{name}")]
+    if out.is_dir() and not marks:
+        _refuse_foreign(out, sorted(path.name for path in out.iterdir()))
+
+
+def _refuse_foreign(out: Path, foreign: list[str]) -> None:
     if foreign:
         raise ArtifactError(
             f"{out}: expected an empty folder or an earlier export, got one that holds {', '.join(foreign[:3])}. "
             "Choose another with --out."
         )
+
+
+def _moved(made: Path, out: Path) -> tuple[Path, ...]:
+    """Moves every file that was made to its place under `out`, if nothing else lies there."""
+    names = _files_in(made)
+    _refuse_foreign(out, sorted(set(_files_in(out)) - set(names)))
+    for name in names:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(made / name, out / name)
+    return tuple(out / name for name in names)
+
+
+def _files_in(folder: Path) -> list[str]:
+    """Paths of all that is no folder, relative, sorted."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in found)

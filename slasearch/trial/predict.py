@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from slasearch.adapters.export import AdapterCard, read_adapter, restore_pool
-from slasearch.errors import ArtifactError, TaskError
-from slasearch.records import BackboneSpec, Example
+from slasearch.errors import TaskError
+from slasearch.records import Example
 from slasearch.tasks.batches import eval_batches
 from slasearch.tasks.encoding import encode_split
-from slasearch.trial.backbone import load_backbone
+from slasearch.trial.load import load_fitting
 from slasearch.trial.model import TaskModel
 
 __all__ = ["Prediction", "Predictor"]
@@ -37,11 +37,11 @@ class Predictor:
         self._cards = {task.name: task for task in card.tasks}
 
     @classmethod
-    def load(cls, folder: Path, *, backbone: str | None = None, device: str = "cpu") -> Predictor:
+    def load(cls, folder: Path | str, *, backbone: str | None = None, device: str = "cpu") -> Predictor:
         """Loads an exported adapter and the backbone that it was trained on.
 
         Args:
-            folder: Holds `adapter.json` and `adapter.safetensors`.
+            folder: What `slasearch export` wrote in its own format: `adapter.json` and `adapter.safetensors`.
             backbone: Id of the backbone where it lies elsewhere now, as `path:DIR`.
             device: Where to run.
 
@@ -49,14 +49,8 @@ class Predictor:
             ArtifactError: The adapter is damaged or does not fit the backbone.
             BackboneError: The backbone is not found.
         """
-        card, tensors = read_adapter(folder)
-        spec = BackboneSpec(backbone or card.backbone.id, card.backbone.precision, card.backbone.pooling)
-        loaded = load_backbone(spec, torch.device(device))
-        if loaded.fingerprint != card.backbone.fingerprint:
-            raise ArtifactError(
-                f"backbone: expected the weights that the adapter was trained on ({card.backbone.id}), got others at "
-                f"{spec.id}. Name the right ones."
-            )
+        card, tensors = read_adapter(Path(folder))
+        loaded = load_fitting(card, backbone=backbone, device=device)
         pool, heads = restore_pool(loaded.model, card, tensors)
         return cls(card, TaskModel(loaded, pool, heads))
 

@@ -15,7 +15,7 @@ from slasearch.adapters.export import AdapterCard, BackboneCard, TaskCard, read_
 from slasearch.adapters.pool import Pool, candidate_slots
 from slasearch.adapters.sites import host_shapes
 from slasearch.errors import ArtifactError
-from slasearch.records import PoolSpec
+from slasearch.records import SITES, PoolSpec
 from slasearch.registry import KINDS
 from slasearch.testing.kinds import disturb_weights
 from slasearch.testing.tiny import TINY_FAMILIES, run_tiny, tiny_backbone
@@ -24,7 +24,7 @@ from slasearch.testing.tiny import TINY_FAMILIES, run_tiny, tiny_backbone
 def make_adapter(
     model: nn.Module, family: str, kinds: tuple[str, ...]
 ) -> tuple[AdapterCard, Pool, dict[str, nn.Linear]]:
-    spec = PoolSpec(("attn.v", "ffn.in", "ffn.out"), kinds, (2,))
+    spec = PoolSpec(SITES, kinds, (2,))
     pool = Pool(candidate_slots(spec, layers=2), host_shapes(model), ("a", "b"), generator=torch.Generator())
     disturb_weights(pool, scale=0.2)
     heads = {"a": nn.Linear(16, 2), "b": nn.Linear(16, 3)}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from slasearch.errors import ReportError, TrialNotFoundError
-from slasearch.report.export import best_trial, find_trial, trial_label
+from slasearch.report.choice import best_trial, find_trial, trial_label
 from slasearch.storage.rows import TrialRow
 
 FIRST = TrialRow(

@@ -1,0 +1,69 @@
+"""Which trial of a study is meant.
+
+Trials are called as people see them in Optuna's dashboard: a search trial by its number (`12`), a trial of `tune` or
+`confirm` by its number there with a `c` before it (`c3`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from slasearch.config.schema import ObjectiveConfig
+from slasearch.errors import ReportError, TrialNotFoundError
+from slasearch.search.winners import winners
+from slasearch.storage.rows import TrialRow
+
+__all__ = ["Objective", "best_trial", "find_trial", "trial_label"]
+
+Objective = Literal["score", "exported_parameters", "robustness"]
+
+
+def trial_label(trial: TrialRow) -> str:
+    """`12`, `c3` in `tune` and `confirm`, or `-` as long as the trial only waits."""
+    if trial.number is None:
+        return "-"
+    return f"c{trial.number}" if trial.optuna_study == "confirm" else str(trial.number)
+
+
+def find_trial(trials: Sequence[TrialRow], label: str) -> TrialRow:
+    """The trial that is called `label`.
+
+    Raises:
+        TrialNotFoundError: There is none.
+    """
+    if re.fullmatch(r"c?\d+", label):
+        for trial in trials:
+            if trial_label(trial) == label:
+                return trial
+    last = trial_label(trials[-1]) if trials else "none"
+    raise TrialNotFoundError(
+        f"trial: expected a number such as 12, or c3 for a trial of tune or confirm (the study's last is {last}), "
+        f"got {label!r}. `slasearch trials NAME` lists them."
+    )
+
+
+def best_trial(trials: Sequence[TrialRow], objective: Objective) -> TrialRow:
+    """The best complete search trial by `objective`; if it was confirmed, the best of its runs over seeds.
+
+    Scores are those on validation: the test split chooses nothing.
+
+    Args:
+        trials: All trials of a study.
+        objective: `score`, `robustness` (most is best) or `exported_parameters` (least is best).
+
+    Raises:
+        ReportError: No trial is complete, or none has this objective.
+    """
+    target = ObjectiveConfig(name=objective)
+    having = [trial for trial in trials if trial.state == "complete" and trial.objective(objective) is not None]
+    best = winners([target], having, top=1)
+    if not best:
+        raise ReportError(
+            f"best by {objective}: expected a complete search trial with this objective, got none among {len(trials)}. "
+            "Let the study run on, or choose another objective."
+        )
+    runs = [trial for trial in having if trial.role == "winner" and trial.pair_of == best[0].id]
+    sign = -1 if target.direction == "minimize" else 1
+    return max(runs or best, key=lambda trial: sign * (trial.objective(objective) or 0.0))

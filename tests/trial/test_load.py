@@ -1,0 +1,110 @@
+"""An exported adapter in a user's own model: the numbers of the trial, one task or several, and out again."""
+
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+import slasearch
+from slasearch.errors import ArtifactError, TaskError
+from slasearch.records import TrialReport, TrialSpec
+from slasearch.testing.tiny import tiny_backbone
+from slasearch.trial.backbone import backbone_folder
+from slasearch.trial.predict import Predictor
+
+TEXTS = ["I saw a kitten today.", "There was one hammer over there by the door."]
+
+
+@pytest.fixture(scope="module")
+def place(make_spec: Callable[..., TrialSpec]) -> Path:
+    return backbone_folder(make_spec().backbone)
+
+
+@pytest.fixture(scope="module")
+def folder(
+    make_spec: Callable[..., TrialSpec], finish: Callable[..., TrialReport], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    made = tmp_path_factory.mktemp("adapter")
+    for name, content in finish(make_spec()).artifact.items():
+        (made / name).write_bytes(content)
+    return made
+
+
+@pytest.fixture(scope="module")
+def inputs(place: Path) -> dict[str, torch.Tensor]:
+    return dict(AutoTokenizer.from_pretrained(place)(TEXTS, padding=True, return_tensors="pt"))
+
+
+@torch.inference_mode()
+def test_logits_are_those_of_the_predictor_for_every_task(
+    folder: Path, place: Path, inputs: dict[str, torch.Tensor]
+) -> None:
+    predictor = Predictor.load(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        adapter = slasearch.load_adapter(AutoModel.from_pretrained(place), folder)
+    assert (adapter.tasks, adapter.task, adapter.labels) == (("things", "mood"), "things", ("animal", "tool"))
+    for task in adapter.tasks:
+        adapter.task = task
+        torch.testing.assert_close(adapter.logits(**inputs), predictor.logits(task, TEXTS), rtol=0, atol=1e-5)
+        alone = slasearch.load_adapter(AutoModel.from_pretrained(place), str(folder), task)
+        assert alone.tasks == (task,)
+        torch.testing.assert_close(alone.logits(**inputs), predictor.logits(task, TEXTS), rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_model_with_a_head_of_its_own_passes_the_adapter(
+    folder: Path, place: Path, inputs: dict[str, torch.Tensor]
+) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(place).eval()
+    plain = model(**inputs).logits
+    with slasearch.load_adapter(model, folder) as adapter:
+        adapted = adapter.logits(**inputs)
+        assert not torch.allclose(model(**inputs).logits, plain, atol=1e-4)
+    assert torch.equal(model(**inputs).logits, plain)
+    expected = slasearch.load_adapter(AutoModel.from_pretrained(place), folder).logits(**inputs)
+    torch.testing.assert_close(adapted, expected, rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_detaching_leaves_the_model_as_it_was(folder: Path, place: Path, inputs: dict[str, torch.Tensor]) -> None:
+    model = AutoModel.from_pretrained(place).eval()
+    plain = model(**inputs)[0]
+    adapter = slasearch.load_adapter(model, folder)
+    changed = adapter.hidden_states(**inputs)
+    assert not torch.allclose(changed, plain, atol=1e-4)
+    assert torch.equal(model(**inputs)[0], changed)
+    adapter.detach()
+    adapter.detach()
+    assert torch.equal(model(**inputs)[0], plain)
+    with pytest.raises(ArtifactError, match="got a detached one"):
+        adapter.logits(**inputs)
+
+
+def test_what_does_not_fit_is_refused(folder: Path, place: Path, inputs: dict[str, torch.Tensor]) -> None:
+    model = AutoModel.from_pretrained(place)
+    adapter = slasearch.load_adapter(model, folder)
+    with pytest.raises(TaskError, match="expected one of things, mood, got 'weather'"):
+        adapter.task = "weather"
+    with pytest.raises(TaskError, match="expected attention_mask"):
+        adapter.logits(input_ids=inputs["input_ids"])
+    with pytest.raises(ArtifactError, match=r"expected one of the adapter's \(things, mood\), got 'weather'"):
+        slasearch.load_adapter(model, folder, task="weather")
+    with pytest.raises(ArtifactError, match=r"expected \('bert', 6, 384\)"):
+        slasearch.load_adapter(tiny_backbone("bert"), folder)
+    with pytest.raises(ArtifactError, match="expected an exported adapter"):
+        slasearch.load_adapter(model, place)
+
+
+def test_other_weights_of_the_same_shape_are_warned_about(folder: Path, place: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(place, other)
+    weights = bytearray((other / "model.safetensors").read_bytes())
+    weights[-8:] = b"\0" * 8
+    (other / "model.safetensors").write_bytes(weights)
+    with pytest.warns(UserWarning, match="expected the weights that the adapter was trained on"):
+        slasearch.load_adapter(AutoModel.from_pretrained(other), folder)

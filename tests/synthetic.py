@@ -1,12 +1,13 @@
 """A synthetic study in a real database, for tests of analysis and report: what a study looks like, in milliseconds.
 
 Three tasks over MiniLM's layers 3 to 5; a one-at-a-time design over seeds, an adaptive phase with pruned and failed
-trials, a confirm phase with winners and controls, metrics under measured conditions, and gates. Responses follow
+trials, tuned controls, a confirm phase with winners and controls, metrics under measured conditions, and gates. Responses follow
 smooth known curves plus seeded noise.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from slasearch.config.schema import StudyConfig
+from slasearch.registry import CONTROL_VARIANTS, DRAWN_CONTROLS, UNSIZED_CONTROLS
 from slasearch.storage.engine import make_engine
 from slasearch.storage.models import SlaCost, SlaEvent, SlaGate, SlaMetric, SlaStudy, SlaTrial
 from slasearch.storage.store import Store
@@ -52,7 +54,12 @@ def study_config(name: str, plan: Plan) -> StudyConfig:
     if plan.optimise or not plan.design:
         phases["optimise"] = {"trials": max(plan.optimise, 1), "pruner": {"name": "successive_halving"}}
     if plan.confirm:
-        phases["confirm"] = {"top": 1, "seeds": plan.seeds}
+        phases["confirm"] = {
+            "top": 1,
+            "seeds": plan.seeds,
+            "tuning": plan.tuning,
+            "controls": list(plan.controls),
+        }
     measured = [{"kind": kind, "levels": levels} for kind, levels in MEASURED.items()] if plan.measured else []
     objectives = [{"name": "score"}, {"name": "exported_parameters"}]
     return StudyConfig.model_validate(
@@ -85,7 +92,10 @@ def study_config(name: str, plan: Plan) -> StudyConfig:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the synthetic study holds. `lora` is how much better (in score) the LoRA control is than the winner."""
+    """What the synthetic study holds. `lora` is how much better (in score) the LoRA control is than the winner.
+
+    `tuning` trials tune each control; `broken` names controls whose tuning trials all fail.
+    """
 
     design: bool = True
     design_sampler: str = "one_at_a_time"
@@ -94,6 +104,9 @@ class Plan:
     measured: bool = True
     seeds: int = 3
     lora: float = -0.008
+    controls: tuple[str, ...] = ("lora", "random", "linear_probe")
+    tuning: int = 0
+    broken: tuple[str, ...] = ()
     fail: bool = False
     hostile: bool = False
     seed: int = 0
@@ -110,7 +123,7 @@ class _Writer:
 
     def trial(self, *, phase: str, params: dict[str, Any], repeat: int, **values: Any) -> int:
         """Inserts one trial with its measured numbers; returns its id."""
-        store = "confirm" if phase == "confirm" else "search"
+        store = "confirm" if phase in ("tune", "confirm") else "search"
         number = self.numbers[store]
         self.numbers[store] += 1
         self.clock += 6.0
@@ -120,7 +133,7 @@ class _Writer:
             "number": number,
             "phase": phase,
             "role": "search",
-            "sampler": self.plan.design_sampler if phase == "design" else "fixed" if phase == "confirm" else "tpe",
+            "sampler": {"design": self.plan.design_sampler, "optimise": "tpe"}.get(phase, "fixed"),
             "repeat": repeat,
             "attempt": 1,
             "state": "fail" if self.plan.fail else "complete",
@@ -199,7 +212,8 @@ def score(task: str, params: dict[str, Any], role: str, plan: Plan) -> float:
     loss = 0.022 * (math.log10(params[WEIGHT]) + 1.1) ** 2 + 0.05 * (math.log10(params[RATE] / 3e-3)) ** 2
     loss += 1.1 * (params[NOISE] - 0.08) ** 2 + 0.35 * params[TYPOS] ** 2
     loss += {"[1]": 0.02, "[4]": 0.0, "[1, 4]": -0.004}[params[RANKS]]
-    control = {"control:lora": plan.lora, "control:random": -0.03, "control:linear_probe": -0.09}.get(role, 0.0)
+    known = {"control:lora": plan.lora, "control:random": -0.03, "control:linear_probe": -0.09, "winner": 0.0}
+    control = known.get(role, 0.0 if role == "search" else 0.006 * (len(role) % 7) - 0.03)
     return top - reach * (loss - control)
 
 
@@ -210,8 +224,9 @@ def disturbed(clean: float, kind: str, level: float, params: dict[str, Any]) -> 
 
 
 def size(params: dict[str, Any], role: str, random: np.random.Generator) -> float:
-    if role == "control:linear_probe":
-        return 0.0
+    fixed = {"control:linear_probe": 0.0, "control:full_fine_tuning": 22_713_216.0, "control:bitfit": 50_304.0}
+    if role in fixed:
+        return fixed[role]
     ranks = sum(json.loads(params[RANKS]))
     share = 1 / (1 + (params[WEIGHT] / 0.12) ** 1.3)
     return float(round(384 * (2 + 80 * share * ranks * float(random.uniform(0.9, 1.1)))))
@@ -333,10 +348,36 @@ def _confirm(writer: _Writer) -> None:
     best = [max(complete, key=lambda row: row.score), min(complete, key=lambda row: row.exported_parameters)]
     if writer.plan.measured:
         best.append(max(complete, key=lambda row: row.robustness))
-    for row in {row.id: row for row in best}.values():
-        params = json.loads(row.params)
+    winners = list({row.id: row for row in best}.values())
+    sized = [f"control:{name}" for name in writer.plan.controls if name not in UNSIZED_CONTROLS]
+    tuned = {(row.id, role): _tune(writer, row, role, row.id) for row in winners for role in sized}
+    unsized = [f"control:{name}" for name in writer.plan.controls if name in UNSIZED_CONTROLS]
+    tuned |= {(None, role): _tune(writer, best[0], role, None) for role in unsized}
+    for row in winners:
         for repeat in range(writer.plan.seeds):
-            for role in ("winner", "control:lora", "control:random"):
-                writer.trial(phase="confirm", params=params, repeat=repeat, role=role, pair_of=row.id)
-    for repeat in range(writer.plan.seeds):
-        writer.trial(phase="confirm", params=json.loads(best[0].params), repeat=repeat, role="control:linear_probe")
+            own = {"params": json.loads(row.params)}
+            writer.trial(phase="confirm", repeat=repeat, role="winner", pair_of=row.id, **own)
+            for role in sized:
+                writer.trial(phase="confirm", repeat=repeat, role=role, pair_of=row.id, **tuned[row.id, role])
+    for repeat, role in itertools.product(range(writer.plan.seeds), unsized):
+        writer.trial(phase="confirm", repeat=repeat, role=role, **tuned[None, role])
+
+
+def _tune(writer: _Writer, winner: Any, role: str, pair_of: int | None) -> dict[str, Any]:
+    """Tuning trials of one control; returns what it is confirmed with."""
+    name, own = role.removeprefix("control:"), json.loads(winner.params)
+    layouts = CONTROL_VARIANTS.get(name)
+    found: list[tuple[float, dict[str, Any]]] = []
+    for number in range(writer.plan.tuning):
+        rate = own[RATE] if number == 0 else float(10 ** writer.random.uniform(-3.5, -2))
+        variant = layouts[number % len(layouts)] if layouts else str(number) if name in DRAWN_CONTROLS else None
+        chosen = {"params": {**own, RATE: rate}, "control_variant": variant}
+        state = "fail" if name in writer.plan.broken else "complete"
+        trial = writer.trial(
+            phase="tune", repeat=0, role=role, pair_of=pair_of, point=number, control_size=pair_of and 5_000,
+            state=state, **chosen,
+        )  # fmt: skip
+        if state == "complete":
+            score = writer.connection.scalar(sa.select(SlaTrial.score).where(SlaTrial.id == trial))
+            found.append((float(score or 0.0), chosen))
+    return max(found, key=lambda item: item[0])[1] if found else {"params": own}

@@ -2,7 +2,8 @@
 
 A winner is a search trial's settings run again with other seeds: each run learns a structure of its own. A winner and
 its control of one repeat share seeds, data and measured inputs, so their difference is taken pair by pair and the
-interval is over pairs. A mean over tasks speaks for these tasks and no others.
+interval is over pairs. A mean over tasks speaks for these tasks and no others. How each control
+was tuned stands beside it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import pandas as pd
 
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.intervals import Estimate, holm, paired_p, t_interval
+from slasearch.analysis.roles import role_label
+from slasearch.analysis.tuning import Tuning, picked, searched_trials, tuning_cautions, tuning_of, tuning_terms
 from slasearch.errors import ReportError
 from slasearch.records import DIRECTIONS
 
@@ -31,7 +34,7 @@ SIZE_TOLERANCE = 0.05
 class Arm:
     """A winner or one of its controls: test scores by series (`mean` and each task), size, robustness.
 
-    `complete` runs are in the estimates, `failed` ones are not.
+    `complete` runs are in the estimates, `failed` ones are not. `tuning` is None for a winner.
     """
 
     role: str
@@ -40,6 +43,7 @@ class Arm:
     robustness: Estimate
     complete: int
     failed: int
+    tuning: Tuning | None = None
 
     def score(self, series: str = MEAN) -> Estimate:
         """The test score of one series."""
@@ -70,7 +74,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """One winner beside its controls. `number` is the search trial that was confirmed, `label` why it was chosen."""
+    """One winner beside its controls.
+
+    `number` is the search trial that was confirmed, `label` why it was chosen, `searched` how many trials the search
+    has made.
+    """
 
     winner_id: int
     number: int
@@ -78,6 +86,7 @@ class Comparisons:
     arms: tuple[Arm, ...]
     differences: tuple[Comparison, ...]
     method: str
+    searched: int
     warnings: tuple[str, ...]
 
     @property
@@ -90,11 +99,18 @@ class Comparisons:
         """On what terms the arms were compared, as clauses."""
         lora = any(arm.role == "control:lora" for arm in self.arms)
         size = ("a control LoRA is never smaller: it is rounded up by less than one rank-one unit",) if lora else ()
-        return (
-            "each run of the winner learns its own structure",
-            "controls train with the winner's hyperparameters (learning rate included), which favours the search",
-            *size,
-        )
+        tuning = tuning_terms(self.tunings, self.searched)
+        return ("each run of the winner learns its own structure", *tuning, *size)
+
+    @property
+    def tunings(self) -> dict[str, Tuning]:
+        """How each control was tuned, by its role."""
+        return {arm.role: arm.tuning for arm in self.arms if arm.tuning is not None}
+
+    @property
+    def picked(self) -> str:
+        """Which layouts were picked on validation, as a clause; empty without any."""
+        return picked(self.tunings)
 
     @property
     def controls(self) -> tuple[Arm, ...]:
@@ -114,22 +130,22 @@ def compare(frames: StudyFrames) -> tuple[Comparisons, ...]:
     Raises:
         ReportError: Nothing has been confirmed.
     """
-    confirmed = frames.phase_trials("confirm")
-    winners = confirmed[(confirmed["role"] == "winner") & (confirmed["state"] == "complete")]
+    confirmed = frames.phase_trials("confirm", "complete")
+    winners = confirmed[confirmed["role"] == "winner"]
     if winners.empty:
         raise ReportError(
             "Comparison with controls: expected complete trials of the confirm phase, got none. "
             "Add `phases.confirm` to the study, or run it to its end."
         )
     scores = frames.clean_scores("test")
-    found = [_one_winner(frames, int(pair_of), confirmed, scores) for pair_of in winners["pair_of"].dropna().unique()]
+    found = [_one_winner(frames, int(pair_of), scores) for pair_of in winners["pair_of"].dropna().unique()]
     return _adjusted(found)
 
 
-def _one_winner(frames: StudyFrames, pair_of: int, confirmed: pd.DataFrame, scores: pd.DataFrame) -> Comparisons:
-    mine = confirmed[(confirmed["pair_of"] == pair_of) | confirmed["pair_of"].isna()]
+def _one_winner(frames: StudyFrames, pair_of: int, scores: pd.DataFrame) -> Comparisons:
+    mine = frames.confirmed(pair_of)
     roles = frames.confirm_roles(mine)
-    arms = tuple(_arm(frames, role, mine[mine["role"] == role], scores) for role in roles)
+    arms = tuple(_arm(frames, role, pair_of, mine[mine["role"] == role], scores) for role in roles)
     wide = mine[mine["state"] == "complete"].merge(scores, on="trial_id")
     differences = tuple(
         _difference(wide[wide["series"] == series], role, series)
@@ -145,11 +161,13 @@ def _one_winner(frames: StudyFrames, pair_of: int, confirmed: pd.DataFrame, scor
         differences=differences,
         method=f"test split; paired by seed pair over {arms[0].complete} repeats; "
         "95 % t-interval of the differences, none where all pairs are equal",
+        searched=searched_trials(frames),
         warnings=tuple(_cautions(arms, number)),
     )
 
 
-def _arm(frames: StudyFrames, role: str, runs: pd.DataFrame, scores: pd.DataFrame) -> Arm:
+def _arm(frames: StudyFrames, role: str, pair_of: int, runs: pd.DataFrame, scores: pd.DataFrame) -> Arm:
+    variants = runs["control_variant"].dropna()
     complete = runs[runs["state"] == "complete"]
     mine = scores[scores["trial_id"].isin(complete["trial_id"])]
     return Arm(
@@ -161,6 +179,9 @@ def _arm(frames: StudyFrames, role: str, runs: pd.DataFrame, scores: pd.DataFram
         robustness=t_interval(complete["robustness"]),
         complete=len(complete),
         failed=frames.failed(runs),
+        tuning=None
+        if role == "winner"
+        else tuning_of(frames, role, pair_of, str(variants.iloc[0]) if len(variants) else None),
     )
 
 
@@ -183,12 +204,13 @@ def _cautions(arms: tuple[Arm, ...], number: int) -> Iterable[str]:
     if winner.complete < 2:
         yield "one seed pair: no intervals, so nothing can be said about better or worse"
     for arm in arms[1:]:
-        name = arm.role.replace("control:", "the control ")
+        name = role_label(arm.role)
         if arm.failed:
             yield f"{name}: {arm.failed} of {arm.failed + arm.complete} runs failed and are in no pair"
         gap = arm.parameters.mean / winner.parameters.mean - 1 if winner.parameters.mean else np.nan
         if arm.parameters.mean > 0 and abs(gap) > SIZE_TOLERANCE:
-            yield f"{name} holds {abs(gap) * 100:.0f} % {'more' if gap > 0 else 'fewer'} parameters than trial {number}"
+            yield f"{name}: {abs(gap) * 100:.0f} % {'more' if gap > 0 else 'fewer'} parameters than trial {number}"
+    yield from tuning_cautions({arm.role: arm.tuning for arm in arms if arm.tuning is not None})
 
 
 def _adjusted(found: list[Comparisons]) -> tuple[Comparisons, ...]:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from slasearch.analysis.frames import StudyFrames
+from slasearch.search.job import SEARCH_PHASES
 
-__all__ = ["PHASES", "Counts", "Failure", "count_trials", "failures"]
-
-PHASES = ("design", "optimise", "confirm")
+__all__ = ["Counts", "Failure", "count_trials", "failures"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def count_trials(frames: StudyFrames, *phases: str) -> Counts:
 
 
 def failures(frames: StudyFrames) -> tuple[Failure, ...]:
-    """Failed attempts by reason, the most frequent first; `numbers` name them as `12` (search) or `c3` (confirm)."""
+    """Failed attempts by reason, the most frequent first; `numbers` name them as `12` (search) or `c3` (the others)."""
     failed = frames.trials[frames.trials["state"] == "fail"]
     taken_over = failed["trial_id"].isin(frames.trials["retry_of"].dropna())
     reasons = failed["reason"].fillna("no reason was stored").str.split("\n").str[0]
@@ -73,4 +72,4 @@ def failures(frames: StudyFrames) -> tuple[Failure, ...]:
 
 def _labels(trials: pd.DataFrame) -> Iterator[str]:
     for phase, number in zip(trials["phase"], trials["number"], strict=True):
-        yield ("c" if phase == "confirm" else "") + ("?" if pd.isna(number) else f"{number:.0f}")
+        yield ("" if phase in SEARCH_PHASES else "c") + ("?" if pd.isna(number) else f"{number:.0f}")

@@ -15,7 +15,9 @@ from typing import Any, cast
 import pandas as pd
 from sqlalchemy import ColumnElement, Connection, Select, and_, select
 
+from slasearch.config.load import stored_study
 from slasearch.config.schema import StudyConfig
+from slasearch.search.job import SEARCH_PHASES
 from slasearch.search.lease import has_driver
 from slasearch.storage.engine import make_engine, storage_errors
 from slasearch.storage.models import SlaArtifact, SlaCost, SlaEvent, SlaGate, SlaMetric, SlaTrial
@@ -26,8 +28,6 @@ __all__ = ["MEAN", "StudyFrames", "load_frames"]
 
 MEAN = "mean"
 """Name of the series that is the mean over tasks, beside the tasks' own names."""
-
-SEARCH_PHASES = ("design", "optimise")
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,31 @@ class StudyFrames:
     def phase_trials(self, phase: str, state: str | None = None) -> pd.DataFrame:
         """Rows of one phase."""
         return _rows(self.trials, self.trials["phase"] == phase, state)
+
+    def confirmed(self, pair_of: int) -> pd.DataFrame:
+        """Rows of `confirm` of one winner and its controls.
+
+        Runs of a control are left out once it was confirmed again with better settings of its tuning.
+        """
+        trials = self.phase_trials("confirm")
+        mine = trials[(trials["pair_of"] == pair_of) | trials["pair_of"].isna()]
+        return mine[~mine["trial_id"].isin(self._superseded)]
+
+    @cached_property
+    def _superseded(self) -> set[int]:
+        """Runs of controls whose values or layout are not those of the control's latest run."""
+        trials = self.phase_trials("confirm").sort_values("trial_id")
+        trials = trials[trials["role"].str.startswith("control:")]
+        params = self.params.set_index("trial_id").loc[trials["trial_id"]].astype(str).to_numpy().tolist()
+        latest: dict[tuple[str, str], object] = {}
+        keys = list(zip(trials["role"], trials["pair_of"].astype(str), strict=True))
+        settings = list(zip(map(tuple, params), trials["control_variant"].astype(str), strict=True))
+        latest.update(zip(keys, settings, strict=True))
+        return {
+            int(trial_id)
+            for trial_id, key, found in zip(trials["trial_id"], keys, settings, strict=True)
+            if latest[key] != found
+        }
 
     def confirm_roles(self, trials: pd.DataFrame) -> list[str]:
         """Roles among those rows: the winner, then the controls in the order of the study file."""
@@ -142,7 +167,7 @@ def _load(connection: Connection, study: StudyRow) -> StudyFrames:
     gates = select(SlaGate).join(SlaTrial, SlaGate.trial_id == SlaTrial.id).where(mine, _worth_their_gates(trials))
     return StudyFrames(
         study=study,
-        config=StudyConfig.model_validate_json(study.config),
+        config=stored_study(study.config),
         trials=trials.drop(columns=["params"]),
         params=_params(trials),
         metrics=_frame(connection, final.order_by(SlaMetric.id), _METRIC_COLUMNS),
@@ -199,5 +224,7 @@ def _worth_their_gates(trials: pd.DataFrame) -> ColumnElement[bool]:
     """Gates are many: only those of confirmed trials, or else of the best trial of the search."""
     if ((trials["phase"] == "confirm") & (trials["state"] == "complete")).any():
         return and_(SlaTrial.phase == "confirm", SlaTrial.state == "complete")
-    complete = trials[trials["state"] == "complete"].sort_values("score", ascending=False, kind="stable")
+    complete = trials[(trials["state"] == "complete") & (trials["role"] == "search")].sort_values(
+        "score", ascending=False, kind="stable"
+    )
     return SlaTrial.id.in_([int(value) for value in complete["trial_id"].head(1)])

@@ -22,8 +22,7 @@ def robustness_curves(frames: StudyFrames, pair_of: int) -> dict[str, tuple[Curv
     Raises:
         ReportError: The study measures no condition, or the winner has no complete run.
     """
-    runs = frames.phase_trials("confirm")
-    runs = runs[(runs["pair_of"] == pair_of) | runs["pair_of"].isna()]
+    runs = frames.confirmed(pair_of)
     complete = runs[runs["state"] == "complete"]
     kinds = [condition.kind for condition in frames.config.conditions.measured]
     if not kinds or not (complete["role"] == "winner").any():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Literal
 
 from slasearch.analysis.compare import Arm, Comparisons, Verdict
-from slasearch.analysis.curves import Curve, CurvePoint, Level
+from slasearch.analysis.curves import Curve, Level, Series
 from slasearch.analysis.frames import MEAN
+from slasearch.analysis.roles import role_phrase
 from slasearch.analysis.sensitivity import level_p_values
 from slasearch.report.labels import (
     condition_label,
@@ -17,7 +18,6 @@ from slasearch.report.labels import (
     p_label,
     p_text,
     percent,
-    role_label,
     sentences,
     short_factor,
     thousands,
@@ -26,6 +26,9 @@ from slasearch.report.results import Results
 
 __all__ = ["Finding", "findings"]
 
+
+MOST_NAMED = 4
+"""More controls than this are not all named in a sentence about robustness."""
 
 WORTH_NAMING = 0.05
 """Share of importance below which a field is not named, even if it is above chance."""
@@ -58,6 +61,9 @@ def _comparisons(results: Results) -> Iterator[Finding]:
         yield Finding("Controls", _against(item, len(results.frames.tasks)))
     for terms in dict.fromkeys(item.terms for item in results.comparisons):
         yield Finding("Controls", sentences(*terms), "caution")
+    for item in results.comparisons:
+        if item.picked:
+            yield Finding("Controls", f"For trial {item.number}, {item.picked}.")
     for warning in dict.fromkeys(warning for item in results.comparisons for warning in item.warnings):
         yield Finding("Controls", f"{warning[:1].upper()}{warning[1:]}.", "caution")
 
@@ -77,9 +83,13 @@ def _against(item: Comparisons, tasks: int) -> str:
     arms = [arm for arm in item.controls if item.difference(arm.role).difference.n]
     if not arms:
         return f"{who} score {item.winner.score().text()} on test; no control has run beside them."
+    by_verdict: dict[Verdict, list[Arm]] = {}
+    for arm in arms:
+        by_verdict.setdefault(item.difference(arm.role).verdict, []).append(arm)
     parts = [
-        f"{_VERDICTS[verdict]} {_listed([_numbers(item, arm) for arm in same])}"
-        for verdict, same in groupby(arms, key=lambda arm: item.difference(arm.role).verdict)
+        f"{_VERDICTS[verdict]} {_listed([_numbers(item, arm) for arm in by_verdict[verdict]])}"
+        for verdict in _VERDICTS
+        if verdict in by_verdict
     ]
     pairs = max(item.difference(arm.role).difference.n for arm in arms)
     over = f"mean of {tasks} tasks" if tasks > 1 else "one task"
@@ -96,32 +106,35 @@ def _listed(parts: list[str]) -> str:
 def _numbers(item: Comparisons, arm: Arm) -> str:
     one = item.difference(arm.role)
     numbers = "; ".join(filter(None, [one.difference.text(signed=True), p_label(one).removesuffix(" (Holm)")]))
-    return f"{_with_article(arm)} ({thousands(arm.parameters.mean)}; {numbers})"
-
-
-def _with_article(arm: Arm) -> str:
-    article = {"control:lora": "", "control:random": "a "}.get(arm.role, "the ")
-    return f"{article}{_inline(arm.role)}"
-
-
-def _inline(role: str) -> str:
-    """A role's name within a sentence."""
-    name = role_label(role)
-    return name if name == "LoRA" else name.lower()
+    return f"{role_phrase(arm.role)} ({thousands(arm.parameters.mean)}; {numbers})"
 
 
 def _robustness(results: Results) -> Iterator[Finding]:
     for kind, curves in results.robustness.items():
         mean = next(curve for curve in curves if curve.response == MEAN)
-        parts = [_drop(series.name, series.points[0], series.points[-1]) for series in mean.series]
         level = level_label(mean.series[0].points[-1].level)
-        yield Finding("Robustness", f"Under {condition_label(kind)} at level {level}: {'; '.join(parts)}.")
+        yield Finding("Robustness", f"Under {condition_label(kind)} at level {level}: {'; '.join(_drops(mean))}.")
 
 
-def _drop(role: str, clean: CurvePoint, worst: CurvePoint) -> str:
-    before, after = clean.estimate.mean, worst.estimate.mean
-    rate = f", a drop of {percent(1 - after / before, 1)}" if before > 0 else ""
-    return f"{_inline(role)} from {before:.3f} to {after:.3f}{rate}"
+def _drops(curve: Curve) -> list[str]:
+    """What each arm loses; of many controls those that lose least and most."""
+    winner, *controls = curve.series
+    if len(controls) <= MOST_NAMED:
+        return [_drop(series) for series in curve.series]
+    ordered = sorted(controls, key=_lost)
+    return [_drop(winner), f"of {len(controls)} controls least: {_drop(ordered[0])}", f"most: {_drop(ordered[-1])}"]
+
+
+def _lost(series: Series) -> float:
+    """Share of the first level's score that is lost at the last; infinite where nothing can be said."""
+    before, after = series.points[0].estimate.mean, series.points[-1].estimate.mean
+    return 1 - after / before if before > 0 else math.inf
+
+
+def _drop(series: Series) -> str:
+    before, after = series.points[0].estimate.mean, series.points[-1].estimate.mean
+    rate = f", a drop of {percent(_lost(series), 1)}" if before > 0 else ""
+    return f"{role_phrase(series.name)} from {before:.3f} to {after:.3f}{rate}"
 
 
 def _factors(results: Results) -> Iterator[Finding]:
@@ -217,5 +230,7 @@ def _importance(results: Results) -> Iterator[Finding]:
 def _trials(results: Results) -> Iterator[Finding]:
     counts = results.counts
     yield Finding("Trials", f"{counts.total} trials: {counts.text()}.", "caution" if counts.failed else "result")
+    for warning in results.health:
+        yield Finding("Trials", f"{warning.text[:1].upper()}{warning.text[1:]}", "caution")
     for reason in results.missing:
         yield Finding("Not shown", reason, "caution")

@@ -15,6 +15,7 @@ from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from jinja2 import Environment, StrictUndefined
@@ -23,9 +24,11 @@ from plotly.offline import get_plotlyjs
 
 from slasearch import __version__
 from slasearch.analysis.compare import Comparisons
+from slasearch.analysis.roles import role_label
 from slasearch.report.figures._base import LegendItem, ReportFigure
 from slasearch.report.findings import Finding, findings
-from slasearch.report.labels import role_label, thousands
+from slasearch.report.labels import thousands
+from slasearch.report.path_tables import path_tables
 from slasearch.report.results import Results
 from slasearch.report.style import DARK
 from slasearch.report.tables import (
@@ -35,6 +38,7 @@ from slasearch.report.tables import (
     cost_table,
     event_table,
     failure_table,
+    tuning_table,
 )
 
 __all__ = ["render", "study_file"]
@@ -201,8 +205,10 @@ def _cell(value: Any) -> str:
 def _sections(results: Results, figures: list[ReportFigure], views: dict[str, _FigureView]) -> list[_Section]:
     trials = [table for table in (failure_table(results), event_table(results), cost_table(results)) if table]
     best = best_trials(results)
+    tuning = tuning_table(results)
     before = {"comparison": controls_tables(results)}
-    after = {"tradeoff": [best] if best else [], "history": trials}
+    after = {"comparison": [tuning] if tuning else [], "tradeoff": [best] if best else [], "history": trials}
+    after["structure"] = path_tables(results)
     found = []
     for name, title in _SECTIONS.items():
         mine = [views[figure.name] for figure in figures if figure.section == name]
@@ -244,10 +250,11 @@ def _confirmed_tiles(results: Results, item: Comparisons) -> list[_Tile]:
         _Tile("Exported parameters", thousands(winner.parameters.mean), "without the task heads"),
     ]
     if item.controls:
-        control = item.controls[0]
+        control = max(item.controls, key=lambda arm: np.nan_to_num(arm.score().mean, nan=-np.inf))
         one = item.difference(control.role)
         label = f"Minus {role_label(control.role)} ({thousands(control.parameters.mean)})"
-        tiles.append(_Tile(label, one.difference.text(signed=True), f"{one.verdict}, {one.difference.n} pairs"))
+        detail = f"the best control; {one.verdict}, {one.difference.n} pairs"
+        tiles.append(_Tile(label, one.difference.text(signed=True), detail))
     if winner.robustness.n:
         tiles.append(_Tile("Robustness", winner.robustness.text(), "validation, under the measured conditions"))
     return tiles

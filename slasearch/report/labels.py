@@ -19,7 +19,6 @@ __all__ = [
     "p_label",
     "p_text",
     "percent",
-    "role_label",
     "sentences",
     "series_label",
     "short_factor",
@@ -47,12 +46,6 @@ _FACTORS = {
     "pool.sites": ("sites in the pool", ""),
     "pool.kinds": ("kinds in the pool", ""),
     "pool.layers": ("layers in the pool", ""),
-}
-_ROLES = {
-    "winner": "Searched structures",
-    "control:lora": "LoRA",
-    "control:random": "Random structure",
-    "control:linear_probe": "Linear probe",
 }
 _MEASURES = {"noisy_score": "mean disturbed score", "relative": "disturbed ÷ clean score", "worst": "worst condition"}
 _KINDS = {"embedding_gaussian": "embedding noise"}
@@ -98,11 +91,6 @@ def level_label(level: Level) -> str:
     except json.JSONDecodeError:
         return level
     return " + ".join(str(item) for item in decoded) if isinstance(decoded, list) else str(decoded)
-
-
-def role_label(role: str) -> str:
-    """A winner's or a control's name: `Searched structure`, `LoRA`."""
-    return _ROLES.get(role, _sentence(role.removeprefix("control:").replace("_", " ")))
 
 
 def series_label(series: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ class Mark:
     """How a series is drawn, in matplotlib's and in plotly's words."""
 
     color: str
-    marker: str
+    marker: str | tuple[int, int, int]
     symbol: str
     width: float = 1.8
 
@@ -130,9 +130,22 @@ _MARKS = (
 _ROLE_MARKS = {
     "winner": Mark(BLUE, "o", "circle", 2.4),
     "control:lora": Mark(VERMILION, "s", "square"),
+    "control:lora_r8": Mark(VERMILION, "p", "pentagon"),
+    "control:adalora": Mark(VERMILION, "<", "triangle-left"),
+    "control:adalora_pool": Mark(VERMILION, ">", "triangle-right"),
+    "control:lora_xs": Mark(VERMILION, "d", "diamond-tall"),
+    "control:prefix": Mark(PINK, "v", "triangle-down"),
+    "control:bottleneck": Mark(PINK, "P", "cross"),
+    "control:bitfit": Mark(PINK, "X", "x"),
+    "control:fusion": Mark(PINK, "h", "hexagon"),
+    "control:all_open": Mark(ORANGE, "8", "octagon"),
+    "control:shared": Mark(ORANGE, "H", "hexagon2"),
     "control:random": Mark(GREEN, "^", "triangle-up"),
+    "control:random_best": Mark(GREEN, "*", "star"),
     "control:linear_probe": Mark(MUTED, "D", "diamond"),
+    "control:full_fine_tuning": Mark(INK, (4, 1, 0), "star-diamond"),
 }
+"""Relatives share a colour: LoRAs, modules of other sorts, whole or shared pools, random structures, the two ends."""
 
 
 def series_marks(tasks: Sequence[str]) -> dict[str, Mark]:
@@ -142,8 +155,8 @@ def series_marks(tasks: Sequence[str]) -> dict[str, Mark]:
 
 
 def role_marks(roles: Sequence[str]) -> dict[str, Mark]:
-    """A mark for the winner and each control; those without one of their own take what is left."""
-    spare = iter((_MARKS[3:] + _MARKS[:3]) * (1 + len(roles)))
+    """A mark for the winner and each control; those without one of their own share a colour."""
+    spare = iter([replace(mark, color=SKY) for mark in _MARKS] * (1 + len(roles)))
     return {role: _ROLE_MARKS[role] if role in _ROLE_MARKS else next(spare) for role in roles}
 
 

@@ -9,8 +9,10 @@ import pandas as pd
 from slasearch.analysis.compare import Arm, Comparisons
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import MEAN
-from slasearch.report.labels import level_label, p_label, role_label, sentences, series_label, short_factor, thousands
+from slasearch.analysis.roles import layout_label, role_label
+from slasearch.report.labels import level_label, p_label, sentences, series_label, short_factor, thousands
 from slasearch.report.results import Results
+from slasearch.search.tuning import FELT
 
 __all__ = [
     "Table",
@@ -19,6 +21,7 @@ __all__ = [
     "cost_table",
     "event_table",
     "failure_table",
+    "tuning_table",
     "winners_table",
 ]
 
@@ -47,19 +50,26 @@ def controls_tables(results: Results) -> list[Table]:
 def _controls(results: Results, item: Comparisons) -> Table:
     tasks = results.frames.tasks
     robust = any(arm.robustness.n for arm in item.arms)
-    columns = ("test scores", series_label(MEAN), *tasks, "exported parameters")
+    columns = ("test scores", series_label(MEAN), *tasks, "exported parameters", "trials to choose from")
     columns += (("robustness (validation)",) if robust else ()) + ("winner − control", "p (Holm)", "verdict")
     return Table(
         title=f"Trial {item.number}: {item.label}",
         columns=columns,
         rows=tuple(_arm(item, arm, tasks, robust=robust) for arm in item.arms),
-        note=sentences(item.method, *item.warnings),
+        note=sentences(item.method, *item.terms, *item.warnings),
     )
 
 
+def _arm_label(arm: Arm) -> str:
+    """`LoRA`, with the layout that tuning has picked behind it: `LoRA (last layers)`."""
+    variant = arm.tuning.variant if arm.tuning else None
+    return role_label(arm.role) + (f" ({layout_label(variant)})" if variant else "")
+
+
 def _arm(item: Comparisons, arm: Arm, tasks: tuple[str, ...], *, robust: bool) -> tuple[str, ...]:
-    cells = [role_label(arm.role), arm.score().text(), *(arm.score(task).text() for task in tasks)]
+    cells = [_arm_label(arm), arm.score().text(), *(arm.score(task).text() for task in tasks)]
     cells.append(thousands(arm.parameters.mean) if arm.parameters.n else "–")
+    cells.append(str(item.searched if arm.tuning is None else arm.tuning.trials))
     if robust:
         cells.append(arm.robustness.text())
     if arm is item.winner:
@@ -82,7 +92,7 @@ def winners_table(results: Results) -> Table | None:
     for item in found:
         rows.append((f"trial {item.number} ({item.label})",))
         for arm in item.arms:
-            name = f"  {role_label(arm.role)}"
+            name = f"  {_arm_label(arm)}"
             size = thousands(arm.parameters.mean) if arm.parameters.n else "–"
             ends = ("", "")
             if arm is not item.winner:
@@ -94,8 +104,41 @@ def winners_table(results: Results) -> Table | None:
         title=f"Test split, mean of {tasks} task{'s' if tasks > 1 else ''}, {pairs_of_seeds(found[0].winner.complete)}",
         columns=("", "score", "parameters", "robustness (validation)", "winner − control", ""),
         rows=tuple(rows),
-        note=sentences(*found[0].terms, *dict.fromkeys(warning for item in found for warning in item.warnings)),
+        note=sentences(
+            *dict.fromkeys(clause for item in found for clause in item.terms),
+            *dict.fromkeys(warning for item in found for warning in item.warnings),
+        ),
     )
+
+
+def tuning_table(results: Results) -> Table | None:
+    """What tuning has picked for each control of each winner; None where no control was tuned."""
+    trials = results.frames.trials.set_index("trial_id")
+    params = results.frames.params.set_index("trial_id")
+    felt = [str(name) for name in params.columns if str(name).startswith(FELT)]
+    rows: dict[int, tuple[str, ...]] = {}
+    for item in results.comparisons:
+        for role, tuning in item.tunings.items():
+            if tuning.best is None:
+                continue
+            trial = trials.loc[tuning.best]
+            variant = trial["control_variant"]
+            rows[tuning.best] = (
+                role_label(role),
+                "all" if pd.isna(trial["pair_of"]) else f"trial {item.number}",
+                layout_label(str(variant)) if pd.notna(variant) else "",
+                str(tuning.trials),
+                str(tuning.trials - tuning.complete),
+                f"{trial['score']:.3f}",
+                *(_value(params.loc[tuning.best, name]) for name in felt),
+            )
+    if not rows:
+        return None
+    columns = ("tuning", "beside", "layout", "trials", "failed", "best validation score")
+    note = sentences(
+        "on validation, over the searched fields that act on a control; layout and values of the best are confirmed"
+    )
+    return Table("What tuning has picked", (*columns, *map(short_factor, felt)), tuple(rows.values()), 3, note)
 
 
 def best_trials(results: Results) -> Table | None:
@@ -149,10 +192,10 @@ def event_table(results: Results) -> Table | None:
     if events.empty:
         return None
     rows = tuple(
-        (str(kind), str(group["message"].iloc[0]), str(len(group)))
+        (str(kind), str(group["message"].iloc[0]), str(group["trial_id"].nunique()), str(len(group)))
         for kind, group in events.groupby("kind", sort=False)
     )
-    return Table("Warnings", ("kind", "first message", "times"), rows, text_columns=2)
+    return Table("Warnings", ("kind", "first message", "trials", "times"), rows, text_columns=2)
 
 
 def cost_table(results: Results) -> Table | None:

@@ -19,9 +19,10 @@ from slasearch.space.design import sobol_values
 from slasearch.space.parameters import Parameter, active_only, parameters
 from slasearch.storage.rows import TrialRow
 
-__all__ = ["Settings", "best_tuned", "effort", "settings_of", "tuning_count"]
+__all__ = ["FELT", "Settings", "best_tuned", "effort", "settings_of", "tuning_count"]
 
-_FELT = ("training.", "conditions.train.")
+FELT = ("training.", "conditions.train.")
+"""How the names of searched fields begin that act on controls too."""
 
 
 @dataclass(frozen=True)
@@ -93,4 +94,4 @@ def _variants(control: str) -> tuple[str | None, ...]:
 def _felt(config: StudyConfig, control: str) -> tuple[Parameter, ...]:
     """The searched fields that change something in a control's training."""
     unfelt = UNFELT_FIELDS.get(control, ())
-    return tuple(p for p in parameters(config) if p.name.startswith(_FELT) and p.name not in unfelt)
+    return tuple(p for p in parameters(config) if p.name.startswith(FELT) and p.name not in unfelt)

@@ -81,14 +81,14 @@ def test_failed_control_runs_are_counted_and_unpaired(frames: StudyFrames) -> No
     lora = next(arm for arm in item.arms if arm.role == "control:lora")
     assert (lora.failed, lora.complete) == (1, 2)
     assert item.difference("control:lora").difference.n == 2
-    assert "the control lora: 1 of 3 runs failed and are in no pair" in item.warnings
+    assert "LoRA: 1 of 3 runs failed and are in no pair" in item.warnings
 
 
 def test_unequal_sizes_are_pointed_out(frames: StudyFrames) -> None:
     trials = frames.trials.copy()
     trials.loc[trials["role"] == "control:lora", "exported_parameters"] *= 0.5
     warnings = compare(replace(frames, trials=trials))[0].warnings
-    assert any(warning.startswith("the control lora holds") and "fewer parameters" in warning for warning in warnings)
+    assert any(warning.startswith("LoRA: ") and "fewer parameters" in warning for warning in warnings)
 
 
 def test_comparison_without_confirm_is_refused(frames_of: Callable[[Plan], StudyFrames]) -> None:

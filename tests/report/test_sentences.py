@@ -13,7 +13,8 @@ from slasearch.errors import ReportError
 from slasearch.report.figures.all import all_figures
 from slasearch.report.findings import Finding, findings
 from slasearch.report.html import render
-from slasearch.report.labels import factor_label, level_label, measure_label, role_label, short_factor, thousands
+from slasearch.analysis.roles import role_label, role_phrase
+from slasearch.report.labels import factor_label, level_label, measure_label, short_factor, thousands
 from slasearch.report.results import Results, analyse
 from slasearch.report.table import aligned, result_table
 from slasearch.report.tables import Table

@@ -319,11 +319,12 @@ def test_every_planned_trial_comes_exactly_once_and_a_grown_study_gets_the_rest(
     config = study(design=SMALL_DESIGN if design else None, optimise=3, confirm=confirm, objectives=goals)
     run = Run(random.Random(seed))
     more = {**confirm, "tuning": "equal", "seeds": confirm["seeds"] + 1}
-    for config in (config, study(design=SMALL_DESIGN if design else None, optimise=4, confirm=more, objectives=goals)):
-        run.to_the_end(config)
+    grown = study(design=SMALL_DESIGN if design else None, optimise=4, confirm=more, objectives=goals)
+    for stage in (config, grown):
+        run.to_the_end(stage)
         ended = last_attempts(run.rows)
         counts = Counter(trial.phase for trial in ended)
-        assert planned(config, run.rows, design_points(config)) == {phase: counts[phase] for phase in PHASES}
+        assert planned(stage, run.rows, design_points(stage)) == {phase: counts[phase] for phase in PHASES}
         made = Counter(key(trial) for trial in ended if trial.phase != "optimise")
         assert set(made.values()) <= {1}
 

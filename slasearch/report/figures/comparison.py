@@ -11,8 +11,9 @@ from matplotlib.transforms import blended_transform_factory
 
 from slasearch.analysis.compare import Comparison, Comparisons
 from slasearch.analysis.frames import MEAN
+from slasearch.analysis.roles import layout_label, role_label
 from slasearch.report.figures._base import AxisRange, LegendItem, Panel, ReportFigure, axis_range, note, panel_figure
-from slasearch.report.labels import p_label, role_label, series_label, thousands
+from slasearch.report.labels import p_label, series_label, thousands
 from slasearch.report.results import Results
 from slasearch.report.style import (
     INK,
@@ -28,41 +29,48 @@ from slasearch.report.style import (
 
 __all__ = ["comparison_table", "figures"]
 
+MANY = 5
+"""With more controls than this a row is lower, and each winner has a figure of its own."""
+
 
 def figures(results: Results) -> list[ReportFigure]:
-    """One figure with a panel for each winner; none without confirmed controls."""
-    if not any(item.differences for item in results.comparisons):
+    """One figure with a panel for each winner, or one for each winner; none without confirmed controls."""
+    found = tuple(item for item in results.comparisons if item.differences)
+    if not found:
         return []
+    if max(len(item.controls) for item in found) <= MANY:
+        return [_figure(results, found, "comparison")]
+    names = ["comparison", *(f"comparison_{item.number}" for item in found[1:])]
+    return [_figure(results, (item,), name) for item, name in zip(found, names, strict=True)]
+
+
+def _figure(results: Results, comparisons: tuple[Comparisons, ...], name: str) -> ReportFigure:
     series = (MEAN, *results.frames.tasks)
     marks = series_marks(results.frames.tasks)
     legend = tuple(LegendItem(name, series_label(name), marks[name]) for name in series)
-    shown = _x_range(results.comparisons)
+    shown = _x_range(comparisons)
     text = note(
         "markers: mean differences",
         "bars: 95 % t-intervals over pairs",
         "small points: pairs",
         "paired by seed, test split",
-        "; ".join(results.comparisons[0].terms),
-        *dict.fromkeys(warning for item in results.comparisons for warning in item.warnings),
+        "; ".join(dict.fromkeys(clause for item in comparisons for clause in item.terms)),
+        *dict.fromkeys(warning for item in comparisons for warning in item.warnings),
         shown.note,
         "confirm: " + results.counts_of("confirm").text(),
     )
-    return [
-        ReportFigure(
-            name="comparison",
-            section="comparison",
-            title="Searched structures minus control",
-            caption="Right of the line the searched structures score higher, left of it the control does.",
-            note=text,
-            alt="Differences of test scores, mean of tasks. " + " ".join(_spoken(item) for item in results.comparisons),
-            table=comparison_table(results.comparisons),
-            draw=lambda: _draw(results.comparisons, series, marks, legend, text, shown),
-            panels=lambda: tuple(
-                Panel(_title(item), _panel(item, series, marks, shown)) for item in results.comparisons
-            ),
-            legend=legend,
-        )
-    ]
+    return ReportFigure(
+        name=name,
+        section="comparison",
+        title="Searched structures minus control",
+        caption="Right of the line the searched structures score higher, left of it the control does.",
+        note=text,
+        alt="Differences of test scores, mean of tasks. " + " ".join(_spoken(item) for item in comparisons),
+        table=comparison_table(comparisons),
+        draw=lambda: _draw(comparisons, series, marks, legend, text, shown),
+        panels=lambda: tuple(Panel(_title(item), _panel(item, series, marks, shown)) for item in comparisons),
+        legend=legend,
+    )
 
 
 def comparison_table(comparisons: tuple[Comparisons, ...]) -> pd.DataFrame:
@@ -97,8 +105,14 @@ def _spoken(item: Comparisons) -> str:
 
 
 def _row_label(item: Comparisons, control: str) -> str:
-    size = next(arm.parameters.mean for arm in item.controls if arm.role == control)
-    return f"{role_label(control)}\n{thousands(size)} parameters"
+    arm = next(arm for arm in item.controls if arm.role == control)
+    layout = f", {layout_label(arm.tuning.variant)}" if arm.tuning and arm.tuning.variant else ""
+    return f"{role_label(control)}{layout}\n{thousands(arm.parameters.mean)} parameters"
+
+
+def _row_height(item: Comparisons, series: tuple[str, ...]) -> float:
+    """Height of a control's row in inches: three lines of text, or two where there are many."""
+    return 0.82 if len(item.controls) <= MANY else max(0.47, 0.11 * len(series))
 
 
 def _draw(
@@ -109,10 +123,10 @@ def _draw(
     text: str,
     shown: AxisRange,
 ) -> Figure:
-    heights = [len(item.controls) for item in comparisons]
+    heights = [len(item.controls) * _row_height(item, series) for item in comparisons]
     with style():
         figure, axes = new_figure(
-            1.3 + 0.82 * sum(heights) + 0.45 * len(heights), len(heights), 1, sharex=True, height_ratios=heights
+            1.3 + sum(heights) + 0.45 * len(heights), len(heights), 1, sharex=True, height_ratios=heights
         )
         for ax, item in zip(axes, comparisons, strict=True):
             _draw_winner(ax, item, series, marks)
@@ -127,6 +141,11 @@ def _draw(
     return figure
 
 
+def _said(mean: Comparison, joint: str) -> str:
+    """The difference, its p and the verdict, on three lines or two."""
+    return f"{joint.join(filter(None, [mean.difference.text(signed=True), p_label(mean)]))}\n{mean.verdict}"
+
+
 def _draw_winner(ax: Axes, item: Comparisons, series: tuple[str, ...], marks: dict[str, Mark]) -> None:
     ax.axvline(0, color=INK, linewidth=1.1, zorder=1)
     controls = [arm.role for arm in item.controls]
@@ -138,7 +157,7 @@ def _draw_winner(ax: Axes, item: Comparisons, series: tuple[str, ...], marks: di
             one = item.difference(control, name)
             _draw_difference(ax, one, row + (index - (len(series) - 1) / 2) * 0.72 / len(series), marks[name])
         mean = item.difference(control)
-        said = f"{mean.difference.text(signed=True)}\n{p_label(mean)}\n{mean.verdict}"
+        said = _said(mean, "  " if len(controls) > MANY else "\n")
         ax.text(1.01, row, said, transform=beside, va="center", fontsize=9, linespacing=1.25)
     ax.set_yticks(range(len(controls)), [_row_label(item, control) for control in controls])
     ax.set_ylim(len(controls) - 0.5, -0.5)
@@ -169,7 +188,9 @@ def _x_range(comparisons: tuple[Comparisons, ...]) -> AxisRange:
 
 def _panel(item: Comparisons, series: tuple[str, ...], marks: dict[str, Mark], shown: AxisRange) -> go.Figure:
     controls = [arm.role for arm in item.controls]
-    figure = panel_figure("Difference of test scores", "", height=110 + 90 * len(controls))
+    figure = panel_figure(
+        "Difference of test scores", "", height=110 + round(110 * _row_height(item, series)) * len(controls)
+    )
     step = 0.72 / len(series)
     for index, name in enumerate(series):
         found = [(row, item.difference(control, name)) for row, control in enumerate(controls)]

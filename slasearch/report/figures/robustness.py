@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from slasearch.analysis.curves import Curve, curve_table
+from slasearch.analysis.roles import role_label
 from slasearch.report.figures._base import LegendItem, ReportFigure, note
 from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels, y_range
-from slasearch.report.labels import condition_label, measure_label, role_label, series_label
+from slasearch.report.labels import condition_label, measure_label, series_label
 from slasearch.report.results import Results
 from slasearch.report.style import role_marks
 

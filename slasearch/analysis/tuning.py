@@ -1,0 +1,119 @@
+"""How the controls of a comparison were tuned, and how that is said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from slasearch.analysis.counts import count_trials
+from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.roles import control_name, layout_label, role_label, role_phrase
+from slasearch.registry import CONTROL_VARIANTS
+from slasearch.search.job import SEARCH_PHASES
+from slasearch.search.tuning import effort, tuning_count
+
+__all__ = ["Tuning", "picked", "searched_trials", "tuning_cautions", "tuning_of", "tuning_terms"]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How one control was tuned for one winner.
+
+    Args:
+        trials: Tuning trials that have ended, failed ones too.
+        complete: Those of them that may decide.
+        layouts: How many of its layouts they tried.
+        variant: The layout that was confirmed; None where it has none, or nothing was picked.
+        best: Id of the tuning trial whose values and layout were confirmed, None where none is complete.
+        needless: Whether there was nothing to choose: no searched field acts on it, and it has one layout.
+    """
+
+    trials: int = 0
+    complete: int = 0
+    layouts: int = 0
+    variant: str | None = None
+    best: int | None = None
+    needless: bool = False
+
+    @property
+    def tuned(self) -> bool:
+        """Whether its values and layout are its own, and not the winner's and the first."""
+        return self.best is not None
+
+
+def searched_trials(frames: StudyFrames) -> int:
+    """How many trials the search has made, each counted once."""
+    return count_trials(frames, *SEARCH_PHASES).total
+
+
+def tuning_of(frames: StudyFrames, role: str, pair_of: int, variant: str | None) -> Tuning:
+    """How one control was tuned.
+
+    Args:
+        frames: The study.
+        role: `control:NAME`.
+        pair_of: The winner's search trial; a control without a size to match was tuned once for all winners.
+        variant: The layout that was confirmed.
+    """
+    trials = frames.phase_trials("tune")
+    mine = trials[(trials["role"] == role) & ((trials["pair_of"] == pair_of) | trials["pair_of"].isna())]
+    complete = mine[mine["state"] == "complete"].sort_values(["score", "trial_id"], ascending=[False, True])
+    confirm = frames.config.phases.confirm
+    allowed = effort(confirm, searched_trials(frames)) if confirm else 0
+    return Tuning(
+        trials=len(complete) + frames.failed(mine),
+        complete=len(complete),
+        layouts=mine["control_variant"].nunique(),
+        variant=variant,
+        best=int(complete["trial_id"].iloc[0]) if len(complete) else None,
+        needless=allowed > 1 and tuning_count(frames.config, control_name(role), allowed) == 0,
+    )
+
+
+_BORROWED = "the winner's hyperparameters (learning rate included), which favours the search"
+
+
+def tuning_terms(tunings: Mapping[str, Tuning], searched: int) -> Iterator[str]:
+    """What is said of the tuning of all controls of a winner, as clauses.
+
+    Args:
+        tunings: By role.
+        searched: How many trials the search has made.
+    """
+    if not tunings:
+        return
+    counts = Counter(one.trials for one in tunings.values() if one.tuned)
+    bare = [role for role, one in tunings.items() if not one.tuned and not one.needless]
+    if counts:
+        most = counts.most_common(1)[0][0]
+        others = [
+            f"{role_phrase(role)} {f'with {one.trials}' if one.tuned else 'had nothing to tune'}"
+            for role, one in tunings.items()
+            if (one.tuned and one.trials != most) or one.needless
+        ]
+        aside = f" ({', '.join(others)})" if others else ""
+        yield f"controls were tuned with {most} trials each{aside}, the search with {searched}"
+    if bare and counts:
+        yield f"not tuned, hence trained with {_BORROWED}: {', '.join(role_phrase(role) for role in bare)}"
+    elif bare:
+        yield f"controls were tuned with 0 trials each, the search with {searched}: they train with {_BORROWED}"
+
+
+def tuning_cautions(tunings: Mapping[str, Tuning]) -> Iterator[str]:
+    """What went wrong, or was left out, in the tuning of a winner's controls."""
+    for role, one in tunings.items():
+        if one.trials and not one.complete:
+            yield (
+                f"{role_label(role)}: all {one.trials} tuning trials failed, "
+                "so it was trained with the winner's hyperparameters"
+            )
+        known = len(CONTROL_VARIANTS.get(control_name(role), ()))
+        if one.trials and one.layouts < known:
+            yield f"{role_label(role)}: {one.layouts} of its {known} layouts were tried in tuning"
+
+
+def picked(tunings: Mapping[str, Tuning]) -> str:
+    """`layouts picked on validation: LoRA last layers, …` as a clause; empty without any."""
+    found = [f"{role_label(role)} {layout_label(one.variant)}" for role, one in tunings.items() if one.variant]
+    return f"layouts picked on validation: {', '.join(found)}" if found else ""

@@ -6,16 +6,19 @@ projections, sliding windows and position codes that change from layer to layer,
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from slasearch.adapters.sites import FAMILIES, hidden_states, separate_positions
 
-__all__ = ["TINY_FAMILIES", "run_tiny", "tiny_backbone"]
+__all__ = ["TINY_FAMILIES", "run_tiny", "save_tiny", "tiny_backbone"]
 
 _SIZES: Mapping[str, Any] = {
     "vocab_size": 64,
@@ -77,3 +80,20 @@ def run_tiny(model: nn.Module, *, examples: int = 3, tokens: int = 5, seed: int 
     ids = torch.randint(1, 64, (examples, tokens), generator=torch.Generator().manual_seed(seed))
     output = model(input_ids=ids, attention_mask=torch.ones_like(ids))
     return hidden_states(output[0])
+
+
+def save_tiny(family: str, folder: Path, *, seed: int = 0) -> Path:
+    """Writes a tiny model and a tokeniser of single characters into a folder, which is a backbone then.
+
+    A text may have up to 30 characters without spaces, in lower case.
+    """
+    tiny_backbone(family, seed=seed).save_pretrained(folder)  # type: ignore[operator]
+    special = ["<pad>", "<s>", "</s>", "<unk>"]
+    characters = string.ascii_lowercase + string.digits + string.punctuation[:24]
+    vocabulary = {token: number for number, token in enumerate([*special, *characters])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    names = dict(zip(("pad_token", "bos_token", "eos_token", "unk_token"), special, strict=True))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    return folder

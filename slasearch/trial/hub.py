@@ -1,6 +1,7 @@
 """Backbones of the Hugging Face Hub: the files of one revision, out of the cache or downloaded into it.
 
-Only configuration, tokeniser and safetensors files are ever asked for: no code and no pickled weights.
+Only configuration, tokeniser and safetensors files, the model card and the licence are ever asked for: no code and no
+pickled weights.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import os
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub import constants, get_session, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HfHubHTTPError,
     HTTPError,
@@ -23,6 +24,8 @@ from slasearch.errors import BackboneError
 
 __all__ = ["hub_folder"]
 
+_PATIENCE = 10.0
+"""How long a first answer of the hub may take, in seconds."""
 _CONFIG = "config.json"
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")
@@ -36,6 +39,8 @@ _WANTED = [
     "special_tokens_map.json",
     "added_tokens.json",
     "merges.txt",
+    "README.md",
+    "LICENSE*",
 ]
 
 
@@ -66,6 +71,8 @@ def hub_folder(backbone: str, *, weights: bool) -> Path:
             f"--revision {revision}` first."
         )
     try:
+        # One request first: without a network we hear of it at once, not after the many retries of a download.
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
         if weights:
             snapshot_download(
                 repository, revision=revision, cache_dir=cache, allow_patterns=_WANTED, ignore_patterns=["*/*"]
@@ -117,9 +124,6 @@ def _reason(error: Exception, repository: str, revision: str) -> str:
         return f"expected a model that you may read, got none at {repository}. Check the name, or run `hf auth login`."
     if isinstance(error, RevisionNotFoundError):
         return f"expected a commit hash or tag of {repository}, got {revision!r}. Look it up among its commits."
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    if isinstance(error, HfHubHTTPError):
-        return f"expected an answer of the hub, got {first} Try again later."
-    if isinstance(error, LocalEntryNotFoundError):
-        first = "neither a connection nor a copy in the cache"
-    return f"expected to read it from the hub, got {first}. Connect to the network, or use a saved model as path:DIR."
+    if isinstance(error, HTTPError | LocalEntryNotFoundError) and not isinstance(error, HfHubHTTPError):
+        return "expected a connection to the hub or a copy in the cache, got neither. Connect, or name a path:DIR."
+    return f"expected to download it, got {' '.join(str(error).split())}"

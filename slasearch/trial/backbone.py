@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -36,7 +37,10 @@ __all__ = [
 ]
 
 _MIB = 2**20
-_UNREADABLE = (ValueError, OSError, KeyError, TypeError, AttributeError, RuntimeError, StrictDataclassError)
+_UNREADABLE = (
+    *(ValueError, OSError, KeyError, TypeError, AttributeError, ArithmeticError, RuntimeError),
+    *(StrictDataclassError, SafetensorError),
+)
 """What transformers raises over files that it cannot make a model of."""
 
 
@@ -141,11 +145,15 @@ def _bundled_folder(name: str) -> Path:
     return Path(found.submodule_search_locations[0]) / "model"
 
 
+def _refused(spec: BackboneSpec, expected: str, error: Exception) -> BackboneError:
+    return BackboneError(f"backbone {spec.id}: expected {expected}, got {' '.join(str(error).split())}")
+
+
 def _config(spec: BackboneSpec, folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except _UNREADABLE as error:
-        raise BackboneError(f"backbone {spec.id}: expected a model that transformers knows, got {error}") from error
+        raise _refused(spec, "a model that transformers knows", error) from error
     if config.model_type not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise BackboneError(f"backbone {spec.id}: expected a model family of {known}, got {config.model_type!r}.")
@@ -179,7 +187,7 @@ def read_shapes(spec: BackboneSpec) -> BackboneShapes:
         with torch.device("meta"):
             return _shapes(AutoModel.from_config(config), config)
     except _UNREADABLE as error:
-        raise BackboneError(f"backbone {spec.id}: expected a config that makes a model, got {error}") from error
+        raise _refused(spec, "a config that makes a model", error) from error
 
 
 def load_backbone(spec: BackboneSpec, device: torch.device) -> Backbone:
@@ -219,11 +227,14 @@ def _read(spec: BackboneSpec, folder: Path, config: Any) -> tuple[Any, Any]:
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, **here)
     except _UNREADABLE as error:
-        raise BackboneError(f"backbone {spec.id}: expected model.safetensors and a tokenizer, got {error}") from error
+        raise _refused(spec, "model.safetensors and a tokenizer", error) from error
     # The pooler that some encoders have on top is not used.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
-        raise BackboneError(f"backbone {spec.id}: expected all its weights, got none for {', '.join(missing[:3])}.")
+        raise BackboneError(
+            f"backbone {spec.id}: expected all of the model's weights, got none for {', '.join(missing[:3])}. Save the "
+            "model again."
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:

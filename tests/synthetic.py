@@ -203,6 +203,7 @@ class _Writer:
         )
         if role in ("search", "winner"):
             self.connection.execute(sa.insert(SlaGate), list(gates(trial_id, params, self.random)))
+            self.connection.execute(sa.insert(SlaEvent).values(study_id=self.study_id, **health(trial_id, params)))
 
 
 def score(task: str, params: dict[str, Any], role: str, plan: Plan) -> float:
@@ -256,6 +257,14 @@ def gates(trial_id: int, params: dict[str, Any], random: np.random.Generator) ->
                             "open": openness > 0.5,
                             "parameters": 384 if kind == "bias" else 768 * rank,
                         }
+
+
+def health(trial_id: int, params: dict[str, Any]) -> dict[str, Any]:
+    """The event that a trial with gates leaves: a small sparsity weight closes nothing."""
+    event = {"trial_id": trial_id, "at": START, "level": "info", "kind": "gate_health.mixed", "message": "some open"}
+    if params[WEIGHT] < 0.02:
+        event |= {"level": "warning", "kind": "gate_health.all_open", "message": "No gate closed by itself."}
+    return event
 
 
 def write_study(url: str, name: str = "synthetic", plan: Plan | None = None) -> StudyConfig:
@@ -321,8 +330,8 @@ def _optimise(writer: _Writer) -> None:
             writer.trial(phase="optimise", params=params, repeat=0)
     writer.connection.execute(
         sa.insert(SlaEvent).values(
-            study_id=writer.study_id, trial_id=None, at=writer.clock, level="warning", kind="gate_health.all_closed",
-            message="every gate closed; the best slot was kept",
+            study_id=writer.study_id, trial_id=None, at=writer.clock, level="warning", kind="limit.max_hours",
+            message="2.00 h of at most 2 h have passed",
         )
     )  # fmt: skip
 

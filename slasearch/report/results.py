@@ -11,12 +11,14 @@ from slasearch.analysis.compare import Comparisons, compare
 from slasearch.analysis.counts import Counts, Failure, count_trials, failures
 from slasearch.analysis.curves import Curve
 from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.health import HealthWarning, gate_health
 from slasearch.analysis.importance import Importance, importance
 from slasearch.analysis.pareto import ParetoFront, pareto_front
 from slasearch.analysis.robustness import robustness_curves
 from slasearch.analysis.sensitivity import Response, design_curves, measured_curves, responses
 from slasearch.analysis.structure import GateMap, WinnerPaths, gate_map, winner_paths
 from slasearch.errors import ReportError
+from slasearch.records import Event
 
 __all__ = ["Results", "analyse"]
 
@@ -38,6 +40,7 @@ class Results:
     robustness: dict[str, tuple[Curve, ...]]
     gates: GateMap | None
     paths: tuple[WinnerPaths, ...]
+    health: tuple[HealthWarning, ...]
     missing: tuple[str, ...]
 
     def counts_of(self, *phases: str) -> Counts:
@@ -84,6 +87,7 @@ def analyse(frames: StudyFrames) -> Results:
         robustness=_robustness(frames, comparisons, attempt),
         gates=attempt(partial(gate_map, frames)),
         paths=winner_paths(frames),
+        health=_health(frames),
         missing=tuple(attempt.reasons),
     )
 
@@ -106,3 +110,8 @@ def _robustness(
     if not comparisons:
         return {}
     return attempt(partial(robustness_curves, frames, comparisons[0].winner_id)) or {}
+
+
+def _health(frames: StudyFrames) -> tuple[HealthWarning, ...]:
+    events = frames.events.itertuples(index=False)
+    return gate_health((row.trial_id, Event(row.kind, row.message, row.level)) for row in events)

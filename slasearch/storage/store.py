@@ -9,8 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from slasearch.errors import StorageError, StudyNotFoundError
+from slasearch.records import GateRow, Slot
 from slasearch.storage.engine import make_engine, storage_errors
-from slasearch.storage.models import WHOLE_TRIAL, SlaArtifact, SlaEvent, SlaMetric, SlaStudy, SlaTrial
+from slasearch.storage.models import WHOLE_TRIAL, SlaArtifact, SlaEvent, SlaGate, SlaMetric, SlaStudy, SlaTrial
 from slasearch.storage.rows import ArtifactRow, EventRow, StudyRow, TrialRow
 from slasearch.storage.upgrade import newest_revision, stored_revision, upgrade
 from slasearch.storage.writer import Writer
@@ -106,6 +107,14 @@ class Store:
         columns = (SlaEvent.trial_id, SlaEvent.at, SlaEvent.level, SlaEvent.kind, SlaEvent.message)
         query = sa.select(*columns).where(SlaEvent.study_id == study_id).order_by(SlaEvent.id)
         return [EventRow(**row) for row in self._rows(query)]
+
+    def gates(self, trial_id: int) -> list[GateRow]:
+        """The gates of a trial at its end, open and closed; none where it did not come so far."""
+        query = sa.select(SlaGate.__table__).where(SlaGate.trial_id == trial_id).order_by(SlaGate.id)
+        facts = ("openness", "value", "open", "parameters")
+        return [
+            GateRow(row["task"], Slot.parse(row["slot"]), *(row[name] for name in facts)) for row in self._rows(query)
+        ]
 
     # ------------------------------------------------------------ write
 

@@ -6,8 +6,7 @@ import pytest
 from synthetic import TASKS, Plan
 
 from slasearch.analysis.frames import StudyFrames
-from slasearch.analysis.paths import jaccard
-from slasearch.analysis.structure import gate_map
+from slasearch.analysis.structure import gate_map, winner_paths
 from slasearch.errors import ReportError
 
 
@@ -62,7 +61,34 @@ def test_no_gates_are_refused(frames_of: Callable[[Plan], StudyFrames]) -> None:
         gate_map(frames_of(Plan(fail=True)))
 
 
-def test_jaccard_by_hand() -> None:
-    assert jaccard(frozenset("abc"), frozenset("bcd")) == 0.5
-    assert jaccard(frozenset(), frozenset()) == 1.0
-    assert jaccard(frozenset("a"), frozenset()) == 0.0
+def test_each_winner_shows_its_best_run_on_validation(frames: StudyFrames) -> None:
+    winners = frames.trials[frames.trials["role"] == "winner"]
+    found = winner_paths(frames)
+    assert [item.number for item in found] == [frames.number_of(one) for one in winners["pair_of"].unique()]
+    for item, (_, runs) in zip(found, winners.groupby("pair_of", sort=False), strict=True):
+        best = runs.loc[runs["score"].idxmax()]
+        assert item.paths.label == f"c{best['number']:.0f}"
+        gates = frames.gates[(frames.gates["trial_id"] == best["trial_id"]) & frames.gates["open"]]
+        assert [path.slots for path in item.paths.tasks] == [int((gates["task"] == task).sum()) for task in TASKS]
+        assert item.paths.parameters == gates.drop_duplicates("slot")["parameters"].sum()
+        assert item.n == 3
+
+
+def test_steadiness_is_the_share_of_runs_in_which_a_slot_is_open(frames: StudyFrames) -> None:
+    item = winner_paths(frames)[0]
+    winner = frames.trials.loc[frames.trials["role"] == "winner", "pair_of"].iloc[0]
+    runs = frames.trials[(frames.trials["role"] == "winner") & (frames.trials["pair_of"] == winner)]["trial_id"]
+    spam = next(found for found in item.steadiness if found.task == "spam")
+    mine = frames.gates[frames.gates["trial_id"].isin(runs) & (frames.gates["task"] == "spam")]
+    shares = mine.groupby("slot")["open"].mean()
+    assert {slot.name: share for slot, share in spam.shares.items()} == pytest.approx(shares[shares > 0].to_dict())
+    assert spam.always == int((shares == 1).sum())
+    assert spam.agreement == pytest.approx(dict(gate_map(frames).stability)["spam"])
+
+
+def test_without_confirm_the_paths_of_the_best_trial_are_shown(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    frames = frames_of(Plan(confirm=False))
+    (item,) = winner_paths(frames)
+    assert (item.number, item.paths.label, item.n) == (gate_map(frames).number, str(item.number), 1)
+    assert [found.agreement for found in item.steadiness] == [None] * 3
+    assert winner_paths(frames_of(Plan(fail=True))) == ()

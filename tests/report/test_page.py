@@ -96,7 +96,7 @@ def test_every_chart_has_its_data(page: Page) -> None:
 
 def test_figures_are_described_and_headings_are_in_order(page: Page) -> None:
     described = [attrs for attrs in page.named("div") if attrs.get("role") == "img"]
-    assert len(described) == len(page.named("figure")) == 12
+    assert len(described) == len(page.named("figure")) == 15
     assert all(len(attrs["aria-label"] or "") > 40 for attrs in described)
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
@@ -117,7 +117,7 @@ def test_legend_buttons_name_series_of_their_charts(page: Page, text: str) -> No
 def test_page_tells_what_failed_and_how_to_reproduce(page: Page) -> None:
     words = " ".join(" ".join(page.words).split())
     for expected in (
-        "CUDA out of memory", "every gate closed", "slasearch report synthetic --out report", "fingerprint",
+        "CUDA out of memory", "No gate closed by itself", "2.00 h of at most 2 h", "slasearch report synthetic --out report", "fingerprint",
         "91 complete, 4 pruned, 2 failed, 1 lost and repeated", "1000/1000",
     ):  # fmt: skip
         assert expected in words

@@ -30,7 +30,7 @@ _PAGE = 9.6
 _LARGEST, _SMALLEST = 0.235, 0.075
 """Width of a mark in inches."""
 
-_WIDEST = 1.7
+_WIDEST = 2.0
 """How far marks side by side may stand apart to fill the page, in widths of a mark."""
 
 _HEAD, _FOOT, _SIDE = 0.62, 0.1, 0.34
@@ -82,8 +82,8 @@ def _caption(tasks: int) -> str:
     """What is seen; with several tasks also what the inside of a mark says."""
     some = "by some of them, or in part" if tasks > 2 else "in part"
     return (
-        "Layers upwards, sites in forward order. Marks are open modules, numbers their rank; grey dots are candidates "
-        "that closed."
+        "Layers upwards, sites in forward order. Marks are open modules, numbers their rank (slots of one kind at one "
+        "place are added up); grey dots are candidates that closed."
     ) + (f" Filled: shared by all tasks; pale: {some}; outlined: this task alone." if tasks > 1 else "")
 
 

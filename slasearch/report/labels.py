@@ -47,8 +47,22 @@ _FACTORS = {
     "pool.kinds": ("kinds in the pool", ""),
     "pool.layers": ("layers in the pool", ""),
 }
-_MEASURES = {"noisy_score": "mean disturbed score", "relative": "disturbed ÷ clean score", "worst": "worst condition"}
-_KINDS = {"embedding_gaussian": "embedding noise"}
+_MEASURES = {
+    "noisy_score": "mean disturbed score",
+    "relative": "disturbed ÷ clean score",
+    "worst": "worst condition",
+    "curve_area": "area under score against level",
+}
+_KINDS = {
+    "embedding_gaussian": "embedding noise",
+    "neftune": "NEFTune noise",
+    "neighbour": "neighbour substitution",
+    "char_swap": "swapped characters",
+    "char_drop": "dropped characters",
+    "char_repeat": "repeated characters",
+    "casing": "changed case",
+    "punctuation": "changed punctuation",
+}
 
 
 def _sentence(text: str) -> str:

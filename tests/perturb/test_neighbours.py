@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
 
 from slasearch.perturb import substitute_tokens
-from slasearch.perturb.vocabulary import Vocabulary
+from slasearch.perturb.vocabulary import BEGINS, CONTINUES, OTHER, Vocabulary, forms_of
 from slasearch.records import ConditionSpec
 
 
@@ -49,3 +52,23 @@ def test_substitution_draws_evenly_among_the_neighbours():
     counts = [(found == other).mean() for other in vocabulary.nearest(ids[:1])[0]]
     assert counts == pytest.approx([0.1] * 5, abs=0.02)
     assert (found == 7).mean() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("begins", "continues"),
+    [
+        (("a", "the", "!", "Ġ"), ("##s", "##ly")),
+        (("▁a", "▁the", "▁▁", "▁"), ("s", "!", "##")),
+        (("Ġa", "Ġthe", "ĠĠ", "Ġs"), ("s", "!", "##")),
+        (("a", "the", "##"), ()),
+    ],
+    ids=["WordPiece", "SentencePiece", "byte-level", "unmarked"],
+)
+def test_forms_follow_the_marks_of_the_tokenizer(begins: tuple[str, ...], continues: tuple[str, ...]) -> None:
+    others = ("<unk>", "[SEP]", "[unused7]", "<0x0A>", "<|im_start|>")
+    known = {token: number for number, token in enumerate((*others, *begins, *continues))}
+    model = Tokenizer(WordLevel(known, unk_token="<unk>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=model, unk_token="<unk>", sep_token="[SEP]")
+    forms = forms_of(tokenizer, len(known) + 3)
+    expected = [OTHER] * len(others) + [BEGINS] * len(begins) + [CONTINUES] * len(continues) + [OTHER] * 3
+    assert forms.tolist() == expected

@@ -36,6 +36,8 @@ _GROUPED: Mapping[str, Any] = {"num_key_value_heads": 2}
 _WIDE: Mapping[str, Any] = {**_GROUPED, "head_dim": 10}
 _ALTERNATING: Mapping[str, Any] = {"sliding_window": 3, "layer_types": ["sliding_attention", "full_attention"]}
 _EXTRA: Mapping[str, Mapping[str, Any]] = {
+    "roberta": {"type_vocab_size": 1},
+    "xlm-roberta": {"type_vocab_size": 1},
     "electra": {"embedding_size": 12},
     "distilbert": {"hidden_dim": 24},
     "deberta-v2": {

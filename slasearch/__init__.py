@@ -6,16 +6,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from slasearch.adapters.kinds._base import register_kind
     from slasearch.service.api import load_study, run_study
+    from slasearch.service.attach import attach
     from slasearch.tasks.metrics import register_metric
     from slasearch.trial.load import load_adapter
     from slasearch.trial.predict import Predictor
 
-__all__ = ["Predictor", "__version__", "load_adapter", "load_study", "register_kind", "register_metric", "run_study"]
+__all__ = [
+    "Predictor",
+    "__version__",
+    "attach",
+    "load_adapter",
+    "load_study",
+    "register_kind",
+    "register_metric",
+    "run_study",
+]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Predictor": "slasearch.trial.predict",
+    "attach": "slasearch.service.attach",
     "load_adapter": "slasearch.trial.load",
     "load_study": "slasearch.service.api",
     "register_kind": "slasearch.adapters.kinds._base",

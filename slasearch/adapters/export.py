@@ -64,7 +64,7 @@ class BackboneCard(_Card):
 
 
 class TaskCard(_Card):
-    """One task: its labels in the order of the head's rows, and the slots that its examples pass.
+    """One task: its labels in the order of the head's rows (none without a head), and the slots its examples pass.
 
     A name that holds a slash or starts with a dot is refused, because folders are called by it.
     """
@@ -203,7 +203,7 @@ def restore_pool(
     for slot in slots:
         _check_slot(slot, layers, hidden)
     pool = Pool(slots, host_shapes(model), [task.name for task in card.tasks], generator=torch.Generator())
-    heads = {task.name: nn.Linear(hidden, len(task.labels)) for task in card.tasks}
+    heads = {task.name: nn.Linear(hidden, len(task.labels)) for task in card.tasks if task.labels}
     left = dict(tensors)
     for slot in pool.slots:
         for part, module in enumerate(pool.modules_of(slot)):

@@ -9,14 +9,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+import slasearch
 from slasearch.adapters.attach import attach as attach_hooks
+from slasearch.adapters.export import CARD_FILE, TENSOR_FILE, AdapterCard, BackboneCard, TaskCard, write_adapter
 from slasearch.adapters.finalise import Finalised, finalise
 from slasearch.adapters.gates.bank import GateBank
 from slasearch.adapters.pool import Pool, candidate_slots
-from slasearch.adapters.sites import host_shapes, layers_of
+from slasearch.adapters.sites import host_shapes, layers_of, table_of
 from slasearch.config.schema import GatesConfig, PoolConfig
 from slasearch.errors import ConfigError
-from slasearch.records import FinalisationSpec, GateSpec, PoolSpec, SizeSpec, Structure
+from slasearch.records import FinalisationSpec, GateSpec, PoolSpec, SizeSpec, Slot, Structure
+from slasearch.trial.backbone import weights_fingerprint
 from slasearch.trial.gating import GateLearner
 from slasearch.trial.seeds import generator
 
@@ -232,7 +235,40 @@ class GatedPool:
         Raises:
             ConfigError: The structure is not final yet.
         """
-        raise NotImplementedError
+        if self._finalised is None:
+            raise ConfigError(
+                ["export: expected a final structure, got gates that still learn. Call finalise() first."]
+            )
+        structure = self._finalised.structure
+        config: Any = self._base.config
+        card = AdapterCard(
+            format_version=1,
+            slasearch_version=slasearch.__version__,
+            backbone=BackboneCard(
+                id=f"path:{config.name_or_path}",
+                fingerprint=self._fingerprint(),
+                family=str(config.model_type),
+                layers=len(layers_of(self._base)),
+                hidden=int(config.hidden_size),
+                pooling="last" if table_of(self._base).decoder else "mean",
+                precision="bf16" if next(self._base.parameters()).dtype == torch.bfloat16 else "fp32",
+            ),
+            tasks=tuple(
+                TaskCard(name=task, labels=(), metric="none", max_tokens=_tokens(config), slots=_names(slots))
+                for task, slots in structure.paths
+            ),
+            parameters=self.pool.parameter_count(),
+        )
+        out = Path(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in write_adapter(card, self.pool, {}).items():
+            (out / name).write_bytes(content)
+        return tuple(sorted(out / name for name in (CARD_FILE, TENSOR_FILE)))
+
+    def _fingerprint(self) -> str:
+        """Of the files that the model was loaded from; empty where it was not loaded from a folder."""
+        folder = Path(str(self._base.config.name_or_path))  # type: ignore[union-attr]
+        return weights_fingerprint(folder) if (folder / "config.json").is_file() else ""
 
     def detach(self) -> None:
         """Takes the pool out of the model, whose own weights stay frozen as they are."""
@@ -240,3 +276,11 @@ class GatedPool:
         self._hook.remove()
         if hasattr(self._model, _NAME):
             delattr(self._model, _NAME)
+
+
+def _tokens(config: Any) -> int:
+    return int(getattr(config, "max_position_embeddings", 512))
+
+
+def _names(slots: Sequence[Slot]) -> tuple[str, ...]:
+    return tuple(slot.name for slot in slots)

@@ -20,6 +20,9 @@ __all__ = ["GateLearner", "ramp"]
 
 _PRUNINGS = 40
 """How often `progressive` closes slots: often enough for a smooth fall, seldom enough to cost nothing."""
+_LOOK_AHEAD = 0.25
+"""Share of the gated steps by which `progressive` presses gates before it closes them: pruned to the target itself, the
+pool would always be small enough, and cost would have no say in which gates lose."""
 _MEMORY = 0.85
 """Decay of the moving average of saliency, as in AdaLoRA (arXiv 2303.10512)."""
 _STALLED = 0.01
@@ -78,13 +81,14 @@ class GateLearner:
         share = step / self._steps
         family = self.bank.family
         family.set_progress(share)
+        ahead = min(1.0, share + _LOOK_AHEAD) if self._progressive else share
         if self._pressure is not None:
-            family.set_target(self._pressure.target(share), self._size.scope)
+            family.set_target(self._pressure.target(ahead), self._size.scope)
         if self._pressure is None:
             shape = 1.0 if self._ramp_steps <= 0 else ramp(self._size.schedule, (step + 1) / self._ramp_steps)
             self._weight = self._size.sparsity_weight * shape
         else:
-            self._weight = self._pressure.update(float(self._expected().detach()), share)
+            self._weight = self._pressure.update(float(self._expected().detach()), ahead)
         self._optimizer.zero_grad(set_to_none=True)
 
     def penalty(self) -> Tensor:

@@ -33,6 +33,9 @@ _LARGEST, _SMALLEST = 0.235, 0.075
 _WIDEST = 2.0
 """How far marks side by side may stand apart to fill the page, in widths of a mark."""
 
+_ABREAST = 3
+"""Panels side by side: in narrower ones the words above a panel have no room."""
+
 _HEAD, _FOOT, _SIDE = 0.62, 0.1, 0.34
 """Inches above, below and beside a panel."""
 
@@ -135,7 +138,7 @@ def _sheet(paths: TrialPaths) -> _Sheet:
     """The arrangement with the largest marks; among equals the one with the fewest rows."""
     grid, tasks = path_grid(paths), len(paths.tasks)
     found = []
-    for columns in range(1, min(tasks, 4) + 1):
+    for columns in range(1, min(tasks, _ABREAST) + 1):
         rows = math.ceil(tasks / columns)
         across = (WIDTH - 0.2 - columns * _SIDE) / (columns * (grid.width + 0.6))
         up = (_PAGE - 1.2 - rows * (_HEAD + _FOOT)) / (rows * grid.height)

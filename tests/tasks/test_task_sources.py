@@ -114,7 +114,7 @@ def test_a_damaged_package_is_named(monkeypatch, tmp_path):
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(TaskError, match="bbc_topic, got 'imdb'"):
+    with pytest.raises(TaskError, match="bbc_order, got 'imdb'"):
         load_task(TaskSpec("t", "bundled:imdb"))
     with pytest.raises(RegistryError, match="task source: expected one of bundled, file, hub, object"):
         load_task(TaskSpec("t", "ftp:imdb"))
@@ -293,3 +293,14 @@ def test_seeds_move_examples_between_splits_and_processes_agree(write):
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
     assert run.stdout.strip() == str([e.id for e in one.splits["train"]])
+
+
+def test_made_tasks_are_balanced_and_keep_their_words():
+    pairs = load_task(TaskSpec("t", "bundled:bbc_headline"))
+    assert all(example.text_pair for split in pairs.splits.values() for example in split)
+    orders = load_task(TaskSpec("t", "bundled:bbc_order"))
+    for data in (pairs, orders):
+        labels = [example.label for split in data.splits.values() for example in split]
+        assert 0.45 < sum(labels) / len(labels) < 0.55
+    swapped = {e.text for e in orders.splits["train"] if orders.labels[e.label] == "swapped"}
+    assert any("Sheffield this and weekend will" in text for text in swapped)

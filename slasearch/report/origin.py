@@ -11,6 +11,7 @@ import yaml
 
 from slasearch.analysis.compare import Comparisons, compare
 from slasearch.analysis.frames import StudyFrames, load_frames
+from slasearch.config.backbones import hub_model
 from slasearch.config.plain import from_plain
 from slasearch.errors import ReportError, SlaSearchError
 from slasearch.records import BackboneSpec, Split, TaskSpec, TrialSpec
@@ -93,12 +94,11 @@ def examples_of(task: TaskSpec, digest: str | None) -> dict[Split, int]:
 def _backbone(backbone: str) -> BackboneOrigin:
     scheme, _, rest = backbone.partition(":")
     try:
-        folder = backbone_folder(BackboneSpec(backbone))
+        folder = backbone_folder(BackboneSpec(backbone), weights=False)
     except SlaSearchError:
         return BackboneOrigin(rest, None, "not stated: the backbone is not on this machine")
     if scheme == "hub":
-        name, _, revision = rest.partition("@")
-        return BackboneOrigin(name, revision or None, licence_of(folder))
+        return BackboneOrigin(*hub_model(backbone), licence_of(folder))
     return BackboneOrigin(str(folder), None, licence_of(folder))
 
 

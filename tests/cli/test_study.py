@@ -163,58 +163,6 @@ def test_report_writes_what_is_asked_for(study: Path, command: Command) -> None:
     assert command("report", "tiny", "--out", "report", "--format", "html,docx").code == 2
 
 
-def test_export_and_predict(study: Path, command: Command) -> None:
-    answer = command("export", "tiny", "--best", "score", "--out", "adapter")
-    assert answer.code == 0, answer.err
-    assert "Trial c0 (winner)" in answer.err
-    assert sorted(answer.out.split()) == ["adapter/adapter.json", "adapter/adapter.safetensors"]
-    assert command("export", "tiny", "--best", "exported_parameters", "--out", "adapter", "--json").code == 0
-    (study / "texts.txt").write_text("win a prize\n\nsee you at seven\n")
-    answer = command("predict", "adapter", "texts.txt", "--text", "hello", "--json")
-    assert (answer.code, answer.err) == (0, "")
-    found = json.loads(answer.out)
-    assert [row["text"] for row in found] == ["hello", "win a prize", "see you at seven"]
-    assert {row["label"] for row in found} <= {"ham", "spam"}
-    assert all(0.5 <= row["probability"] <= 1 for row in found)
-    assert command("predict", "adapter", "--task", "spam", "--text", "hello").out.count("hello") == 1
-
-
-def test_predict_refuses_what_it_cannot_do(study: Path, command: Command) -> None:
-    command("export", "tiny", "--trial", "1", "--out", "other")
-    assert "got none" in command("predict", "other").err
-    assert command("predict", "other", "--task", "bbc", "--text", "a").code == 2
-    assert "separated by a tab" in command("predict", "other", "--pairs", "--text", "a").err
-    assert command("predict", "nosuch", "--text", "a").code == 2
-    (study / "other" / "adapter.safetensors").write_bytes(b"no tensors")
-    answer = command("predict", "other", "--text", "a")
-    assert answer.code == 1
-    assert "Traceback" not in answer.err
-
-
-def test_export_writes_over_its_own_files_only(study: Path, command: Command) -> None:
-    (study / "foreign").mkdir()
-    (study / "foreign" / "thesis.txt").write_text("mine")
-    answer = command("export", "tiny", "--trial", "0", "--out", "foreign")
-    assert answer.code == 1
-    assert "thesis.txt" in answer.err
-    assert [path.name for path in (study / "foreign").iterdir()] == ["thesis.txt"]
-    assert command("export", "tiny", "--trial", "0", "--out", "tiny.yaml").code == 1
-    assert command("export", "tiny", "--trial", "77", "--out", "new").code == 2
-    assert command("export", "tiny", "--best", "score", "--trial", "0", "--out", "new").code == 2
-    assert not (study / "new").exists()
-
-
-def test_a_changed_artifact_is_not_exported(study: Path, command: Command) -> None:
-    path = next((study / ".slasearch" / "artifacts" / "tiny").glob("1/adapter.json"))
-    kept = path.read_bytes()
-    path.write_bytes(kept + b" ")
-    answer = command("export", "tiny", "--trial", "0", "--out", "damaged")
-    path.write_bytes(kept)
-    assert answer.code == 1
-    assert "SHA-256" in answer.err
-    assert not (study / "damaged").exists()
-
-
 def test_doctor_looks_at_the_database(study: Path, command: Command) -> None:
     checks = json.loads(command("doctor", "--json").out)
     database = next(check for check in checks if check["area"] == "storage")

@@ -1,5 +1,6 @@
 """Batches: what is in them, in which order, and how little of them is padding."""
 
+import hashlib
 from collections import Counter
 from itertools import pairwise
 
@@ -79,6 +80,11 @@ def test_order_depends_on_seed_and_epoch_alone():
     assert order(splits, seed=3, epoch=1) != first
     assert order(splits, seed=4, epoch=0) != first
     assert order(splits, seed=0, epoch=3) != first
+
+
+def test_the_order_of_the_data_is_the_one_that_studies_were_run_with():
+    batches = order([many(100, "a"), many(60, "b", seed=1)], seed=3, epoch=2)
+    assert hashlib.sha256(repr(batches).encode()).hexdigest()[:16] == "773fc3af995daaea"
 
 
 def test_batches_mix_tasks_and_waste_little():

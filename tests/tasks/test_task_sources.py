@@ -3,12 +3,12 @@
 import csv
 import gzip
 import io
-import json
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
+from hub_layout import json_lines, parquet
 
 from slasearch.errors import MissingExtraError, RegistryError, TaskError
 from slasearch.records import SplitLimits, TaskSpec
@@ -25,10 +25,6 @@ def rows(count, start=0):
         {"text": f"Review {number}: it was {LABELS[number % 3]}.", "label": LABELS[number % 3]}
         for number in range(start, start + count)
     ]
-
-
-def json_lines(records):
-    return "".join(json.dumps(record) + "\n" for record in records).encode()
 
 
 def table(records, delimiter=","):
@@ -136,6 +132,7 @@ def test_unknown_names_list_the_known():
         ("gzipped_without_saying.csv", gzip.compress(table(rows(100)))),
         ("a.tsv", table(rows(100), "\t")),
         ("my.data.csv", b"\n" + table(rows(100)).replace(b"\r\n", b"\n")),
+        ("a.parquet", parquet(rows(100))),
     ],
 )
 def test_every_form_of_a_table_gives_the_same_task(name, data, write):
@@ -219,6 +216,9 @@ GOOD = json_lines(rows(30))
         ("a.csv", b"text,text\nx,good\n", r"a\.csv:1: expected different column names, got text, text"),
         ("a.csv", b"text;label\nx;good\n", r"a\.csv:2: expected a column 'text', got the columns text;label"),
         ("a.csv", b"text,label\n", r"a\.csv: expected at least one row, got none"),
+        ("a.parquet", GOOD, r"a\.parquet: expected a Parquet file, got ArrowInvalid"),
+        ("a.parquet", parquet([{"txt": "x", "label": 1}]), r":1: expected a column 'text', got the columns txt, label"),
+        ("a.parquet", parquet([*rows(9), {"text": None, "label": "x"}]), r":10: expected text in 'text', got NoneType"),
         ("a.txt", GOOD, r"a\.txt: expected a file named \.jsonl, .*got 'a\.txt'"),
         ("a.jsonl", json_lines(rows(30)[::3]), r"expected at least two classes, got one: 'good'"),
         ("a.jsonl", json_lines(rows(2)), r"expected examples for every split .* got train 0, .*"),
@@ -241,7 +241,7 @@ def test_a_path_that_leads_nowhere(tmp_path):
 
 def test_folders_without_train_or_with_two_of_a_kind(write):
     folder = write("set/val.csv", GOOD).parent
-    with pytest.raises(TaskError, match=r"expected a file train\.jsonl.*, got val\.csv\."):
+    with pytest.raises(TaskError, match=r"expected a file train\.jsonl.* for train, got val\.csv\."):
         load_task(task(folder))
     write("set/train.csv", table(rows(30)))
     write("set/train.jsonl", GOOD)
@@ -259,6 +259,27 @@ def test_splits_that_a_folder_lacks_come_off_train(given, write):
     for split in ("validation", "test"):
         assert len(splits[split]) == (40 if split == given else 30)
     assert len(splits["train"]) == 170 if given else 140
+
+
+def test_splits_of_a_folder_may_have_other_names(write):
+    write("set/train.jsonl", json_lines(rows(200)))
+    write("set/dev.parquet", parquet(rows(40, start=1000)))
+    folder = write("set/test.csv", b"not read, as dev stands for test").parent
+    splits = load_task(task(folder, splits=(("test", "dev"),))).splits
+    assert {e.text for e in splits["test"]} == {row["text"] for row in rows(40, start=1000)}
+    assert [len(splits[split]) for split in ("train", "validation")] == [170, 30]
+    with pytest.raises(TaskError, match=r"expected a file eval\.jsonl, .* or eval\.parquet for validation, got dev"):
+        load_task(task(folder, splits=(("test", "dev"), ("validation", "eval"))))
+    with pytest.raises(TaskError, match=r"set: expected another split .*, got 'dev', 'dev'\. Check tasks\.splits"):
+        load_task(task(folder, splits=(("test", "dev"), ("validation", "dev"))))
+
+
+def test_what_has_no_splits_takes_no_names_of_them(write):
+    path = write("a.jsonl", json_lines(rows(100)))
+    with pytest.raises(TaskError, match=r"expected a folder of split files, .* got a single file"):
+        load_task(task(path, splits=(("test", "dev"),)))
+    with pytest.raises(TaskError, match=r"bundled:sms_spam: expected no names of splits"):
+        load_task(TaskSpec("t", "bundled:sms_spam", splits=(("test", "dev"),)))
 
 
 def test_a_given_test_split_stays_whole_and_train_loses_what_it_shares_with_it(write):

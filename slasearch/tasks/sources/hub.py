@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,10 @@ class HubSource(Source):
         except ValueError as error:
             raise TaskError(f"tasks.source: {error}.") from None
         wanted = wanted_splits(spec, str(hub))
-        card = read_card(fetch(hub, [CARD]))
+        folder = _folder(hub, wanted.values())
+        card = read_card(folder)
         layout = layout_of(card, hub)
-        tables = layout.tables(fetch(hub, layout.patterns(wanted.values())), wanted.values())
+        tables = layout.tables(folder, wanted.values())
         _check_splits(hub, layout, tables, wanted, spec)
         names = class_names(card, layout.config, spec.label)
         return {
@@ -59,13 +60,11 @@ class HubSource(Source):
         return None
 
     def download(self, place: str, splits: Mapping[str, str]) -> str | None:
-        """The data set, unless the cache has its train split already."""
+        """The data set, unless the cache has it."""
         hub = HubId.parse(place)
         folder = cached(hub)
-        if folder is not None:
-            theirs = source_splits(splits)["train"]
-            if layout_of(read_card(folder), hub).tables(folder, [theirs]):
-                return None
+        if folder is not None and _holds(folder, hub, source_splits(splits).values(), guess=True):
+            return None
         return f"{hub} from the Hugging Face hub"
 
     def describe(self) -> list[dict[str, Any]]:
@@ -81,6 +80,27 @@ class HubSource(Source):
                 "extra": None,
             }
         ]
+
+
+def _folder(hub: HubId, splits: Collection[str]) -> Path:
+    """The folder of a revision with those of these splits that there are; what the cache lacks is downloaded."""
+    folder = cached(hub)
+    if folder is not None and _holds(folder, hub, splits):
+        return folder
+    layout = layout_of(read_card(fetch(hub, [CARD])), hub)
+    return fetch(hub, layout.patterns(splits))
+
+
+def _holds(folder: Path, hub: HubId, splits: Collection[str], *, guess: bool = False) -> bool:
+    """Whether a folder has all of these splits that its README names; `guess` if it names none and has some of them."""
+    layout = layout_of(read_card(folder), hub)
+    try:
+        tables = layout.tables(folder, splits)
+    except TaskError:
+        return False
+    if layout.named is None:
+        return guess and bool(tables)
+    return all(split in tables for split in splits if split in layout.named)
 
 
 def _check_splits(
@@ -115,7 +135,8 @@ def _rows(hub: HubId, split: str, tables: Sequence[Path], spec: TaskSpec, names:
     if not rows:
         raise TaskError(f"{hub}: expected at least one row in the split {split!r}, got none.")
     if empty:
-        _log.warning("%s: %d of %d rows of the split %s have no text and are left out", hub, empty, len(rows), split)
+        count = empty + len(rows)
+        _log.warning("%s: %d of %d rows of the split %s have no text and are left out", hub, empty, count, split)
     return rows
 
 

@@ -141,10 +141,10 @@ class EvaluationData:
     ) -> tuple[Tensor, Tensor]:
         """Labels (`n`) and logits (`n x labels`) of one task under one condition (None: clean), on the CPU."""
         labels, logits = [], []
-        weights = {} if condition is None else model.adapter_weights()
-        with noisy_weights(weights, condition), torch.inference_mode():
-            if condition is not None and family_of(condition) == "weights":
-                condition = None  # the inputs are the clean ones
+        noisy = condition if condition is not None and family_of(condition) == "weights" else None
+        if noisy is not None:
+            condition = None  # the inputs are the clean ones
+        with noisy_weights(model.adapter_weights(), noisy), torch.inference_mode():
             for place, batch in enumerate(self._batches_of(number, split, condition)):
                 lower = self._lower_of(model, batch, (number, split, condition, model.depth, place))
                 if lower is None:

@@ -101,9 +101,12 @@ def noisy_weights(weights: Mapping[tuple[str, str], Tensor], condition: Conditio
 
     Args:
         weights: The tensors by (slot, name in the slot), which seed their noise.
-        condition: A condition of the weights family; one of another family, None or level 0: nothing is touched.
+        condition: A condition of the weights family; None or level 0: nothing is touched.
+
+    Raises:
+        RegistryError: The condition disturbs no weights.
     """
-    if condition is None or condition.level == 0 or family_of(condition) != "weights":
+    if condition is None or condition.level == 0:
         yield
         return
     kept = {name: weight.detach().clone() for name, weight in weights.items()}

@@ -1,8 +1,8 @@
 """A synthetic study in a real database, for tests of analysis and report: what a study looks like, in milliseconds.
 
 Three tasks over MiniLM's layers 3 to 5; a one-at-a-time design over seeds, an adaptive phase with pruned and failed
-trials, tuned controls, a confirm phase with winners and controls, metrics under measured conditions, and gates. Responses follow
-smooth known curves plus seeded noise.
+trials, tuned controls, a confirm phase with winners and controls, metrics under measured conditions, and gates.
+Responses follow smooth known curves plus seeded noise.
 """
 
 from __future__ import annotations

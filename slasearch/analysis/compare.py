@@ -17,7 +17,7 @@ import pandas as pd
 
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.intervals import Estimate, holm, paired_p, t_interval
-from slasearch.analysis.roles import role_label
+from slasearch.analysis.roles import role_label, role_phrase
 from slasearch.analysis.tuning import Tuning, picked, searched_trials, tuning_cautions, tuning_of, tuning_terms
 from slasearch.errors import ReportError
 from slasearch.records import DIRECTIONS
@@ -204,13 +204,21 @@ def _cautions(arms: tuple[Arm, ...], number: int) -> Iterable[str]:
     if winner.complete < 2:
         yield "one seed pair: no intervals, so nothing can be said about better or worse"
     for arm in arms[1:]:
-        name = role_label(arm.role)
         if arm.failed:
-            yield f"{name}: {arm.failed} of {arm.failed + arm.complete} runs failed and are in no pair"
-        gap = arm.parameters.mean / winner.parameters.mean - 1 if winner.parameters.mean else np.nan
-        if arm.parameters.mean > 0 and abs(gap) > SIZE_TOLERANCE:
-            yield f"{name}: {abs(gap) * 100:.0f} % {'more' if gap > 0 else 'fewer'} parameters than trial {number}"
+            total = arm.failed + arm.complete
+            yield f"{role_label(arm.role)}: {arm.failed} of {total} runs failed and are in no pair"
+    sizes = [(role_phrase(arm.role), arm.parameters.mean / (winner.parameters.mean or np.nan)) for arm in arms[1:]]
+    unequal = [f"{name} {_share(share)}" for name, share in sizes if share > 0 and abs(share - 1) > SIZE_TOLERANCE]
+    if unequal:
+        yield f"of another size than trial {number}: {', '.join(unequal)}"
     yield from tuning_cautions({arm.role: arm.tuning for arm in arms if arm.tuning is not None})
+
+
+def _share(share: float) -> str:
+    """`12 % larger`, `28 % smaller`, `324 times as large`."""
+    if share >= 2:
+        return f"{share:.2g} times as large" if share < 10 else f"{share:,.0f} times as large".replace(",", "\u202f")
+    return f"{abs(share - 1) * 100:.0f} % {'larger' if share > 1 else 'smaller'}"
 
 
 def _adjusted(found: list[Comparisons]) -> tuple[Comparisons, ...]:

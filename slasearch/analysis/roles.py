@@ -12,15 +12,24 @@ _NAMES = {
     "control:adalora_pool": ("AdaLoRA's rule, our pool", "AdaLoRA's rule over our pool"),
     "control:lora_xs": ("LoRA-XS", "LoRA-XS"),
     "control:prefix": ("Prefix tuning", "prefix tuning"),
+    "control:prefix_gated": ("Gated prefixes", "gated prefixes"),
     "control:bottleneck": ("Bottlenecks everywhere", "bottlenecks everywhere"),
     "control:bitfit": ("BitFit", "BitFit"),
     "control:fusion": ("Fusion over tasks", "fusion over tasks"),
     "control:all_open": ("All gates open", "the pool with all gates open"),
     "control:random": ("Random structure", "a random structure"),
     "control:random_best": ("Best random structure", "the best random structure"),
-    "control:shared": ("One structure for all tasks", "one structure for all tasks"),
+    "control:shared": ("Shared structure", "one structure shared by all tasks"),
     "control:linear_probe": ("Linear probe", "the linear probe"),
     "control:full_fine_tuning": ("Full fine-tuning", "full fine-tuning"),
+}
+
+_LAYOUTS = {
+    "qv": "q and v",
+    "linear_last": "last layers",
+    "linear_first": "first layers",
+    "linear_even": "spaced layers",
+    "attn_out": "attn.out",
 }
 
 
@@ -41,5 +50,5 @@ def role_phrase(role: str) -> str:
 
 
 def layout_label(variant: str) -> str:
-    """A control's layout: `last layers` of `last_layers`, `no. 7` of a structure that is known by its number."""
-    return f"no. {variant}" if variant.isdecimal() else variant.replace("_", " ")
+    """A control's layout: `last layers` of `linear_last`, `no. 7` of a structure that is known by its number."""
+    return f"no. {variant}" if variant.isdecimal() else _LAYOUTS.get(variant, variant.replace("_", " "))

@@ -115,5 +115,5 @@ def tuning_cautions(tunings: Mapping[str, Tuning]) -> Iterator[str]:
 
 def picked(tunings: Mapping[str, Tuning]) -> str:
     """`layouts picked on validation: LoRA last layers, …` as a clause; empty without any."""
-    found = [f"{role_label(role)} {layout_label(one.variant)}" for role, one in tunings.items() if one.variant]
+    found = [f"{role_phrase(role)} ({layout_label(one.variant)})" for role, one in tunings.items() if one.variant]
     return f"layouts picked on validation: {', '.join(found)}" if found else ""

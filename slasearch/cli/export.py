@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     type=click.Choice(["score", "exported_parameters", "robustness"]),
     help="The best trial by this objective, on validation.",
 )
-@click.option("--trial", "label", metavar="N", help="This trial: 12, or c3 for a trial of confirm.")
+@click.option("--trial", "label", metavar="N", help="This trial: 12, or c3 for a trial of tune or confirm.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
 @click.option(
     "--format",

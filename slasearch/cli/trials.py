@@ -21,7 +21,7 @@ COLUMNS = ("trial", "phase", "role", "state", "score", "exported_parameters", "r
 
 @click.command()
 @click.argument("name")
-@click.option("--log", "label", metavar="N", help="Print the log of trial N: 12, or c3 for a trial of confirm.")
+@click.option("--log", "label", metavar="N", help="Print the log of trial N: 12, or c3 for a trial of tune or confirm.")
 @click.option("--structure", metavar="N", help="Print the path of each task through the modules of trial N.")
 @storage_option
 @json_option
@@ -59,7 +59,7 @@ def _show_trials(rows: Sequence[TrialRow], events: Sequence[EventRow], *, as_jso
     show_table(
         (*COLUMNS, "warnings", "parameters"),
         [
-            [row[column] for column in COLUMNS]
+            [_role(row) if column == "role" else row[column] for column in COLUMNS]
             + [", ".join(dict.fromkeys(short_kind(event["kind"]) for event in row["warnings"])) or None, _short(row)]
             for row in found
         ],
@@ -69,6 +69,11 @@ def _show_trials(rows: Sequence[TrialRow], events: Sequence[EventRow], *, as_jso
             say(f"trial {row['trial']} failed: {row['reason']}")
     for warning in gate_health(heard):
         say(warning.text)
+
+
+def _role(row: dict[str, Any]) -> str:
+    """`control:lora (qv)`: the role with the layout of a control that has several."""
+    return row["role"] if row["control_variant"] is None else f"{row['role']} ({row['control_variant']})"
 
 
 def _show_structure(store: Store, study: StudyRow, row: TrialRow, *, as_json: bool) -> None:
@@ -91,9 +96,10 @@ def _described(row: TrialRow, warnings: Sequence[Event]) -> dict[str, Any]:
     seconds = None if row.started_at is None or row.ended_at is None else row.ended_at - row.started_at
     facts = ("phase", "role", "state", "reason", "score", "exported_parameters", "robustness", "attempt", "sampler")
     places = ("id", "optuna_study", "number", "repeat", "init_seed", "data_seed", "budget", "budget_max", "log")
+    compared = ("pair_of", "control_size", "control_variant")
     return {
         "trial": trial_label(row),
-        **{name: getattr(row, name) for name in facts + places},
+        **{name: getattr(row, name) for name in facts + places + compared},
         "seconds": seconds,
         "parameters": row.values,
         "warnings": [{"kind": event.kind, "message": event.message} for event in warnings],

@@ -1,6 +1,9 @@
 """A worker that trains nothing: the whole machinery runs around it, to be tested and measured in seconds.
 
-score = 0.9 − 0.05·(log10(learning rate) + 3)² − 0.2·λ + 0.01·noise(seeds)      parameters = 1000 / (1 + 100·λ)
+score = 0.9 − 0.05·(log10(learning rate) + 3)² − 0.2·λ + 0.01·noise(seeds) + 0.05·noise(layout)
+parameters = 1000 / (1 + 100·λ)
+
+A control has the size that it is held to, and a layout a luck of its own, so that one of them is best.
 """
 
 from __future__ import annotations
@@ -67,4 +70,5 @@ def simulated_score(spec: TrialSpec) -> float:
     """The formula above."""
     noise = random.Random(spec.seeds.init * 100_003 + spec.seeds.data).uniform(-1, 1)
     rate = math.log10(spec.training.learning_rate)
-    return 0.9 - 0.05 * (rate + 3) ** 2 - 0.2 * spec.size.sparsity_weight + 0.01 * noise
+    layout = random.Random(spec.control_variant).uniform(-1, 1) if spec.control_variant is not None else 0.0
+    return 0.9 - 0.05 * (rate + 3) ** 2 - 0.2 * spec.size.sparsity_weight + 0.01 * noise + 0.05 * layout

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 
-from slasearch.analysis.compare import Comparison
+from slasearch.analysis.compare import Arm, Comparison
 from slasearch.analysis.curves import Level
 from slasearch.analysis.frames import MEAN
+from slasearch.analysis.roles import control_name, layout_label, role_label
 from slasearch.config.schema import StudyConfig
-from slasearch.registry import CONDITIONS
+from slasearch.registry import CONDITIONS, DRAWN_CONTROLS
 
 __all__ = [
+    "arm_label",
     "condition_label",
     "factor_label",
     "level_label",
@@ -22,6 +24,7 @@ __all__ = [
     "sentences",
     "series_label",
     "short_factor",
+    "slots_label",
     "thousands",
 ]
 
@@ -107,6 +110,13 @@ def level_label(level: Level) -> str:
     return " + ".join(str(item) for item in decoded) if isinstance(decoded, list) else str(decoded)
 
 
+def arm_label(arm: Arm) -> str:
+    """`LoRA`, with the layout that tuning has picked: `LoRA (last layers)`."""
+    variant = arm.tuning.variant if arm.tuning else None
+    layout = f" ({layout_label(variant)})" if variant and control_name(arm.role) not in DRAWN_CONTROLS else ""
+    return f"{role_label(arm.role)}{layout}"
+
+
 def series_label(series: str) -> str:
     """A task's own name, or `mean of tasks`."""
     return "mean of tasks" if series == MEAN else series
@@ -144,6 +154,11 @@ def sentences(*clauses: str) -> str:
 def percent(share: float, digits: int = 0) -> str:
     """`12 %`."""
     return f"{share * 100:.{digits}f} %"
+
+
+def slots_label(count: int) -> str:
+    """`1 slot`, `12 slots`."""
+    return f"{count} slot{'' if count == 1 else 's'}"
 
 
 def thousands(value: float) -> str:

@@ -111,10 +111,10 @@ _RC: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Mark:
-    """How a series is drawn, in matplotlib's and in plotly's words."""
+    """How a series is drawn, in matplotlib's words (`marker`) and in plotly's (`symbol`)."""
 
     color: str
-    marker: str | tuple[int, int, int]
+    marker: Any
     symbol: str
     width: float = 1.8
 
@@ -135,6 +135,7 @@ _ROLE_MARKS = {
     "control:adalora_pool": Mark(VERMILION, ">", "triangle-right"),
     "control:lora_xs": Mark(VERMILION, "d", "diamond-tall"),
     "control:prefix": Mark(PINK, "v", "triangle-down"),
+    "control:prefix_gated": Mark(PINK, (6, 1, 0), "hexagram"),
     "control:bottleneck": Mark(PINK, "P", "cross"),
     "control:bitfit": Mark(PINK, "X", "x"),
     "control:fusion": Mark(PINK, "h", "hexagon"),

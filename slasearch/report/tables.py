@@ -10,7 +10,7 @@ from slasearch.analysis.compare import Arm, Comparisons
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.roles import layout_label, role_label
-from slasearch.report.labels import level_label, p_label, sentences, series_label, short_factor, thousands
+from slasearch.report.labels import arm_label, level_label, p_label, sentences, series_label, short_factor, thousands
 from slasearch.report.results import Results
 from slasearch.search.tuning import FELT
 
@@ -60,14 +60,8 @@ def _controls(results: Results, item: Comparisons) -> Table:
     )
 
 
-def _arm_label(arm: Arm) -> str:
-    """`LoRA`, with the layout that tuning has picked behind it: `LoRA (last layers)`."""
-    variant = arm.tuning.variant if arm.tuning else None
-    return role_label(arm.role) + (f" ({layout_label(variant)})" if variant else "")
-
-
 def _arm(item: Comparisons, arm: Arm, tasks: tuple[str, ...], *, robust: bool) -> tuple[str, ...]:
-    cells = [_arm_label(arm), arm.score().text(), *(arm.score(task).text() for task in tasks)]
+    cells = [arm_label(arm), arm.score().text(), *(arm.score(task).text() for task in tasks)]
     cells.append(thousands(arm.parameters.mean) if arm.parameters.n else "–")
     cells.append(str(item.searched if arm.tuning is None else arm.tuning.trials))
     if robust:
@@ -92,7 +86,7 @@ def winners_table(results: Results) -> Table | None:
     for item in found:
         rows.append((f"trial {item.number} ({item.label})",))
         for arm in item.arms:
-            name = f"  {_arm_label(arm)}"
+            name = f"  {arm_label(arm)}"
             size = thousands(arm.parameters.mean) if arm.parameters.n else "–"
             ends = ("", "")
             if arm is not item.winner:

@@ -6,9 +6,13 @@ import pytest
 from scipy import stats
 from synthetic import TASKS, Plan
 
-from slasearch.analysis.compare import compare
+from slasearch.analysis.compare import Comparisons, compare
 from slasearch.analysis.frames import MEAN, StudyFrames
+from slasearch.analysis.robustness import robustness_curves
+from slasearch.analysis.roles import layout_label
+from slasearch.analysis.tuning import Tuning, tuning_terms
 from slasearch.errors import ReportError
+from slasearch.registry import CONTROL_VARIANTS
 
 
 def test_differences_are_paired_by_seed_on_test(frames: StudyFrames) -> None:
@@ -88,7 +92,8 @@ def test_unequal_sizes_are_pointed_out(frames: StudyFrames) -> None:
     trials = frames.trials.copy()
     trials.loc[trials["role"] == "control:lora", "exported_parameters"] *= 0.5
     warnings = compare(replace(frames, trials=trials))[0].warnings
-    assert any(warning.startswith("LoRA: ") and "fewer parameters" in warning for warning in warnings)
+    (said,) = [warning for warning in warnings if warning.startswith("of another size than trial 15: LoRA 4")]
+    assert "% smaller" in said
 
 
 def test_comparison_without_confirm_is_refused(frames_of: Callable[[Plan], StudyFrames]) -> None:
@@ -101,3 +106,81 @@ def test_scores_of_the_search_take_no_part(frames: StudyFrames) -> None:
     search = frames.clean_scores("validation")
     value = search[(search["trial_id"] == first.winner_id) & (search["series"] == MEAN)]["value"].to_numpy()[0]
     assert not np.isclose(first.winner.score().mean, value, atol=1e-9)
+
+
+# ---------------------------------------------------------------- how the controls were tuned
+
+
+def tunings(plan: Plan, frames_of: Callable[[Plan], StudyFrames]) -> Comparisons:
+    return compare(frames_of(plan))[0]
+
+
+def test_tuned_controls_are_told_with_both_numbers_and_without_a_favour(
+    frames_of: Callable[[Plan], StudyFrames],
+) -> None:
+    for item in compare(frames_of(Plan(tuning=5))):
+        assert "controls were tuned with 5 trials each, the search with 67" in item.terms
+        assert not any("favours the search" in clause for clause in item.terms)
+        assert {tuning.trials for tuning in item.tunings.values()} == {5}
+
+
+def test_untuned_controls_are_said_to_favour_the_search(frames: StudyFrames) -> None:
+    (said,) = [clause for clause in compare(frames)[0].terms if "tuned" in clause]
+    assert said.startswith("controls were tuned with 0 trials each, the search with 67: they train with the winner's")
+    assert said.endswith("(learning rate included), which favours the search")
+
+
+def test_the_layout_that_was_confirmed_is_named(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    frames = frames_of(Plan(tuning=5))
+    trials = frames.trials
+    for item in compare(frames):
+        lora = item.tunings["control:lora"]
+        mine = trials[(trials["role"] == "control:lora") & (trials["pair_of"] == item.winner_id)]
+        tune = mine[mine["phase"] == "tune"]
+        best = tune.loc[tune["score"].idxmax()]
+        assert (lora.best, lora.variant) == (best["trial_id"], best["control_variant"])
+        assert set(mine.loc[mine["phase"] == "confirm", "control_variant"]) == {lora.variant}
+        assert lora.layouts == len(CONTROL_VARIANTS["lora"])
+        assert item.picked == f"layouts picked on validation: LoRA ({layout_label(str(lora.variant))})"
+
+
+def test_a_control_whose_tuning_failed_is_a_warning(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    item = tunings(Plan(tuning=5, broken=("random",)), frames_of)
+    wanted = "Random structure: all 5 tuning trials failed, so it was trained with the winner's hyperparameters"
+    assert wanted in item.warnings
+    assert any(clause.endswith("which favours the search: a random structure") for clause in item.terms)
+
+
+def test_layouts_that_were_not_tried_are_a_warning(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    item = tunings(Plan(tuning=2), frames_of)
+    assert f"LoRA: 2 of its {len(CONTROL_VARIANTS['lora'])} layouts were tried in tuning" in item.warnings
+
+
+def test_controls_tuned_otherwise_than_most_are_told_by_name() -> None:
+    found = {
+        "control:lora": Tuning(trials=24, complete=24, best=1),
+        "control:random": Tuning(trials=24, complete=20, best=2),
+        "control:bitfit": Tuning(trials=3, complete=3, best=3),
+        "control:linear_probe": Tuning(needless=True),
+    }
+    assert list(tuning_terms(found, 30)) == [
+        "controls were tuned with 24 trials each (BitFit with 3, the linear probe had nothing to tune), "
+        "the search with 30"
+    ]
+    assert list(tuning_terms({}, 30)) == []
+
+
+def test_runs_with_earlier_settings_take_no_part(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    frames = frames_of(Plan(tuning=5))
+    before = compare(frames)[0]
+    trials = frames.trials.copy()
+    mine = (trials["phase"] == "confirm") & (trials["pair_of"] == before.winner_id)
+    first = trials[mine & (trials["role"] == "control:lora")].index[0]
+    trials.loc[first, "control_variant"] = "a layout of less tuning"
+    older = replace(frames, trials=trials)
+    assert len(older.confirmed(before.winner_id)) == len(frames.confirmed(before.winner_id)) - 1
+    after = compare(older)[0]
+    assert after.difference("control:lora").pairs == before.difference("control:lora").pairs[1:]
+    assert after.difference("control:random") == before.difference("control:random")
+    robust = robustness_curves(older, before.winner_id)["typos"][0]
+    assert {series.name: series.points[0].estimate.n for series in robust.series}["control:lora"] == 2

@@ -27,7 +27,7 @@ phases:
     sampler: {name: one_at_a_time}
     base: {size_control.sparsity_weight: 0.1}
     levels: {size_control.sparsity_weight: [0.1, 1.0]}
-  confirm: {top: 1, seeds: 1, controls: [lora, linear_probe]}
+  confirm: {top: 1, seeds: 1, controls: [lora, linear_probe], tuning: 0}
 """
 
 

@@ -7,13 +7,13 @@ from synthetic import Plan
 
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.intervals import p_of_zero
+from slasearch.analysis.roles import role_label
 from slasearch.analysis.sensitivity import level_p_values
 from slasearch.analysis.structure import gate_map
 from slasearch.errors import ReportError
 from slasearch.report.figures.all import all_figures
 from slasearch.report.findings import Finding, findings
 from slasearch.report.html import render
-from slasearch.analysis.roles import role_label, role_phrase
 from slasearch.report.labels import factor_label, level_label, measure_label, short_factor, thousands
 from slasearch.report.results import Results, analyse
 from slasearch.report.table import aligned, result_table

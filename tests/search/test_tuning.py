@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import replace
 
 import pytest
@@ -22,6 +22,7 @@ from session_kit import (
 )
 from test_plan import row
 
+from slasearch.orchestrate.simulate import SimulatedWorker
 from slasearch.records import TrialSpec
 from slasearch.registry import CONTROL_VARIANTS
 from slasearch.search.job import PHASES, Job
@@ -376,6 +377,25 @@ def test_a_session_tunes_on_validation_under_the_seeds_of_the_search(opened, whe
     assert len(optuna_trials(where)) == 3, "the search's own study holds no tuning trial"
     shorts = [trial.user_attrs["short"] for trial in optuna_trials(where, "toy.confirm")]
     assert shorts[1] == f"lora all of trial {rows[lora.trial_id].pair_of}, tuning trial 1"
+
+
+def simulated(ask):
+    reports = SimulatedWorker([], cache=None, threads=1).run(ask.spec)
+    return deque(reports, maxlen=1)[0]
+
+
+def test_simulated_trials_tune_too(opened, where):
+    config = study(optimise=4, confirm=confirming(controls=["lora", "random"], tuning=9, seeds=2))
+    session = opened(config)
+    asks = work(session, answer=simulated)
+    session.close()
+    check_truth(config, where)
+    rows = trials_of(where)
+    best = {trial.control_variant for trial in best_tuned(rows).values()}
+    assert len(best & set(LAYOUTS)) == 1, "one layout is best whatever the rate, and whoever the winner"
+    confirmed = {row.control_variant for row in rows if row.phase == "confirm" and row.role != "winner"}
+    assert confirmed == best
+    assert sum(ask.phase == "tune" for ask in asks) == session.summary().phases["tune"].planned
 
 
 def test_tuning_goes_on_where_it_stopped_and_grows_later(opened, where):

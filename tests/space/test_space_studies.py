@@ -55,8 +55,8 @@ def test_quickstart_searches_and_measures_what_it_promises() -> None:
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("quickstart", {"design": 16, "optimise": 8, "confirm": 20}),
-        ("sensitivity", {"design": 80, "optimise": 0, "confirm": 0}),
+        ("quickstart", {"design": 16, "optimise": 8, "tune": 14, "confirm": 20}),
+        ("sensitivity", {"design": 80, "optimise": 0, "tune": 0, "confirm": 0}),
     ],
 )
 def test_a_study_file_has_as_many_trials_as_it_promises(name: str, counts: dict[str, int]) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from slasearch.report.style import GRID, INK, MUTED, Mark, broken
 
 __all__ = [
+    "MANY",
     "AxisRange",
     "LegendItem",
     "Panel",
@@ -27,6 +28,10 @@ __all__ = [
     "thinned",
     "tint",
 ]
+
+
+MANY = 5
+"""With more controls than this figures are drawn for many: lower rows, thinner lines, no runs of controls."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,18 @@ from matplotlib.transforms import blended_transform_factory
 
 from slasearch.analysis.compare import Comparison, Comparisons
 from slasearch.analysis.frames import MEAN
-from slasearch.analysis.roles import layout_label, role_label
-from slasearch.report.figures._base import AxisRange, LegendItem, Panel, ReportFigure, axis_range, note, panel_figure
-from slasearch.report.labels import p_label, series_label, thousands
+from slasearch.analysis.roles import role_label
+from slasearch.report.figures._base import (
+    MANY,
+    AxisRange,
+    LegendItem,
+    Panel,
+    ReportFigure,
+    axis_range,
+    note,
+    panel_figure,
+)
+from slasearch.report.labels import arm_label, p_label, series_label, thousands
 from slasearch.report.results import Results
 from slasearch.report.style import (
     INK,
@@ -29,12 +38,9 @@ from slasearch.report.style import (
 
 __all__ = ["comparison_table", "figures"]
 
-MANY = 5
-"""With more controls than this a row is lower, and each winner has a figure of its own."""
-
 
 def figures(results: Results) -> list[ReportFigure]:
-    """One figure with a panel for each winner, or one for each winner; none without confirmed controls."""
+    """One figure with a panel for each winner, or with many controls one for each winner; none without controls."""
     found = tuple(item for item in results.comparisons if item.differences)
     if not found:
         return []
@@ -58,6 +64,7 @@ def _figure(results: Results, comparisons: tuple[Comparisons, ...], name: str) -
         *dict.fromkeys(warning for item in comparisons for warning in item.warnings),
         shown.note,
         "confirm: " + results.counts_of("confirm").text(),
+        "tune: " + results.counts_of("tune").text() if results.counts_of("tune").total else "",
     )
     return ReportFigure(
         name=name,
@@ -106,8 +113,7 @@ def _spoken(item: Comparisons) -> str:
 
 def _row_label(item: Comparisons, control: str) -> str:
     arm = next(arm for arm in item.controls if arm.role == control)
-    layout = f", {layout_label(arm.tuning.variant)}" if arm.tuning and arm.tuning.variant else ""
-    return f"{role_label(control)}{layout}\n{thousands(arm.parameters.mean)} parameters"
+    return f"{arm_label(arm)}\n{thousands(arm.parameters.mean)} parameters"
 
 
 def _row_height(item: Comparisons, series: tuple[str, ...]) -> float:
@@ -188,9 +194,8 @@ def _x_range(comparisons: tuple[Comparisons, ...]) -> AxisRange:
 
 def _panel(item: Comparisons, series: tuple[str, ...], marks: dict[str, Mark], shown: AxisRange) -> go.Figure:
     controls = [arm.role for arm in item.controls]
-    figure = panel_figure(
-        "Difference of test scores", "", height=110 + round(110 * _row_height(item, series)) * len(controls)
-    )
+    height = 110 + round(110 * _row_height(item, series)) * len(controls)
+    figure = panel_figure("Difference of test scores", "", height=height)
     step = 0.72 / len(series)
     for index, name in enumerate(series):
         found = [(row, item.difference(control, name)) for row, control in enumerate(controls)]

@@ -40,7 +40,8 @@ class CurveGrid:
     """What a grid of curves needs beside the curves: titles and x labels by panel, marks by series, one y label.
 
     `barred` names the series that get intervals: with few seeds, those of all would hide each other and the points.
-    `counts` draws y as a logarithmic count, `zero` a line at 0, `share_y` gives all panels one y axis.
+    `counts` draws y as a logarithmic count, `zero` a line at 0, `share_y` gives all panels one y axis. `crowded` makes
+    the printed panels higher, and draws of the series without intervals the means alone, with thin lines.
     """
 
     curves: tuple[Curve, ...]
@@ -54,6 +55,7 @@ class CurveGrid:
     counts: bool = False
     share_y: bool = True
     zero: bool = False
+    crowded: bool = False
 
 
 def draw_grid(grid: CurveGrid) -> Figure:
@@ -61,7 +63,8 @@ def draw_grid(grid: CurveGrid) -> Figure:
     columns = min(2, len(grid.curves))
     rows = -(-len(grid.curves) // columns)
     with style():
-        figure, axes = new_figure(1.0 + 2.5 * rows, rows, columns, sharey=grid.share_y)
+        height = 1.0 + 2.5 * rows + (0.25 * len(grid.legend) if grid.crowded else 0.0)
+        figure, axes = new_figure(height, rows, columns, sharey=grid.share_y)
         for index, (ax, curve) in enumerate(zip(axes, grid.curves, strict=False)):
             _draw_curve(ax, curve, grid)
             if grid.titles[index]:
@@ -87,7 +90,8 @@ def _draw_legend(figure: Figure, axes: Sequence[Axes], grid: CurveGrid) -> None:
     if len(axes) > len(grid.curves):
         axes[-1].legend(handles, labels, loc="center left", fontsize=11, borderaxespad=2.0, labelspacing=0.8)
     else:
-        figure.legend(handles, labels, loc="outside upper left", ncols=min(4, len(handles)))
+        most = 3 if grid.crowded else 4
+        figure.legend(handles, labels, loc="outside upper left", ncols=min(most, len(handles)))
 
 
 def _draw_curve(ax: Axes, curve: Curve, grid: CurveGrid) -> None:
@@ -100,15 +104,19 @@ def _draw_curve(ax: Axes, curve: Curve, grid: CurveGrid) -> None:
             shift = (index - (len(curve.series) - 1) / 2) * 0.14
             _draw_category(ax, curve, series, mark, shift=shift, barred=barred)
         else:
-            _draw_line(ax, series, mark, barred=barred)
+            _draw_line(ax, series, mark, barred=barred, thin=grid.crowded and not barred)
     _set_axes(ax, curve, grid)
 
 
-def _draw_line(ax: Axes, series: Series, mark: Mark, *, barred: bool) -> None:
+def _draw_line(ax: Axes, series: Series, mark: Mark, *, barred: bool, thin: bool) -> None:
     levels = [float(point.level) for point in series.points]
+    means = [point.estimate.mean for point in series.points]
+    if thin:
+        ax.plot(levels, means, color=mark.color, linewidth=0.9, marker=mark.marker, markersize=5, zorder=3.5)
+        return
     if barred:
         _draw_intervals(ax, levels, series, mark)
-    ax.plot(levels, [point.estimate.mean for point in series.points], color=mark.color, linewidth=mark.width, zorder=4)
+    ax.plot(levels, means, color=mark.color, linewidth=mark.width, zorder=4)
     _draw_points(ax, levels, series, mark)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slasearch.analysis.curves import Curve, curve_table
 from slasearch.analysis.roles import role_label
-from slasearch.report.figures._base import LegendItem, ReportFigure, note
+from slasearch.report.figures._base import MANY, LegendItem, ReportFigure, note
 from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels, y_range
 from slasearch.report.labels import condition_label, measure_label, series_label
 from slasearch.report.results import Results
@@ -25,8 +25,9 @@ def _figure(results: Results, kind: str, curves: tuple[Curve, ...]) -> ReportFig
     roles = list(dict.fromkeys(series.name for curve in curves for series in curve.series))
     marks = role_marks(roles)
     winner = results.comparisons[0]
+    crowded = len(roles) > MANY + 1
     text = note(
-        "points: runs",
+        "points: runs of the searched structures" if crowded else "points: runs",
         "lines: means",
         "bars: 95 % t-intervals of the searched structures (all intervals are in the table)",
         curves[0].method,
@@ -46,6 +47,7 @@ def _figure(results: Results, kind: str, curves: tuple[Curve, ...]) -> ReportFig
         note=text,
         barred=_BARRED,
         share_y=False,
+        crowded=crowded,
     )
     name = condition_label(kind)
     return ReportFigure(

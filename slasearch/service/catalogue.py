@@ -17,7 +17,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "kinds": ("name", "equation", "parameters", "sites", "merges", "source"),
     "gates": ("name", "equation", "source"),
     "finalisers": ("name", "field", "equation", "cost", "source"),
-    "conditions": ("name", "family", "level", "severities", "where", "equation", "source"),
+    "conditions": ("name", "family", "level", "severities", "where", "equation", "source", "ours"),
     "controls": ("name", "summary", "equation", "size", "source"),
 }
 """What the documentation shows of each."""

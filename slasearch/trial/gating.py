@@ -15,6 +15,7 @@ from slasearch.adapters.budget import BudgetPressure, by_strength, expected_shar
 from slasearch.adapters.gates.bank import GateBank
 from slasearch.adapters.pool import Pool
 from slasearch.records import Event, FinalisationSpec, SizeSpec
+from slasearch.trial.ranking import first_order
 
 __all__ = ["GateLearner", "ramp"]
 
@@ -120,9 +121,7 @@ class GateLearner:
             return
         for column, slot in enumerate(self._pool.candidates):
             if slot in self._pool.present:
-                parts = [p for module in self._pool.modules_of(slot) for p in module.parameters()]
-                now = sum(float((p.detach() * p.grad).abs().sum()) for p in parts if p.grad is not None)
-                now /= float(self._costs[column])
+                now = first_order(self._pool.modules_of(slot)) / float(self._costs[column])
                 self._saliency[column] = _MEMORY * self._saliency[column] + (1 - _MEMORY) * now
 
     def prune(self, step: int) -> bool:

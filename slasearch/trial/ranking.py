@@ -9,7 +9,7 @@ entropy tells more apart on few examples [ours].
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -19,7 +19,7 @@ from slasearch.tasks.batches import Batch
 from slasearch.trial.model import TaskModel
 from slasearch.trial.noise import EmbeddingNoise
 
-__all__ = ["rank_slots"]
+__all__ = ["first_order", "rank_slots"]
 
 Batches = Sequence[tuple[Batch, EmbeddingNoise | None]]
 
@@ -55,13 +55,20 @@ def _saliency(model: TaskModel, gates: Tensor, batches: Batches) -> Tensor:
             model.loss(batch, only, gates, noise).backward()  # type: ignore[no-untyped-call]
         for column, slot in enumerate(pool.candidates):
             if slot in pool.present:
-                weights = [w for module in pool.modules_of(slot) for w in module.parameters() if w.grad is not None]
-                total = sum(float((w.detach() * w.grad).abs().sum()) for w in weights)
-                worth[task, column] = total / pool.costs[slot].parameters
+                worth[task, column] = first_order(pool.modules_of(slot)) / pool.costs[slot].parameters
     pool.zero_grad(set_to_none=True)
     for head in model.heads.values():
         head.zero_grad(set_to_none=True)
     return worth
+
+
+def first_order(modules: Iterable[nn.Module]) -> float:
+    """Σ|w·∂L/∂w| over the modules' weights; those without a gradient count nothing."""
+    total = 0.0
+    for weight in (weight for module in modules for weight in module.parameters()):
+        if weight.grad is not None:
+            total += float((weight.detach() * weight.grad).abs().sum())
+    return total
 
 
 def _ablation(model: TaskModel, gates: Tensor, batches: Batches) -> Tensor:

@@ -74,7 +74,7 @@ def measure(backbone: Backbone, card: AdapterCard, pool: Pool, heads: Mapping[st
 
 
 def _timing(model: TaskModel, card: AdapterCard, task: TaskCard, number: int, texts: int, plain: Pool) -> Timing:
-    tokens = min(task.max_tokens, int(model.backbone.tokenizer.model_max_length))
+    tokens = min(task.max_tokens, _most_tokens(model.backbone))
     batch = _random_batch(model.backbone, number, texts, tokens)
     adapted = model.pool
     seconds: dict[Pool, list[float]] = {plain: [], adapted: []}
@@ -89,6 +89,13 @@ def _timing(model: TaskModel, card: AdapterCard, task: TaskCard, number: int, te
             break
     medians = [1000 * statistics.median(seconds[pool]) for pool in (plain, adapted)]
     return Timing(task.name, texts, tokens, medians[0], medians[1], peaks[plain], peaks[adapted])
+
+
+def _most_tokens(backbone: Backbone) -> int:
+    """How long a text may be; some families keep two of their positions for themselves."""
+    positions = getattr(backbone.model.config, "max_position_embeddings", None)
+    limit = int(backbone.tokenizer.model_max_length)
+    return min(limit, positions - 2) if isinstance(positions, int) else limit
 
 
 def _random_batch(backbone: Backbone, task: int, texts: int, tokens: int) -> Batch:

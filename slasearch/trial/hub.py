@@ -7,7 +7,6 @@ pickled weights.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from huggingface_hub import constants, get_session, hf_hub_download, snapshot_download, try_to_load_from_cache
@@ -20,6 +19,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 
 from slasearch.config.backbones import hub_model
+from slasearch.config.hub import hub_address, hub_cache, hub_offline
 from slasearch.errors import BackboneError
 
 __all__ = ["hub_folder"]
@@ -47,7 +47,7 @@ _WANTED = [
 def hub_folder(backbone: str, *, weights: bool) -> Path:
     """The folder of a revision's files, named after its commit; only what is not in the cache is downloaded.
 
-    The cache lies where `HF_HUB_CACHE` or `HF_HOME` say; with `HF_HUB_OFFLINE` nothing is downloaded.
+    Cache and server are those of `slasearch.config.hub`.
 
     Args:
         backbone: The id, `hub:ORG/NAME@REVISION`.
@@ -60,28 +60,20 @@ def hub_folder(backbone: str, *, weights: bool) -> Path:
         repository, revision = hub_model(backbone)
     except ValueError as error:
         raise BackboneError(f"backbone: {error}.") from None
-    cache = _cache()
-    folder = _cached(repository, revision, cache)
+    folder = _cached(repository, revision)
     if folder is not None and (not weights or _is_whole(folder)):
         return folder
-    if _offline():
+    if hub_offline():
         raise BackboneError(
             f"backbone {backbone}: expected it in the cache, as HF_HUB_OFFLINE is set, got no "
             f"{'weights and tokeniser' if folder else 'files'} there. Unset it, or run `hf download {repository} "
             f"--revision {revision}` first."
         )
     try:
-        # One request first: without a network we hear of it at once, not after the many retries of a download.
-        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
-        if weights:
-            snapshot_download(
-                repository, revision=revision, cache_dir=cache, allow_patterns=_WANTED, ignore_patterns=["*/*"]
-            )
-        else:
-            hf_hub_download(repository, _CONFIG, revision=revision, cache_dir=cache)
+        _download(repository, revision, weights=weights)
     except (OSError, ValueError, HTTPError) as error:
         raise BackboneError(f"backbone {backbone}: {_reason(error, repository, revision)}") from error
-    folder = _cached(repository, revision, cache)
+    folder = _cached(repository, revision)
     if folder is None or (weights and not _is_whole(folder)):
         raise BackboneError(
             f"backbone {backbone}: expected config.json, safetensors weights and a tokeniser in the repository, got "
@@ -90,22 +82,26 @@ def hub_folder(backbone: str, *, weights: bool) -> Path:
     return folder
 
 
-def _cache() -> str | None:
-    """The cache's folder as the environment has it now; None: where the hub's own package has it by default."""
-    if found := os.environ.get("HF_HUB_CACHE"):
-        return str(Path(found).expanduser())
-    home = os.environ.get("HF_HOME")
-    return str(Path(home).expanduser() / "hub") if home else None
+def _download(repository: str, revision: str, *, weights: bool) -> None:
+    cache, address = hub_cache(), hub_address()
+    # One request first: without a network we hear of it at once, not after the many retries of a download.
+    get_session().head(address or constants.ENDPOINT, timeout=_PATIENCE)
+    if weights:
+        snapshot_download(
+            repository,
+            revision=revision,
+            cache_dir=cache,
+            endpoint=address,
+            allow_patterns=_WANTED,
+            ignore_patterns=["*/*"],
+        )
+    else:
+        hf_hub_download(repository, _CONFIG, revision=revision, cache_dir=cache, endpoint=address)
 
 
-def _offline() -> bool:
-    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-    return value.upper() in ("1", "ON", "YES", "TRUE")
-
-
-def _cached(repository: str, revision: str, cache: str | None) -> Path | None:
+def _cached(repository: str, revision: str) -> Path | None:
     """The folder of a revision's files, if its configuration is in the cache."""
-    config = try_to_load_from_cache(repository, _CONFIG, cache_dir=cache, revision=revision)
+    config = try_to_load_from_cache(repository, _CONFIG, cache_dir=hub_cache(), revision=revision)
     return Path(config).parent if isinstance(config, str) else None
 
 

@@ -1,20 +1,19 @@
 """Names of data sets on the Hugging Face hub, the cache on this machine, and downloads into it.
 
-The environment is read when it is needed, and has the hub's own variables: `HF_HUB_CACHE` or `HF_HOME` for the cache,
-`HF_HUB_OFFLINE` to use nothing but the cache, `HF_ENDPOINT` for another server, `HF_TOKEN` for private data sets.
+The environment has the hub's own variables, see `slasearch.config.hub`; `HF_TOKEN` is for private data sets.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from slasearch.config.hub import hub_address, hub_cache, hub_offline
 from slasearch.errors import TaskError
 
-__all__ = ["HUB_FORM", "HubId", "cache_folder", "cached", "fetch"]
+__all__ = ["HUB_FORM", "HubId", "cached", "fetch"]
 
 HUB_FORM = "hub:ORG/NAME[/CONFIG]@REVISION"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,95}"
@@ -48,17 +47,9 @@ class HubId:
         return f"hub:{self.repository}{f'/{self.config}' if self.config else ''}@{self.revision}"
 
 
-def cache_folder() -> Path:
-    """The hub's cache on this machine, which may not exist yet."""
-    if folder := os.environ.get("HF_HUB_CACHE"):
-        return Path(folder).expanduser()
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return Path(os.environ.get("HF_HOME") or base / "huggingface").expanduser() / "hub"
-
-
 def cached(hub: HubId) -> Path | None:
     """The folder of a revision in the cache, which may hold some of its files only; None if there is none."""
-    repository = cache_folder() / f"datasets--{hub.repository.replace('/', '--')}"
+    repository = hub_cache() / f"datasets--{hub.repository.replace('/', '--')}"
     reference = repository / "refs" / hub.revision
     commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else hub.revision
     folder = repository / "snapshots" / commit
@@ -83,10 +74,10 @@ def fetch(hub: HubId, patterns: Iterable[str]) -> Path:
             hub.repository,
             repo_type="dataset",
             revision=hub.revision,
-            cache_dir=cache_folder(),
-            local_files_only=_offline(),
+            cache_dir=hub_cache(),
+            local_files_only=hub_offline(),
             allow_patterns=list(patterns),
-            endpoint=os.environ.get("HF_ENDPOINT") or None,
+            endpoint=hub_address(),
         )
     except (OSError, ValueError, HTTPError) as error:
         raise TaskError(f"{hub}: expected a data set in the cache or on the hub, got {_reason(error)}") from error
@@ -102,10 +93,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, RevisionNotFoundError):
         return "no such revision. Look it up among the data set's commits."
     if isinstance(error, LocalEntryNotFoundError):
-        return f"not all its files in {cache_folder()} and no connection. Run this once where there is a network."
+        return f"not all its files in {hub_cache()} and no connection. Run this once where there is a network."
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def _offline() -> bool:
-    values = (os.environ.get(name, "") for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
-    return any(value.upper() in ("1", "ON", "YES", "TRUE") for value in values)

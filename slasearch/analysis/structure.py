@@ -164,7 +164,12 @@ def winner_paths(frames: StudyFrames) -> tuple[WinnerPaths, ...]:
     if runs.empty:
         runs = stored[stored["role"] == "search"]
         return tuple(_one_winner(frames, int(run), runs[runs["trial_id"] == run]) for run in runs["trial_id"].head(1))
-    return tuple(_one_winner(frames, int(winner), mine) for winner, mine in runs.groupby("pair_of", sort=False))
+    return tuple(_one_winner(frames, winner, mine) for winner, mine in _by_winner(runs))
+
+
+def _by_winner(runs: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
+    winners = runs["pair_of"].astype(int)
+    return [(winner, runs[winners == winner]) for winner in winners.unique().tolist()]
 
 
 def _one_winner(frames: StudyFrames, winner: int, runs: pd.DataFrame) -> WinnerPaths:
@@ -183,9 +188,10 @@ def _one_winner(frames: StudyFrames, winner: int, runs: pd.DataFrame) -> WinnerP
 
 
 def _rows(gates: pd.DataFrame) -> list[GateRow]:
+    columns = gates[["task", "slot", "openness", "value", "open", "parameters"]].to_numpy().tolist()
     return [
-        GateRow(row.task, Slot.parse(row.slot), row.openness, row.value, bool(row.open), int(row.parameters))
-        for row in gates.itertuples(index=False)
+        GateRow(task, Slot.parse(slot), openness, value, bool(is_open), int(parameters))
+        for task, slot, openness, value, is_open, parameters in columns
     ]
 
 

@@ -18,7 +18,7 @@ def path_tables(results: Results) -> list[Table]:
 
 def _tasks(item: WinnerPaths) -> Table:
     several, repeated = len(item.paths.tasks) > 1, item.n > 1
-    columns = ("task", "modules", "layers", "lowest layer", "slots", "parameters")
+    columns: tuple[str, ...] = ("task", "modules", "layers", "lowest layer", "slots", "parameters")
     columns += ("shared by all", "by some", "its own") if several else ()
     columns += ("runs agree", "slots in every run", "slots in any run") if repeated else ()
     rows = [

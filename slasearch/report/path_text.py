@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from slasearch.analysis.paths import PathModule, TaskPath, TrialPaths
-from slasearch.report.labels import thousands
+from slasearch.report.labels import slots_label, thousands
 
 __all__ = ["path_data", "path_text"]
 
@@ -24,7 +24,7 @@ def path_text(paths: TrialPaths, *, width: int = 100) -> str:
         width: Columns of the terminal; where a grid would be wider, the modules of a place stand below each other.
     """
     several = len(paths.tasks) > 1
-    whole = f"trial {paths.label}: {_slots(paths.slots)}, {thousands(paths.parameters)} parameters"
+    whole = f"trial {paths.label}: {slots_label(paths.slots)}, {thousands(paths.parameters)} parameters"
     blocks = [f"{whole} in all" if several else whole]
     blocks += [f"{_heading(path, several=several)}\n{_grid(paths, path, width)}" for path in paths.tasks]
     if several:
@@ -33,14 +33,10 @@ def path_text(paths: TrialPaths, *, width: int = 100) -> str:
     return "\n\n".join([*blocks, f"{own}{CLOSED} all candidates closed"]) + "\n"
 
 
-def _slots(count: int) -> str:
-    return f"{count} slot{'' if count == 1 else 's'}"
-
-
 def _heading(path: TaskPath, *, several: bool) -> str:
     if not path.slots:
         return f"{path.task}: no slot, only its head was trained"
-    size = f"{path.task}: {_slots(path.slots)}, {thousands(path.parameters)} parameters"
+    size = f"{path.task}: {slots_label(path.slots)}, {thousands(path.parameters)} parameters"
     counts = path.sharing
     shared = f"; {counts['all']} shared by all, {counts['some']} by some, {counts['own']} its own" if several else ""
     return size + shared

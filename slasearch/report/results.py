@@ -113,5 +113,5 @@ def _robustness(
 
 
 def _health(frames: StudyFrames) -> tuple[HealthWarning, ...]:
-    events = frames.events.itertuples(index=False)
-    return gate_health((row.trial_id, Event(row.kind, row.message, row.level)) for row in events)
+    events = frames.events[["trial_id", "kind", "message", "level"]].to_numpy().tolist()
+    return gate_health((trial_id, Event(kind, message, level)) for trial_id, kind, message, level in events)

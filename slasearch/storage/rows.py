@@ -105,6 +105,6 @@ class EventRow:
 
     trial_id: int | None
     at: float
-    level: str
+    level: Literal["info", "warning", "error"]
     kind: str
     message: str

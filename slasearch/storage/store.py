@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -111,10 +112,7 @@ class Store:
     def gates(self, trial_id: int) -> list[GateRow]:
         """The gates of a trial at its end, open and closed; none where it did not come so far."""
         query = sa.select(SlaGate.__table__).where(SlaGate.trial_id == trial_id).order_by(SlaGate.id)
-        facts = ("openness", "value", "open", "parameters")
-        return [
-            GateRow(row["task"], Slot.parse(row["slot"]), *(row[name] for name in facts)) for row in self._rows(query)
-        ]
+        return [_gate(row) for row in self._rows(query)]
 
     # ------------------------------------------------------------ write
 
@@ -139,6 +137,11 @@ class Store:
     def _rows(self, query: sa.Executable) -> list[dict[str, Any]]:
         with storage_errors(self.url), self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _gate(row: dict[str, Any]) -> GateRow:
+    openness, value = (math.nan if row[name] is None else row[name] for name in ("openness", "value"))
+    return GateRow(row["task"], Slot.parse(row["slot"]), openness, value, row["open"], row["parameters"])
 
 
 def _check_revision(stored: str | None) -> None:

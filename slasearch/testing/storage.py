@@ -109,6 +109,9 @@ def stores_numbers_that_are_none(url: str) -> None:
         gate = connection.execute(sa.select(SlaGate.__table__)).one()
         assert (gate.openness, gate.open, gate.idx, gate.parameters) == (None, True, 1, 2**35)
         assert connection.scalars(sa.select(SlaCost.value)).all() == [None]
+    (row,) = store.gates(trial.id)
+    assert (row.task, row.slot, row.open, row.parameters) == ("spam", Slot(3, "attn.q", "lora", 2, 1), True, 2**35)
+    assert math.isnan(row.openness)
     store.close()
 
 

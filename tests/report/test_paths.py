@@ -80,7 +80,7 @@ def test_every_task_has_a_panel_with_its_numbers(item: WinnerPaths, drawn: Figur
     assert [ax.get_title(loc="left") for ax in panels] == [path.task for path in item.paths.tasks]
     for ax, path in zip(panels, item.paths.tasks, strict=True):
         texts = [text.get_text() for text in ax.texts]
-        size = f"{path.slots} slots · {path.parameters:,} parameters".replace(",", "\u202f")
+        size = f"{path.slots} slot{'s' * (path.slots > 1)} · {path.parameters:,} parameters".replace(",", "\u202f")
         assert (size if path.slots else "no slot: head only") in texts
 
 

@@ -96,7 +96,7 @@ def route(grid: PathGrid, modules: Sequence[PathModule]) -> list[tuple[float, fl
             (first, height), (last, _) = above[0], here[-1]
             points += [(last, height - ROW / 2), (first, height - ROW / 2)]
     points.append((stops[-1][-1][0], grid.height))
-    return _rounded([point for point, later in pairwise([*points, None]) if point != later])
+    return _rounded([*(point for point, later in pairwise(points) if point != later), points[-1]])
 
 
 def _rounded(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -114,3 +114,8 @@ def _towards(corner: tuple[float, float], other: tuple[float, float]) -> tuple[f
     distance = math.dist(corner, other)
     part = min(_CORNER, distance / 2) / distance
     return corner[0] + part * (other[0] - corner[0]), corner[1] + part * (other[1] - corner[1])
+
+
+def size_of_rank(rank: int, largest: int) -> float:
+    """The size of a mark that holds no number, as a share of the largest rank's."""
+    return 0.62 + 0.38 * math.log2(rank + 1) / math.log2(largest + 1)

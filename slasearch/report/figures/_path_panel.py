@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 from slasearch.analysis.paths import PathModule, Sharing, TaskPath, TrialPaths
 from slasearch.analysis.structure import Steadiness, WinnerPaths
 from slasearch.report.figures._base import Panel, panel_figure, tint
-from slasearch.report.figures._path_grid import PathGrid, path_grid, route
-from slasearch.report.labels import percent, thousands
+from slasearch.report.figures._path_grid import PathGrid, path_grid, route, size_of_rank
+from slasearch.report.labels import percent, slots_label, thousands
 from slasearch.report.style import INK, MUTED, PAPER, Mark
 
 __all__ = ["path_panels"]
@@ -35,7 +35,7 @@ def path_panels(item: WinnerPaths, marks: dict[str, Mark]) -> tuple[Panel, ...]:
 
 
 def _title(path: TaskPath) -> str:
-    return f"{path.task} · {path.slots} slots, {thousands(path.parameters)} parameters"
+    return f"{path.task} · {slots_label(path.slots)}, {thousands(path.parameters)} parameters"
 
 
 def _chart(
@@ -98,7 +98,8 @@ def _modules(
 ) -> None:
     x, y = (list(values) for values in zip(*(grid.at(module) for module in modules), strict=True))
     numbers = size >= _WITH_NUMBERS
-    sizes = [size if numbers else size * _share(module, largest) for module in modules]
+    small = [1.0 if numbers or module.rank is None else size_of_rank(module.rank, largest) for module in modules]
+    sizes = [size * share for share in small]
     fills = {"all": mark.color, "some": tint(mark.color, 0.3), "own": PAPER}
     for colors, line in (
         ([PAPER] * len(x), {"width": 0}),
@@ -113,11 +114,6 @@ def _modules(
                 hovertemplate="%{customdata}<extra></extra>", hoverinfo="text" if line["width"] else "skip",
             )
         )  # fmt: skip
-
-
-def _share(module: PathModule, largest: int) -> float:
-    """Where marks are too small for numbers, the rank is their size."""
-    return 1.0 if module.rank is None else 0.62 + 0.38 * math.log2(module.rank + 1) / math.log2(largest + 1)
 
 
 def _hover(module: PathModule, steadiness: Steadiness, n: int) -> str:

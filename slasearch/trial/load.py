@@ -74,7 +74,7 @@ def load_adapter(model: nn.Module, folder: Path | str, task: str | None = None) 
 
 def _warn_of_other_weights(model: nn.Module, card: AdapterCard) -> None:
     place = Path(str(getattr(model, "name_or_path", "") or "-"))
-    if not any(place.glob("*.safetensors")):
+    if not card.backbone.fingerprint or not any(place.glob("*.safetensors")):
         return
     if weights_fingerprint(place) != card.backbone.fingerprint:
         warnings.warn(
@@ -123,7 +123,7 @@ class LoadedAdapter:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels of the current task, in the order of the logits."""
+        """Labels of the current task, in the order of the logits; empty for an adapter without a head."""
         return self._cards[self._task].labels
 
     def hidden_states(self, **inputs: Any) -> Tensor:
@@ -146,9 +146,14 @@ class LoadedAdapter:
             inputs: What the model takes; `attention_mask` (`n x t`) is needed, because padding is left out of pooling.
 
         Raises:
-            ArtifactError: The adapter was detached.
+            ArtifactError: The adapter was detached, or was exported without a head.
             TaskError: There is no attention mask.
         """
+        if self._task not in self._heads:
+            raise ArtifactError(
+                f"logits: expected an adapter with a head for {self._task}, got one without. Use hidden_states, or your "
+                "model's own head."
+            )
         if "attention_mask" not in inputs:
             raise TaskError("inputs: expected attention_mask, got none. Pass all that the tokenizer gives.")
         mask = inputs["attention_mask"]

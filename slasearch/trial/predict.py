@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from slasearch.adapters.export import AdapterCard, read_adapter, restore_pool
-from slasearch.errors import TaskError
+from slasearch.errors import ArtifactError, TaskError
 from slasearch.records import Example
 from slasearch.tasks.batches import eval_batches
 from slasearch.tasks.encoding import encode_split
@@ -46,10 +46,16 @@ class Predictor:
             device: Where to run.
 
         Raises:
-            ArtifactError: The adapter is damaged or does not fit the backbone.
+            ArtifactError: The adapter is damaged, has no head, or does not fit the backbone.
             BackboneError: The backbone is not found.
         """
         card, tensors = read_adapter(Path(folder))
+        bare = [task.name for task in card.tasks if not task.labels]
+        if bare:
+            raise ArtifactError(
+                f"adapter: expected a head for each task, got none for {', '.join(bare)}. "
+                "Put it into a model of your own with slasearch.load_adapter."
+            )
         loaded = load_fitting(card, backbone=backbone, device=device)
         pool, heads = restore_pool(loaded.model, card, tensors)
         return cls(card, TaskModel(loaded, pool, heads))

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 import slasearch
+from slasearch.adapters.export import card_bytes, read_adapter, save_tensors
 from slasearch.errors import ArtifactError, TaskError
 from slasearch.records import TrialReport, TrialSpec
 from slasearch.testing.tiny import tiny_backbone
@@ -108,3 +109,20 @@ def test_other_weights_of_the_same_shape_are_warned_about(folder: Path, place: P
     (other / "model.safetensors").write_bytes(weights)
     with pytest.warns(UserWarning, match="expected the weights that the adapter was trained on"):
         slasearch.load_adapter(AutoModel.from_pretrained(other), folder)
+
+
+def test_an_adapter_without_a_head_gives_hidden_states_alone(
+    folder: Path, place: Path, inputs: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    card, tensors = read_adapter(folder)
+    bare = card.model_copy(update={"tasks": tuple(task.model_copy(update={"labels": ()}) for task in card.tasks)})
+    (tmp_path / "adapter.json").write_bytes(card_bytes(bare))
+    slots = {name: tensor for name, tensor in tensors.items() if name.startswith("slots/")}
+    (tmp_path / "adapter.safetensors").write_bytes(save_tensors(slots))
+    adapter = slasearch.load_adapter(AutoModel.from_pretrained(place), tmp_path)
+    expected = slasearch.load_adapter(AutoModel.from_pretrained(place), folder).hidden_states(**inputs)
+    assert torch.equal(adapter.hidden_states(**inputs), expected)
+    with pytest.raises(ArtifactError, match="expected an adapter with a head for things"):
+        adapter.logits(**inputs)
+    with pytest.raises(ArtifactError, match="got none for things, mood"):
+        Predictor.load(tmp_path)

@@ -151,8 +151,8 @@ class LoadedAdapter:
         """
         if self._task not in self._heads:
             raise ArtifactError(
-                f"logits: expected an adapter with a head for {self._task}, got one without. Use hidden_states, or your "
-                "model's own head."
+                f"logits: expected an adapter with a head for {self._task}, got one without. Use hidden_states, or "
+                "your model's own head."
             )
         if "attention_mask" not in inputs:
             raise TaskError("inputs: expected attention_mask, got none. Pass all that the tokenizer gives.")

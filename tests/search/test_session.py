@@ -127,8 +127,8 @@ def test_optuna_shows_what_each_trial_is(finished):
     }
     assert search[0].params[WEIGHT] == 0.1
     assert search[6].user_attrs["short"] == "optimise"
-    assert confirm[0].user_attrs["short"].startswith("lora of trial ")
-    assert confirm[0].user_attrs["short"].endswith(", tuning trial 0")
+    assert re.fullmatch(r"lora qv of trial \d+, tuning trial 0", confirm[0].user_attrs["short"])
+    assert confirm[0].user_attrs["variant"] == "qv"
     confirm = [trial for trial in confirm if trial.user_attrs["phase"] == "confirm"]
     assert confirm[0].user_attrs["role"] == "winner"
     assert confirm[0].user_attrs["short"].startswith("winner of trial ")

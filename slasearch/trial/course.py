@@ -182,7 +182,7 @@ class Course:
         self._gated_score = mean_score(rows, "validation")
         self._events.extend(learner.health())
         done = finalise(pool, bank, spec.size, self._strength(model, bank, learner, tasks))
-        self._gates = done.gates
+        self._gates = tuple(row for row in done.gates if self._may_use(row.task, row.slot))
         self._events.extend(done.events)
         if spec.finalisation.finish == "retrain":
             fresh = Pool(
@@ -203,10 +203,13 @@ class Course:
         pool, tasks = model.pool, len(self.spec.tasks)
         costs = torch.tensor([float(pool.costs[slot].parameters) for slot in pool.candidates])
         bank = GateBank(self.spec.gates, tasks, costs, model.backbone.device)
-        if self.spec.training.multitask == "independent" and tasks > 1:
-            owner = torch.tensor([slot.index % tasks for slot in pool.candidates])
-            bank.close(owner == torch.arange(tasks).unsqueeze(1))
+        bank.close(torch.tensor([[self._may_use(task, slot) for slot in pool.candidates] for task in pool.tasks]))
         return bank
+
+    def _may_use(self, task: str, slot: Slot) -> bool:
+        """Whether the slot is the task's, or shared: other tasks' copies are no candidates of an independent task."""
+        names = [spec.name for spec in self.spec.tasks]
+        return self.spec.training.multitask == "joint" or slot.index % len(names) == names.index(task)
 
     def _strength(
         self, model: TaskModel, bank: GateBank, learner: GateLearner, tasks: Sequence[TaskData]

@@ -60,8 +60,8 @@ def point_count(design: DesignPhase) -> int:
 def _points(config: StudyConfig, design: DesignPhase) -> Iterator[tuple[dict[str, Any], str | None]]:
     found = parameters(config)
     if design.sampler.name == "qmc":
-        for values in sobol_values(found, design.points or 0, config.seed):
-            yield active_only(found, values), None
+        for point in sobol_values(found, design.points or 0, config.seed):
+            yield active_only(found, point), None
         return
     base = base_values(design, found)
     levels = {p.name: [p.encode(level) for level in design.levels[p.name]] for p in found if p.name in design.levels}

@@ -82,6 +82,7 @@ GROWN = [
     "phases.optimise.trials=9",
     "phases.confirm.seeds=9",
     "phases.confirm.top=9",
+    "phases.confirm.tuning=9",
     "phases.design.seeds=9",
     "phases.design.points=9",
     "resources.max_concurrent_trials=9",

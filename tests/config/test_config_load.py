@@ -80,7 +80,7 @@ s.yaml:8: pool.preset: expected a known pool preset (lora_linear, lora_attention
 s.yaml:11: pool.sites: expected different entries, got ['attn.q', 'attn.q']
 s.yaml:9: pool.ranks.0: expected a number of at least 1, got 0
 s.yaml:10: pool.layers: expected a list or 'all', got "top"
-s.yaml:13: gates.family: expected a known gate family (sigmoid, hard_concrete), got 'sigmoidd'
+s.yaml:13: gates.family: expected a known gate family (sigmoid, hard_concrete, budget, proximal, straight_through), got 'sigmoidd'
 s.yaml:14: gates.temperature.float: expected [low, high] with low < high, got [2.0, 1.0]
 s.yaml:15: gates.initial_openness: expected a number below 1, got 1
 s.yaml:16: size_control.parameters: expected a value, got nothing

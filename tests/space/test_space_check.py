@@ -69,7 +69,7 @@ TPE = "phases.optimise.sampler={name: tpe, options: {%s}}"
         ("backbone.id=bundled:foo", "a model that can be read, got 'bundled:foo'"),
         ("backbone.id=path:/no/such/folder", "a model that can be read, got 'path:/no/such/folder'"),
         ("pool.sites=[block]", "got kinds lora at block"),
-        ("tasks.0.source=bundled:foo", "one of bundled:tweet_sentiment, bundled:sms_spam, bundled:bbc_topic, got"),
+        ("tasks.0.source=bundled:foo", "bundled:bbc_topic, bundled:bbc_headline, bundled:bbc_order, got bundled:foo"),
         (
             "gates.threshold={float: [0.1, 0.9]}",
             "threshold.when: expected when: {gates.family: [sigmoid]}, as no other",

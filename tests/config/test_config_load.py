@@ -10,6 +10,7 @@ import pytest
 from slasearch.config.load import load_study, open_study, parse_study
 from slasearch.config.schema import Distribution, StudyConfig
 from slasearch.errors import ConfigError
+from slasearch.registry import CONTROLS
 
 
 def problems(text: str, *overrides: str) -> list[str]:
@@ -97,11 +98,11 @@ s.yaml:26: conditions.measured.0.kind: expected a condition for eval, got 'label
 s.yaml:27: conditions.measured.1.levels: expected different levels, got [0.1, 0.1]
 s.yaml:29: phases.design.sampler: expected a known space-filling sampler (one_at_a_time, grid, qmc), got 'tpe'
 s.yaml:30: phases.optimise.trials: expected a whole number, got true
-s.yaml:31: phases.confirm.controls: expected a known control (lora, random, linear_probe), got 'foo'
+s.yaml:31: phases.confirm.controls: expected a known control (CONTROLS), got 'foo'
 s.yaml:31: phases.confirm.seeds: expected a number of at least 1, got 0
 s.yaml:32: objectives.0.measure: expected no measure for score (it belongs to robustness), got 'worst'
 s.yaml:33: limits: expected a mapping of fields, got nothing
-""".splitlines()
+""".replace("CONTROLS", ", ".join(CONTROLS.names())).splitlines()
 
 
 def test_every_problem_is_told_at_once_with_its_line_and_without_pydantics_tags() -> None:

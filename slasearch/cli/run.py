@@ -21,7 +21,7 @@ INTERRUPTED = ("interrupted", "ended by SIGTERM")
 @storage_option
 @click.option("--address", metavar="ADDR", help="Ray cluster, auto or HOST:PORT [default: this machine].")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a field of the file; repeatable.")
-@click.option("--dry-run", is_flag=True, help="Check the file and say what would be run; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the file and say what would be run and downloaded; do neither.")
 def run(file: Path, storage: str | None, address: str | None, overrides: tuple[str, ...], dry_run: bool) -> int:
     """Run the study in FILE to its end, or go on with it.
 
@@ -31,7 +31,7 @@ def run(file: Path, storage: str | None, address: str | None, overrides: tuple[s
     from slasearch.config.locations import locate, redacted
     from slasearch.space import load_checked
 
-    config = load_checked(file, overrides)
+    config = load_checked(file, overrides, download=not dry_run)
     locations = locate(storage)
     if dry_run:
         _show_plan(config)
@@ -93,10 +93,13 @@ def _next_commands(name: str, storage: str | None) -> str:
 
 def _show_plan(config: StudyConfig) -> None:
     from slasearch.search.plan import planned
-    from slasearch.space import design_points, parameters
+    from slasearch.space import design_points, downloads, parameters
 
     counts = planned(config, (), design_points(config))
     click.echo(f"study {config.name}: at most {sum(counts.values())} trials")
     show_table(("phase", "trials"), [(phase, count) for phase, count in counts.items() if count])
     click.echo()
     show_table(("searched", "values"), [(parameter.name, parameter.words) for parameter in parameters(config)])
+    if waiting := downloads(config):
+        click.echo()
+        show_table(("downloaded first",), [(name,) for name in waiting])

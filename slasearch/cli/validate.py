@@ -15,17 +15,19 @@ from slasearch.errors import ConfigError
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a field before checking; repeatable.")
 @json_option
 def validate(files: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool) -> int:
-    """Check study files; print every problem at once.
+    """Check study files; print every problem at once. Nothing is downloaded.
 
     Each problem is a line `file:line: field: expected …, got …`.
     """
-    from slasearch.space import load_checked
+    from slasearch.space import downloads, load_checked
 
     problems: dict[str, list[str]] = {}
     for file in files:
         try:
-            load_checked(file, overrides)
+            waiting = downloads(load_checked(file, overrides))
             problems[str(file)] = []
+            if waiting:
+                say(f"{file}: of what a run will download first, only names are checked: {', '.join(waiting)}")
         except ConfigError as error:
             problems[str(file)] = error.problems
     if as_json:

@@ -80,9 +80,9 @@ def _study(config: str | Path | Mapping[str, Any] | StudyConfig, overrides: Sequ
     from slasearch.space import checked, load_checked
 
     if isinstance(config, (str, Path)):
-        return load_checked(Path(config), overrides)
+        return load_checked(Path(config), overrides, download=True)
     plain = config.model_dump(by_alias=True) if isinstance(config, StudyConfig) else config
-    return checked(plain_study(plain, "config", overrides))
+    return checked(plain_study(plain, "config", overrides), download=True)
 
 
 def _own_data(study: StudyConfig, given: Mapping[str, Mapping[str, object]]) -> dict[str, Mapping[str, object]]:

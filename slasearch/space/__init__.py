@@ -9,6 +9,7 @@ did not mention it: it has its default, and a training condition is off.
 
 from slasearch.space.check import check, checked, load_checked
 from slasearch.space.design import DesignPoint, design_points
+from slasearch.space.fit import downloads
 from slasearch.space.options import option_problems
 from slasearch.space.parameters import Parameter, parameters, suggest
 from slasearch.space.resolve import resolve, seeds_for
@@ -19,6 +20,7 @@ __all__ = [
     "check",
     "checked",
     "design_points",
+    "downloads",
     "load_checked",
     "option_problems",
     "parameters",

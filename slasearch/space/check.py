@@ -26,33 +26,35 @@ __all__ = ["check", "checked", "load_checked"]
 _MOST_TRIALS = 100_000
 
 
-def load_checked(path: FilePath, overrides: Sequence[str] = ()) -> StudyConfig:
+def load_checked(path: FilePath, overrides: Sequence[str] = (), *, download: bool = False) -> StudyConfig:
     """The study in a file, its space checked too, the backbone's shapes included (its weights are not read).
 
     Args:
         path: YAML, at most 1 MB.
         overrides: Changes `a.b=c`, applied before validation.
+        download: Whether the configuration of a hub's model may be downloaded. Without it, and without a copy in the
+            cache, the shapes of that backbone are not checked.
 
     Raises:
         ConfigError: With all problems, each as `file:line: field: expected …, got …`.
     """
-    return checked(open_study(path, overrides))
+    return checked(open_study(path, overrides), download=download)
 
 
-def checked(study: LoadedStudy) -> StudyConfig:
-    """A valid study, once its space is checked too.
+def checked(study: LoadedStudy, *, download: bool = False) -> StudyConfig:
+    """A valid study, once its space is checked too; `download` as for `load_checked`.
 
     Raises:
         ConfigError: With all problems, each with the place that it came from.
     """
-    problems = check(study.config)
+    problems = check(study.config, download=download)
     if problems:
         raise study.error(problems)
     return study.config
 
 
-def check(config: StudyConfig) -> list[Problem]:
-    """Every problem of a study's space; empty if it can be run."""
+def check(config: StudyConfig, *, download: bool = False) -> list[Problem]:
+    """Every problem of a study's space; empty if it can be run. `download` as for `load_checked`."""
     found = parameters(config)
     problems = [*_conditions(found), *_distributions(config, found)]
     pools_can_be_built = not problems
@@ -61,7 +63,7 @@ def check(config: StudyConfig) -> list[Problem]:
     problems += [*inert(config), *option_problems(config), *source_problems(config)]
     if config.phases.design is not None:
         problems += _design(config.phases.design, found)
-    return [*problems, *backbone_problems(config, found)] if pools_can_be_built else problems
+    return [*problems, *backbone_problems(config, found, download=download)] if pools_can_be_built else problems
 
 
 def _conditions(found: tuple[Parameter, ...]) -> Iterator[Problem]:

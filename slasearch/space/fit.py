@@ -21,7 +21,7 @@ from slasearch.space.substitute import substituted
 if TYPE_CHECKING:
     from slasearch.trial.backbone import BackboneShapes
 
-__all__ = ["backbone_problems", "source_problems"]
+__all__ = ["backbone_problems", "downloads", "source_problems"]
 
 _MOST_POOLS = 256
 
@@ -39,10 +39,39 @@ def source_problems(config: StudyConfig) -> Iterator[Problem]:
             yield Problem(("tasks", number, "splits"), expected, ", ".join(task.splits.values()))
 
 
-def backbone_problems(config: StudyConfig, found: tuple[Parameter, ...]) -> list[Problem]:
-    """What does not fit, over every choice of the pool's fields (the first 256 combinations of them)."""
+def downloads(config: StudyConfig) -> list[str]:
+    """What a run would download first: backbone and data sets that the hub's cache does not have."""
+    waiting = []
+    if not _at_hand(config.backbone.id, weights=True):
+        waiting.append(config.backbone.id)
+    for task in config.tasks:
+        scheme, _, place = task.source.partition(":")
+        waiting.append(SOURCES.get(scheme).download(place, task.splits) or "")
+    return [name for name in dict.fromkeys(waiting) if name]
+
+
+def _at_hand(backbone: str, *, weights: bool) -> bool:
+    """Whether a backbone's files (or its configuration alone) can be read without a download."""
+    if not backbone.startswith("hub:"):
+        return True
+    from slasearch.trial.hub import is_cached
+
+    return is_cached(backbone, weights=weights)
+
+
+def backbone_problems(config: StudyConfig, found: tuple[Parameter, ...], *, download: bool) -> list[Problem]:
+    """What does not fit, over every choice of the pool's fields (the first 256 combinations of them).
+
+    Args:
+        config: The study.
+        found: Its searched fields.
+        download: Whether a hub's model that is not in the cache has its configuration downloaded. Else it is unknown,
+            and nothing is said of it.
+    """
     from slasearch.trial.backbone import read_shapes
 
+    if not download and not _at_hand(config.backbone.id, weights=False):
+        return []
     try:
         shapes = read_shapes(BackboneSpec(**config.backbone.model_dump()))
     except (BackboneError, MissingExtraError) as error:

@@ -22,7 +22,7 @@ from slasearch.config.backbones import hub_model
 from slasearch.config.hub import hub_address, hub_cache, hub_offline
 from slasearch.errors import BackboneError
 
-__all__ = ["hub_folder"]
+__all__ = ["hub_folder", "is_cached"]
 
 _PATIENCE = 10.0
 """How long a first answer of the hub may take, in seconds."""
@@ -80,6 +80,12 @@ def hub_folder(backbone: str, *, weights: bool) -> Path:
             "some of them at most. Pickled weights are never loaded: choose a revision with safetensors."
         )
     return folder
+
+
+def is_cached(backbone: str, *, weights: bool) -> bool:
+    """Whether `hub_folder` would find a model in the cache. Raises ValueError for an id that is none."""
+    folder = _cached(*hub_model(backbone))
+    return folder is not None and (not weights or _is_whole(folder))
 
 
 def _download(repository: str, revision: str, *, weights: bool) -> None:

@@ -1,11 +1,13 @@
 """A user's own kind reaches the workers; a Ray of our own lets no stranger in. Both in processes of their own."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from slasearch.errors import RegistryError
 from slasearch.registry import KINDS, extension_modules
@@ -38,6 +40,27 @@ frames = slasearch.load_study("own")
 print(summary.state, frames.trials["state"].tolist(), frames.trials["reason"].tolist())
 """
 
+METRIC = """
+def hits(labels, predictions):
+    return 0.25 + 0.5 * (labels == predictions).mean()
+"""
+
+OWN_DATA = """
+import json, sys
+import hits_metric
+import slasearch
+study = json.loads(sys.argv[1])
+data = {"train": [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(60)]}
+summary = slasearch.run_study(study, tasks={"mine": data}, metrics={"hits": hits_metric.hits})
+print(summary.state)
+"""
+
+READ = """
+import slasearch
+frames = slasearch.load_study("own")
+print(frames.task_metrics, sorted(set(frames.metrics["metric"])), float(frames.scores["value"].iloc[0]) >= 0.25)
+"""
+
 STRANGER = """
 import os, subprocess, sys
 from pathlib import Path
@@ -54,10 +77,15 @@ with local_ray(Path("records"), cpus=1, variables={}):
 """
 
 
-def run(code: str, folder: Path) -> str:
+def run(code: str, folder: Path, *arguments: str) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SLASEARCH_"))}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=150
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -67,6 +95,14 @@ def test_workers_know_the_kinds_that_a_user_registered(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(STUDY)
     (tmp_path / "shift_kind.py").write_text(KIND)
     assert run(RUN, tmp_path).splitlines()[-1] == "finished ['complete'] [None]"
+
+
+def test_workers_have_a_users_own_data_and_metrics_and_others_can_read_the_study(tmp_path: Path) -> None:
+    (tmp_path / "hits_metric.py").write_text(METRIC)
+    study = yaml.safe_load(STUDY.replace("kinds: [shift]", "kinds: [bias]"))
+    study["tasks"] = [{"name": "texts", "source": "object:mine", "max_tokens": 8, "metric": "hits"}]
+    assert run(OWN_DATA, tmp_path, json.dumps(study)).splitlines()[-1] == "finished"
+    assert run(READ, tmp_path).splitlines()[-1] == "{'texts': 'hits'} ['hits', 'loss'] True"
 
 
 def test_a_stranger_cannot_use_our_ray(tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ def test_a_tag_is_looked_up_in_the_cache(hub):
 
 def test_what_is_not_in_the_cache_is_told_before_and_refused_offline(cache, monkeypatch):
     source = SOURCES.get("hub")
-    assert source.download(f"org/set/rte@{COMMIT}", {}) == f"hub:org/set/rte@{COMMIT} from the Hugging Face hub"
+    assert source.download(f"org/set/rte@{COMMIT}", {}) == f"hub:org/set/rte@{COMMIT}"
     with pytest.raises(TaskError, match=rf"got not all its files in {cache} and no connection\. Run this once"):
         load_task(task("/rte"))
     add_repository(cache, "org/set", {"README.md": GLUE_CARD.encode()})
@@ -345,11 +345,14 @@ def test_a_data_set_is_downloaded_once_and_only_what_is_read(cache, monkeypatch)
     assert load_task(spec).splits == first.splits
 
 
-def test_without_a_connection_the_cache_is_used(hub, monkeypatch):
+def test_without_a_connection_the_cache_is_used(hub, cache, monkeypatch):
     hub(GLUE)
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert load_task(task("/rte", splits=(("test", "validation"),))).labels == NAMES
+    add_repository(cache, "org/bare", {"train.parquet": parquet(rows(100))})
+    assert SOURCES.get("hub").download(f"org/bare@{COMMIT}", {}) is None
+    assert load_task(TaskSpec("task", f"hub:org/bare@{COMMIT}", text="sentence")).labels == ("0", "1")
 
 
 def test_naming_sources_loads_neither_the_hubs_package_nor_arrow():

@@ -16,6 +16,8 @@ from slasearch.errors import TaskError
 __all__ = ["HUB_FORM", "HubId", "cached", "fetch"]
 
 HUB_FORM = "hub:ORG/NAME[/CONFIG]@REVISION"
+_PATIENCE = 10.0
+"""How long a first answer of the hub may take, in seconds."""
 _PART = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,95}"
 _ID = re.compile(rf"(?P<repository>{_PART}/{_PART})(/(?P<config>{_PART}))?@(?P<revision>{_PART}(/{_PART})*)")
 
@@ -75,13 +77,25 @@ def fetch(hub: HubId, patterns: Iterable[str]) -> Path:
             repo_type="dataset",
             revision=hub.revision,
             cache_dir=hub_cache(),
-            local_files_only=hub_offline(),
+            local_files_only=hub_offline() or not _answers(),
             allow_patterns=list(patterns),
             endpoint=hub_address(),
         )
     except (OSError, ValueError, HTTPError) as error:
         raise TaskError(f"{hub}: expected a data set in the cache or on the hub, got {_reason(error)}") from error
     return Path(folder)
+
+
+def _answers() -> bool:
+    """Whether the hub does. One request tells at once what a download would learn from many retries."""
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+
+    try:
+        get_session().head(hub_address() or constants.ENDPOINT, timeout=_PATIENCE)
+    except (OSError, HTTPError):
+        return False
+    return True
 
 
 def _reason(error: Exception) -> str:

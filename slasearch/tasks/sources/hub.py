@@ -60,12 +60,12 @@ class HubSource(Source):
         return None
 
     def download(self, place: str, splits: Mapping[str, str]) -> str | None:
-        """The data set, unless the cache has it."""
+        """The data set's id, unless the cache has it."""
         hub = HubId.parse(place)
         folder = cached(hub)
         if folder is not None and _holds(folder, hub, source_splits(splits).values(), guess=True):
             return None
-        return f"{hub} from the Hugging Face hub"
+        return str(hub)
 
     def describe(self) -> list[dict[str, Any]]:
         """The one form of names."""

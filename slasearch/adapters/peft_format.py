@@ -24,7 +24,7 @@ from transformers.pytorch_utils import Conv1D
 from slasearch.adapters.export import AdapterCard, card_bytes, save_tensors
 from slasearch.adapters.kinds.lora import Lora
 from slasearch.adapters.pool import Pool
-from slasearch.adapters.sites import Host, hosts_of
+from slasearch.adapters.sites import Host, hosts_of, positions_were_separated
 from slasearch.errors import ArtifactError
 
 __all__ = ["HEAD_FILE", "SIDECAR_FILE", "check_peft", "head_files", "write_peft"]
@@ -63,9 +63,11 @@ def write_peft(
         revision: The repository's revision.
 
     Raises:
-        ArtifactError: A slot is not `lora`, or no slot is open.
+        ArtifactError: A slot is not `lora`, or no slot is open, or PEFT would apply a module to more than its tokens.
     """
     check_peft(card)
+    if positions_were_separated(model):
+        _check_positions(pool)
     modules = _modules(pool, model)
     ranks = {path: down.shape[0] for path, (down, _) in modules.items()}
     transposed = any(isinstance(model.get_submodule(path), Conv1D) for path in modules)
@@ -77,6 +79,17 @@ def write_peft(
     }
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     return {CONFIG_FILE: text.encode(), WEIGHTS_FILE: save_tensors(weights), **head_files(card, head)}
+
+
+def _check_positions(pool: Pool) -> None:
+    """Refuses slots where the backbone as saved projects relative positions too: PEFT's modules would change those."""
+    shared = sorted({slot.site for slot in pool.slots} & {"attn.q", "attn.k"})
+    if shared:
+        raise ArtifactError(
+            f"format peft: expected no slot at attn.q or attn.k of this backbone, got {' and '.join(shared)}: "
+            "it shares these projections with relative positions, which PEFT would change too. Export it with --format "
+            "slasearch."
+        )
 
 
 def head_files(card: AdapterCard, head: nn.Linear) -> dict[str, bytes]:

@@ -28,6 +28,7 @@ __all__ = [
     "host_shapes",
     "hosts_of",
     "layers_of",
+    "positions_were_separated",
     "separate_positions",
     "table_of",
 ]
@@ -270,11 +271,18 @@ def separate_positions(model: nn.Module) -> None:
         return
     for layer in layers_of(model):
         attention: Any = layer.get_submodule("attention.self")
-        if attention.relative_attention:
+        if attention.relative_attention and "c2p" in attention.pos_att_type:
             attention.pos_key_proj = copy.deepcopy(attention.key_proj)
+        if attention.relative_attention and "p2c" in attention.pos_att_type:
             attention.pos_query_proj = copy.deepcopy(attention.query_proj)
         attention.share_att_key = False
     config.share_att_key = False
+    model.separated_positions = True  # type: ignore[assignment]
+
+
+def positions_were_separated(model: nn.Module) -> bool:
+    """Whether `separate_positions` had something to do: the model as saved is laid out otherwise."""
+    return bool(getattr(model, "separated_positions", False))
 
 
 def hidden_states(output: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:

@@ -13,7 +13,7 @@ from slasearch.adapters.attach import attach
 from slasearch.adapters.export import AdapterCard, BackboneCard, TaskCard
 from slasearch.adapters.peft_format import head_files, write_peft
 from slasearch.adapters.pool import Pool
-from slasearch.adapters.sites import host_shapes
+from slasearch.adapters.sites import host_shapes, positions_were_separated
 from slasearch.errors import ArtifactError
 from slasearch.records import Slot
 from slasearch.registry import KINDS
@@ -57,6 +57,8 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
 @pytest.mark.filterwarnings("error:.*rank_pattern")
 def test_plain_peft_gives_our_hidden_states(family: str, slots: tuple[Slot, ...], tmp_path: Path) -> None:
     model = tiny_backbone(family)
+    if positions_were_separated(model):
+        slots = tuple(slot for slot in slots if slot.site not in ("attn.q", "attn.k"))
     card, pool = one_task(model, family, slots)
     plain = run_tiny(model)
     with attach(model, pool), torch.no_grad():
@@ -92,6 +94,14 @@ def test_ranks_stand_in_the_patterns_that_match_one_module_each() -> None:
     assert sorted(matched) == sorted(config["rank_pattern"])
     assert tensors["base_model.model.encoder.layer.1.attention.self.query.lora_B.weight"].shape == (16, 4)
     assert len(tensors) == 2 * len(config["target_modules"])
+
+
+@pytest.mark.parametrize("site", ["attn.q", "attn.k"])
+def test_projections_that_positions_share_are_refused(site: str) -> None:
+    model = tiny_backbone("deberta-v2")
+    card, pool = one_task(model, "deberta-v2", (Slot(1, site, "lora", 1), *ONE))
+    with pytest.raises(ArtifactError, match=f"expected no slot at attn.q or attn.k of this backbone, got {site}: it"):
+        write_peft(card, pool, HEAD, model, base="b")
 
 
 def test_the_same_adapter_gives_the_same_bytes() -> None:

@@ -15,6 +15,7 @@ from slasearch.adapters.sites import (
     host_shapes,
     hosts_of,
     layers_of,
+    positions_were_separated,
     separate_positions,
     table_of,
 )
@@ -151,6 +152,8 @@ def test_shared_relative_positions_get_their_own_projections() -> None:
     assert torch.equal(run_tiny(shared), before)
     assert torch.equal(run_tiny(separate), before)
     assert len(hosts_of(shared, 0, "attn.k")) == 1
+    assert positions_were_separated(shared)
+    assert not positions_were_separated(tiny_backbone("bert"))
 
 
 def test_an_unknown_family_is_told_with_its_modules() -> None:

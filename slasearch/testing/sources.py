@@ -42,6 +42,15 @@ def source_describes_itself(spec: TaskSpec) -> None:
         assert entry["name"].startswith(f"{scheme}:")
 
 
+def names_are_told_from_others_without_reading(spec: TaskSpec) -> None:
+    """Nothing is wrong with the name, and once the task was read there is nothing left to download."""
+    scheme, _, place = spec.source.partition(":")
+    source = SOURCES.get(scheme)
+    assert source.problem(place) is None
+    load_task(spec)
+    assert source.download(place, dict(spec.splits)) is None
+
+
 def loading_twice_gives_the_same(spec: TaskSpec) -> None:
     """The same spec gives the same data, in the same order."""
     assert load_task(spec) == load_task(spec)
@@ -104,6 +113,7 @@ def limits_are_stratified(spec: TaskSpec) -> None:
 
 SOURCE_CHECKS: tuple[Callable[[TaskSpec], None], ...] = (
     source_describes_itself,
+    names_are_told_from_others_without_reading,
     loading_twice_gives_the_same,
     splits_are_complete_and_disjoint,
     labels_are_sorted_and_used,

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,8 +11,10 @@ from dataclasses import replace
 import pytest
 from hub_layout import json_lines, parquet
 
-from slasearch.errors import MissingExtraError, RegistryError, TaskError
+from slasearch.config.load import parse_study
+from slasearch.errors import ConfigError, MissingExtraError, RegistryError, TaskError
 from slasearch.records import SplitLimits, TaskSpec
+from slasearch.space.fit import source_problems
 from slasearch.tasks import describe_sources, load_task
 from slasearch.tasks.sources import bundled
 from slasearch.testing.sources import SOURCE_CHECKS, splits_are_complete_and_disjoint, texts_are_clean
@@ -280,6 +283,52 @@ def test_what_has_no_splits_takes_no_names_of_them(write):
         load_task(task(path, splits=(("test", "dev"),)))
     with pytest.raises(TaskError, match=r"bundled:sms_spam: expected no names of splits"):
         load_task(TaskSpec("t", "bundled:sms_spam", splits=(("test", "dev"),)))
+
+
+def test_a_study_file_is_told_of_splits_and_names_that_no_source_has(tmp_path):
+    text = """
+name: s
+tasks:
+  - {{name: a, source: "bundled:sms_spam", splits: {{test: dev}}}}
+  - {{name: b, source: "file:{path}"}}
+  - {{name: c, source: "hub:org/set@main"}}
+  - {{name: d, source: "hub:org/set@v1"}}
+  - {{name: e, source: "object:mine"}}
+size_control: {{mode: penalty}}
+training: {{steps: 3, learning_rate: {{float: [0.001, 0.01]}}}}
+phases: {{optimise: {{trials: 1}}}}
+"""
+    problems = {
+        problem.path: problem for problem in source_problems(parse_study(text.format(path=tmp_path / "no"), "s"))
+    }
+    assert list(problems) == [("tasks", 0, "splits"), ("tasks", 1, "source"), ("tasks", 2, "source")]
+    assert problems["tasks", 0, "splits"].expected.startswith("no names of splits")
+    assert problems["tasks", 1, "source"].got == str(tmp_path / "no")
+    assert "a branch such as main moves" in problems["tasks", 2, "source"].expected
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        (
+            "{test: dev, validation: dev}",
+            "tasks.0.splits: expected another split of the source for each, got 'dev'",
+        ),
+        ("{test: train}", "tasks.0.splits: expected a split for train too, as its namesake is given away"),
+        ("{test: ''}", "tasks.0.splits: expected another split of the source for each, got ''"),
+        ("{gate: dev}", "tasks.0.splits.gate"),
+    ],
+)
+def test_a_study_file_is_told_of_splits_that_contradict_one_another(splits, message):
+    text = f"""
+name: s
+tasks: [{{name: a, source: "file:.", splits: {splits}}}]
+size_control: {{mode: penalty}}
+training: {{steps: 3}}
+phases: {{optimise: {{trials: 1}}}}
+"""
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse_study(text, "s")
 
 
 def test_a_given_test_split_stays_whole_and_train_loses_what_it_shares_with_it(write):

@@ -34,6 +34,7 @@ class Batch:
         labels: `n` int64, label numbers of each row's own task.
         task_index: `n` int64, the number of each row's task.
         example_ids: The n examples.
+        rows: `n` int64, on the CPU: the position of each example in its task's split.
     """
 
     input_ids: Tensor
@@ -42,6 +43,7 @@ class Batch:
     labels: Tensor
     task_index: Tensor
     example_ids: tuple[str, ...]
+    rows: Tensor
 
     def __len__(self) -> int:
         return len(self.example_ids)
@@ -55,6 +57,7 @@ class Batch:
             labels=self.labels.to(device),
             task_index=self.task_index.to(device),
             example_ids=self.example_ids,
+            rows=self.rows,
         )
 
 
@@ -165,4 +168,5 @@ def _batch(splits: Mapping[int, EncodedSplit], tasks: Int64s, rows: Int64s, pad_
         labels=torch.tensor([int(split.labels[row]) for split, row in chosen]),
         task_index=torch.from_numpy(tasks.astype(np.int64)),
         example_ids=tuple(split.example_ids[row] for split, row in chosen),
+        rows=torch.from_numpy(rows.astype(np.int64)),
     )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from slasearch.adapters.sites import hidden_states, layers_of, table_of
 
-__all__ = ["run_lower", "run_upper"]
+__all__ = ["run_between", "run_lower", "run_upper"]
 
 
 class _StandIn(nn.Module):
@@ -70,16 +70,32 @@ def run_upper(model: nn.Module, depth: int, hidden: Tensor, inputs: dict[str, An
         hidden: `n x t x d`, what enters layer `depth`.
         inputs: What the model's forward pass takes.
     """
-    if depth == len(layers_of(model)):
+    return run_between(model, depth, len(layers_of(model)), hidden, inputs)
+
+
+def run_between(model: nn.Module, start: int, stop: int, hidden: Tensor, inputs: dict[str, Any]) -> Tensor:
+    """Hidden states that enter layer `stop`, `n x t x d`, from those that enter layer `start`.
+
+    Args:
+        model: The backbone; what is attached to the layers in between takes part.
+        start: Number of layers that `hidden` has passed.
+        stop: Number of layers that the result has passed; with all of them it is the model's own.
+        hidden: `n x t x d`, what enters layer `start`.
+        inputs: What the model's forward pass takes.
+    """
+    if start == stop:
         return hidden
 
     def resume(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
-    with _only(model, depth, len(layers_of(model))) as run:
+    with _only(model, start, stop) as run:
         # Before other hooks: a module that acts on this layer's input must get the resumed one.
-        handle = run[depth].register_forward_pre_hook(resume, prepend=True, with_kwargs=True)
+        handle = run[start].register_forward_pre_hook(resume, prepend=True, with_kwargs=True)
         try:
-            return hidden_states(model(**inputs)[0])
+            output = hidden_states(model(**inputs)[0])
         finally:
             handle.remove()
+    entered = run[stop].entered if stop < len(run) else output
+    assert isinstance(entered, Tensor)
+    return entered

@@ -102,7 +102,15 @@ def _random_batch(backbone: Backbone, task: int, texts: int, tokens: int) -> Bat
     words = int(backbone.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
     ids = torch.randint(words, (texts, tokens), generator=torch.Generator().manual_seed(0))
     zeros = torch.zeros(texts, dtype=torch.int64)
-    whole = Batch(ids, torch.ones_like(ids), torch.zeros_like(ids), zeros, zeros + task, tuple(map(str, range(texts))))
+    whole = Batch(
+        ids,
+        torch.ones_like(ids),
+        torch.zeros_like(ids),
+        zeros,
+        zeros + task,
+        tuple(map(str, range(texts))),
+        torch.arange(texts),
+    )
     return whole.to(backbone.device)
 
 

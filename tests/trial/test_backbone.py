@@ -135,7 +135,15 @@ def test_the_unit_of_noise_is_what_the_embeddings_give(family: str, saved: Calla
 def test_a_model_gets_the_inputs_that_it_knows(family: str, saved: Callable[[str], Path]) -> None:
     backbone = load_backbone(BackboneSpec(f"path:{saved(family)}"), CPU)
     ones = torch.ones(1, 2, dtype=torch.long)
-    batch = Batch(ones, ones, ones, torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long), ("a",))
+    batch = Batch(
+        ones,
+        ones,
+        ones,
+        torch.zeros(1, dtype=torch.long),
+        torch.zeros(1, dtype=torch.long),
+        ("a",),
+        torch.zeros(1, dtype=torch.long),
+    )
     inputs = backbone.inputs(batch)
     assert ("token_type_ids" in inputs) == (family in ("bert", "electra"))
     assert ("use_cache" in inputs) == FAMILIES[family].decoder

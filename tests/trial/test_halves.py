@@ -14,7 +14,7 @@ from slasearch.adapters.sites import host_shapes, layers_of
 from slasearch.records import SITES, PoolSpec
 from slasearch.testing.kinds import disturb_weights
 from slasearch.testing.tiny import TINY_FAMILIES, tiny_backbone
-from slasearch.trial.halves import run_lower, run_upper
+from slasearch.trial.halves import run_between, run_lower, run_upper
 
 KINDS = ("lora", "bottleneck", "bias", "ia3", "prefix")
 
@@ -46,7 +46,10 @@ def test_two_halves_are_the_whole(family: str, dtype: torch.dtype) -> None:
     with torch.no_grad():
         expected = whole(model, inputs)
         for depth in (1, 2):
-            assert torch.equal(run_upper(model, depth, run_lower(model, depth, inputs), inputs), expected)
+            lower = run_lower(model, depth, inputs)
+            assert torch.equal(run_upper(model, depth, lower, inputs), expected)
+            below = run_lower(model, 1, inputs)
+            assert torch.equal(run_between(model, 1, depth, below, inputs), lower)
         assert torch.equal(whole(model, inputs), expected), "the model must be whole again"
     assert not any(module._forward_pre_hooks for module in model.modules())
 

@@ -139,14 +139,29 @@ CONDITIONS: Registry[Any] = Registry(
 CONTROLS: Registry[Any] = Registry(
     "control",
     {
-        "lora": "slasearch.trial.controls.slots",
+        "lora": "slasearch.trial.controls.lora",
+        "lora_r8": "slasearch.trial.controls.lora",
+        "adalora": "slasearch.trial.controls.adalora",
+        "adalora_pool": "slasearch.trial.controls.gated",
+        "lora_xs": "slasearch.trial.controls.lora_xs",
+        "prefix": "slasearch.trial.controls.prefix",
+        "prefix_gated": "slasearch.trial.controls.everywhere",
+        "bottleneck": "slasearch.trial.controls.everywhere",
+        "bitfit": "slasearch.trial.controls.slots",
+        "fusion": "slasearch.trial.controls.fusion",
+        "shared": "slasearch.trial.controls.gated",
         "random": "slasearch.trial.controls.slots",
+        "random_best": "slasearch.trial.controls.slots",
+        "all_open": "slasearch.trial.controls.slots",
+        "full_fine_tuning": "slasearch.trial.controls.full_fine_tuning",
         "linear_probe": "slasearch.trial.controls.slots",
     },
 )
-UNSIZED_CONTROLS = frozenset({"linear_probe"})
+UNSIZED_CONTROLS = frozenset({"linear_probe", "lora_r8", "bitfit", "fusion", "all_open", "full_fine_tuning"})
 """Controls that have no size to match: trained once for each seed pair, not once for each winner."""
-CONTROL_VARIANTS: Mapping[str, tuple[str, ...]] = {}
+CONTROL_VARIANTS: Mapping[str, tuple[str, ...]] = {
+    "lora": ("qv", "linear_last", "linear_first", "linear_even", "attn_out")
+}
 """Controls with several layouts, among which the best on validation is taken; the first is the default."""
 DRAWN_CONTROLS = frozenset({"random_best"})
 """Controls of which each tuning trial draws another structure, known by its number as the variant."""

@@ -75,19 +75,25 @@ class TaskModel:
         self._load(pool, heads)
 
     def weights_by_kind(self) -> dict[str, list[nn.Parameter]]:
-        """What is trained besides the heads, by adapter kind; a control's own method stands under its one name."""
+        """What is trained besides the heads, by adapter kind; of a control's own method by its own groups."""
         if self.adaptation is not None:
-            return {"adaptation": self.adaptation.parameters()}
+            return self.adaptation.weights()
         weights: dict[str, list[nn.Parameter]] = {}
         for slot in self.pool.slots:
             for module in self.pool.modules_of(slot):
                 weights.setdefault(slot.kind, []).extend(module.parameters())
         return weights
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """Factors on the learning rate that a control's own method asks for, by the names of `weights_by_kind`."""
+        return {} if self.adaptation is None else dict(self.adaptation.rates)
+
     def adapter_weights(self) -> dict[tuple[str, str], Tensor]:
         """What noise on weights falls on, by slot and name in the slot: everything but backbone and heads."""
         if self.adaptation is not None:
-            return {("adaptation", str(place)): weight for place, weight in enumerate(self.adaptation.parameters())}
+            groups = self.adaptation.weights().items()
+            return {(group, str(place)): weight for group, found in groups for place, weight in enumerate(found)}
         return {
             (slot.name, f"{part}.{name}"): weight
             for slot in self.pool.slots

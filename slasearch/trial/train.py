@@ -116,7 +116,7 @@ class Trainer:
     def _make_optimizer(self) -> torch.optim.Optimizer:
         heads = [parameter for head in self.model.heads.values() for parameter in head.parameters()]
         groups = [{"params": heads, "peak": self.training.head_learning_rate}]
-        factors = dict(self.training.kind_factors)
+        factors = dict(self.training.kind_factors) | self.model.rates
         for kind, weights in self.model.weights_by_kind().items():
             groups.append({"params": weights, "peak": self.training.learning_rate * factors.get(kind, 1.0)})
         self._clipped = [weight for group in groups for weight in group["params"]]  # type: ignore[attr-defined]

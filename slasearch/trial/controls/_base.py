@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, TypeVar
 
 from torch import Tensor, nn
@@ -90,9 +91,12 @@ class Adaptation(ABC):
 
     backbone: Backbone
 
+    rates: Mapping[str, float] = MappingProxyType({})
+    """Factor on the learning rate of each group of `weights()`; 1 where a group is not named."""
+
     @abstractmethod
-    def parameters(self) -> list[nn.Parameter]:
-        """What is trained besides the heads, at the rate `training.learning_rate`."""
+    def weights(self) -> dict[str, list[nn.Parameter]]:
+        """What is trained besides the heads, in groups, at the rate `training.learning_rate` times the group's."""
 
     @abstractmethod
     def exported_parameters(self) -> int:
@@ -110,7 +114,7 @@ class Adaptation(ABC):
         return None
 
     def after_step(self, step: int, total: int) -> None:  # noqa: B027
-        """Told after `step` of `total` optimiser steps; may change which of `parameters()` still get gradients."""
+        """Told after `step` of `total` optimiser steps; may change which of `weights()` still get gradients."""
 
     def events(self) -> tuple[Event, ...]:
         """What is worth telling at the end."""

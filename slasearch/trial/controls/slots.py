@@ -1,18 +1,20 @@
-"""Controls that are structures given beforehand: LoRA, a random structure, and nothing at all."""
+"""Structures without a choice of their own: nothing, everything, drawn at random, and a shift everywhere."""
 
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Sequence
 
 from slasearch.adapters.budget import fill
+from slasearch.adapters.kinds._base import KindEntry
 from slasearch.adapters.pool import slot_cost
 from slasearch.records import Slot, Structure
+from slasearch.registry import KINDS
 from slasearch.trial.backbone import BackboneShapes
 from slasearch.trial.controls._base import SlotsControl, register_control
+from slasearch.trial.seeds import derived_seed
 
-__all__ = ["LinearProbe", "Lora", "RandomStructure"]
+__all__ = ["AllOpen", "BitFit", "LinearProbe", "RandomBest", "RandomStructure", "for_all"]
 
 
 def for_all(tasks: Sequence[str], slots: tuple[Slot, ...]) -> Structure:
@@ -20,17 +22,48 @@ def for_all(tasks: Sequence[str], slots: tuple[Slot, ...]) -> Structure:
     return Structure(tuple((task, slots) for task in tasks))
 
 
-@register_control(
-    "lora",
-    summary="LoRA on q and v, spread evenly over all layers; never smaller than the structure that it is compared with",
-    source="Hu et al. 2021, arXiv 2106.09685",
-    equation="Δ(x) = B·A·x",
-    size="at least the structure's, by less than one rank-one unit",
-)
-class Lora(SlotsControl):
-    """Rank-one units dealt to v and q of evenly spaced layers, round after round, until the size is reached.
+def _drawn(shapes: BackboneShapes, candidates: Sequence[Slot], size: int, seed: int) -> tuple[Slot, ...]:
+    """A seeded shuffle of the candidates, filled greedily; never above the size."""
+    shuffled = list(candidates)
+    random.Random(seed).shuffle(shuffled)
+    costs = [slot_cost(slot, shapes.hosts).parameters for slot in shuffled]
+    (chosen,) = fill([(0, number) for number in range(len(shuffled))], costs, size, "union", 1)
+    return tuple(sorted(shuffled[number] for number in chosen))
 
-    The last unit may exceed it by less than one unit, so that rounding favours the control.
+
+@register_control(
+    "random",
+    summary="slots of the study's own pool drawn at random until no further one fits into the size",
+    source="random search as the baseline of architecture search: Li and Talwalkar 2019, arXiv 1902.07638",
+    equation="a seeded shuffle of the candidates, filled greedily",
+)
+class RandomStructure(SlotsControl):
+    """Another structure for each seed pair."""
+
+    def structure(
+        self,
+        shapes: BackboneShapes,
+        candidates: Sequence[Slot],
+        tasks: Sequence[str],
+        *,
+        size: int,
+        seed: int,
+        variant: str | None,
+    ) -> Structure:
+        """The same slots for every task."""
+        return for_all(tasks, _drawn(shapes, candidates, size, seed))
+
+
+@register_control(
+    "random_best",
+    summary="the best on validation of several random structures, one for each tuning trial",
+    source="random search as the baseline of architecture search: Li and Talwalkar 2019, arXiv 1902.07638",
+    equation="argmax of the validation score over seeded shuffles of the candidates, filled greedily",
+)
+class RandomBest(SlotsControl):
+    """The variant is the draw's number; it alone decides the structure, so that the best one is confirmed over seeds.
+
+    At another size the same draw's shuffle is filled.
     """
 
     def structure(
@@ -44,44 +77,8 @@ class Lora(SlotsControl):
         variant: str | None,
     ) -> Structure:
         """The same slots for every task."""
-        unit = slot_cost(Slot(0, "attn.v", "lora", 1), shapes.hosts).parameters
-        needed = -(-size // unit)
-        layers = _evenly_spaced(shapes.layers, min(shapes.layers, max(1, -(-needed // 2))))
-        places = [(layer, site) for layer in layers for site in ("attn.v", "attn.q")]
-        ranks: Counter[tuple[int, str]] = Counter()
-        spent = 0
-        while spent < size:
-            place = places[sum(ranks.values()) % len(places)]
-            ranks[place] += 1
-            spent += slot_cost(Slot(place[0], place[1], "lora", 1), shapes.hosts).parameters
-        return for_all(tasks, tuple(Slot(layer, site, "lora", rank) for (layer, site), rank in sorted(ranks.items())))
-
-
-@register_control(
-    "random",
-    summary="slots of the study's own pool drawn at random until no further one fits into the size",
-    source="random search as the baseline of architecture search: Li and Talwalkar 2019, arXiv 1902.07638",
-    equation="a seeded shuffle of the candidates, filled greedily",
-)
-class RandomStructure(SlotsControl):
-    """A seeded shuffle of the candidates, filled greedily; never above the size."""
-
-    def structure(
-        self,
-        shapes: BackboneShapes,
-        candidates: Sequence[Slot],
-        tasks: Sequence[str],
-        *,
-        size: int,
-        seed: int,
-        variant: str | None,
-    ) -> Structure:
-        """The same slots for every task."""
-        shuffled = list(candidates)
-        random.Random(seed).shuffle(shuffled)
-        costs = [slot_cost(slot, shapes.hosts).parameters for slot in shuffled]
-        (chosen,) = fill([(0, number) for number in range(len(shuffled))], costs, size, "union", 1)
-        return for_all(tasks, tuple(sorted(shuffled[number] for number in chosen)))
+        draw = derived_seed(int(variant or 0), "random structure")
+        return for_all(tasks, _drawn(shapes, candidates, size, draw))
 
 
 @register_control(
@@ -108,6 +105,52 @@ class LinearProbe(SlotsControl):
         return for_all(tasks, ())
 
 
-def _evenly_spaced(layers: int, count: int) -> list[int]:
-    """`count` of the layers at equal distances, the last one always among them."""
-    return [round((number + 1) * layers / count) - 1 for number in range(count)]
+@register_control(
+    "all_open",
+    summary="every candidate of the study's pool open for every task, without gates",
+    source="the pool that the search starts from",
+    equation="h' = OP(h) + Σ_s Δ_s(h)",
+    size="the pool's",
+)
+class AllOpen(SlotsControl):
+    """What the pool gives when nothing has to be left out."""
+
+    def structure(
+        self,
+        shapes: BackboneShapes,
+        candidates: Sequence[Slot],
+        tasks: Sequence[str],
+        *,
+        size: int,
+        seed: int,
+        variant: str | None,
+    ) -> Structure:
+        """All candidates for every task."""
+        return for_all(tasks, tuple(candidates))
+
+
+@register_control(
+    "bitfit",
+    summary="a shift of the output of every linear map and of every layer. A shift δ of a linear map's output is what "
+    "training its bias b to b + δ does, also where the backbone has no bias, and a shift of a layer's output is the "
+    "bias of a norm that ends it; the biases of other norms stay. Not at attn.k, where the softmax drops it",
+    source="Ben Zaken et al. 2021, arXiv 2106.10199",
+    equation="Δ = b, b = 0 at the start",
+    size="its own",
+)
+class BitFit(SlotsControl):
+    """The kind `bias` wherever it may sit."""
+
+    def structure(
+        self,
+        shapes: BackboneShapes,
+        candidates: Sequence[Slot],
+        tasks: Sequence[str],
+        *,
+        size: int,
+        seed: int,
+        variant: str | None,
+    ) -> Structure:
+        """The same slots for every task."""
+        entry: KindEntry = KINDS.get("bias")
+        return for_all(tasks, tuple(Slot(n, site, "bias", 1) for n in range(shapes.layers) for site in entry.sites))

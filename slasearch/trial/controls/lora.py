@@ -1,0 +1,90 @@
+"""LoRA at the structure's size, in several layouts, and at the rank that most people take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from slasearch.adapters.pool import slot_cost
+from slasearch.records import Slot, Structure
+from slasearch.registry import CONTROL_VARIANTS
+from slasearch.trial.backbone import BackboneShapes
+from slasearch.trial.controls._base import SlotsControl, register_control
+from slasearch.trial.controls.dealing import AT_LEAST, deal, evenly_spaced
+from slasearch.trial.controls.slots import for_all
+
+__all__ = ["Lora", "LoraRank8"]
+
+_QUERY_VALUE = ("attn.v", "attn.q")
+_LINEAR = ("attn.v", "attn.q", "attn.out", "attn.k", "ffn.in", "ffn.out")
+_RANK = 8
+
+Place = tuple[int, str]
+
+
+@register_control(
+    "lora",
+    summary="LoRA at the structure's size, the best on validation of five layouts: q and v of evenly spaced layers "
+    "(`qv`); every linear map of the last (`linear_last`), the first (`linear_first`) or evenly spaced layers "
+    "(`linear_even`); attn.out of evenly spaced layers (`attn_out`)",
+    source="Hu et al. 2021, arXiv 2106.09685",
+    equation="Δ(x) = B·A·x, B = 0 at the start",
+    size=AT_LEAST.format("rank-one unit"),
+)
+class Lora(SlotsControl):
+    """Rank-one units dealt to the places of a layout, round after round, until the size is reached."""
+
+    def structure(
+        self,
+        shapes: BackboneShapes,
+        candidates: Sequence[Slot],
+        tasks: Sequence[str],
+        *,
+        size: int,
+        seed: int,
+        variant: str | None,
+    ) -> Structure:
+        """The same slots for every task."""
+
+        def cost(place: Place, rank: int) -> int:
+            return slot_cost(Slot(*place, "lora", rank), shapes.hosts).parameters
+
+        places = list(_places(variant or CONTROL_VARIANTS["lora"][0], shapes, size))
+        ranks = deal(places, size, cost)
+        return for_all(tasks, tuple(Slot(*place, "lora", rank) for place, rank in sorted(ranks.items())))
+
+
+def _places(layout: str, shapes: BackboneShapes, size: int) -> Iterator[Place]:
+    """The places of a layout, the first to be filled first."""
+    sites = {"qv": _QUERY_VALUE, "attn_out": ("attn.out",)}.get(layout, _LINEAR)
+    numbers = range(shapes.layers)
+    if layout in ("linear_last", "linear_first"):
+        inwards = numbers if layout == "linear_first" else reversed(numbers)
+        return ((layer, site) for layer in inwards for site in sites)
+    one_layer = sum(slot_cost(Slot(0, site, "lora", 1), shapes.hosts).parameters for site in sites)
+    spaced = evenly_spaced(shapes.layers, min(shapes.layers, max(1, -(-size // one_layer))))
+    return ((layer, site) for site in sites for layer in spaced)
+
+
+@register_control(
+    "lora_r8",
+    summary="LoRA of rank 8 on q and v of every layer, the usual choice",
+    source="Hu et al. 2021, arXiv 2106.09685; rank and places as in PEFT's defaults",
+    equation="Δ(x) = B·A·x, B = 0 at the start",
+    size="its own",
+)
+class LoraRank8(SlotsControl):
+    """The same slots whatever the structure's size."""
+
+    def structure(
+        self,
+        shapes: BackboneShapes,
+        candidates: Sequence[Slot],
+        tasks: Sequence[str],
+        *,
+        size: int,
+        seed: int,
+        variant: str | None,
+    ) -> Structure:
+        """Two slots of rank 8 in every layer, for every task."""
+        places = [(layer, site) for layer in range(shapes.layers) for site in ("attn.q", "attn.v")]
+        return for_all(tasks, tuple(Slot(*place, "lora", _RANK) for place in places))

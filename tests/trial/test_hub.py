@@ -241,9 +241,15 @@ phases: {optimise: {trials: 3}}
 def test_a_study_is_refused_in_one_line_without_a_network(offline: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(STUDY)
-    env = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": CLOSED, "HF_HUB_OFFLINE": offline}
+    env = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_CACHE": "", "HF_ENDPOINT": CLOSED}
+    env["HF_HUB_OFFLINE"] = offline
     done = subprocess.run(
-        [sys.executable, "-m", "slasearch", "validate", str(file)], env=env, capture_output=True, text=True, timeout=90
+        [sys.executable, "-m", "slasearch", "run", str(file)],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
     )
     assert done.returncode == 2
     lines = (done.stdout + done.stderr).strip().splitlines()

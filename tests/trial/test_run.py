@@ -202,7 +202,7 @@ def test_lower_layers_are_computed_once_and_change_nothing(
     spec = make_spec()
     cached = finish(spec)
     small = EvaluationData(worker.resources.tasks(spec), worker.resources.backbone(spec.backbone), None, memory=0)
-    monkeypatch.setattr(worker, "evaluation", lambda tasks, backbone: small)
+    monkeypatch.setattr(worker.resources, "evaluation", lambda tasks, backbone: small)
     assert without_seconds(finish(spec)) == without_seconds(cached)
     monkeypatch.setattr("slasearch.trial.model.TaskModel.depth", property(lambda self: 0))
     whole = finish(spec)
@@ -217,7 +217,7 @@ def test_an_exported_adapter_predicts_what_was_evaluated(
     report = finish(make_spec(training=training))
     predictor = Predictor.load(export_to(tmp_path, report))
     assert predictor.tasks == ("things", "mood")
-    for task in worker.tasks(make_spec()):
+    for task in worker.resources.tasks(make_spec()):
         texts = [example.text for example in task.splits["validation"]]
         logits = predictor.logits(task.spec.name, texts)
         labels = torch.tensor([example.label for example in task.splits["validation"]])

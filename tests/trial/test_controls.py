@@ -475,6 +475,19 @@ def test_methods_fit_every_model_family(name: str, dtype: torch.dtype, make_spec
         assert all(not weight.requires_grad for weight in backbone.model.parameters())
 
 
+def test_gradient_checkpointing_changes_nothing(
+    session: Session, make_spec: Spec, finish: Finish, worker: TrialWorker
+) -> None:
+    checkpointed = TrialWorker(worker.resources.tasks(make_spec()), cache=None, threads=1, device="cpu")
+    for name in ("adalora", "prefix", "fusion", "lora_xs"):
+        spec = make_spec(training=short(4), measured=(), control=name, control_size=SIZE)
+        backbone = dataclasses.replace(MINILM, gradient_checkpointing=True)
+        report = finish(dataclasses.replace(spec, backbone=backbone), checkpointed)
+        assert (report.state, report.reason) == ("complete", None)
+        for ours, theirs in zip(report.metrics, session.reports[name].metrics, strict=True):
+            assert ours.value == pytest.approx(theirs.value, abs=1e-4)
+
+
 # ------------------------------------------------------------ what does not go
 
 

@@ -56,13 +56,14 @@ class AdaLora(ModelControl):
         size = spec.control_size or 0
         mean_cost = sum(_triplet_cost(module) for module in modules.values()) / len(modules)
         wanted = max(1, round(size / mean_cost))
+        warm_up = min(round(_WARM_UP * steps), steps - 2)
         config = peft.AdaLoraConfig(
             target_modules=list(modules),
             init_r=-(-int(_EXCESS * wanted + 1) // len(modules)),
             target_r=max(1, wanted // len(modules)),
             lora_alpha=_ALPHA,
-            tinit=min(round(_WARM_UP * steps), steps - 2),
-            tfinal=min(round(_LAST * steps), steps - 2 - min(round(_WARM_UP * steps), steps - 2)),
+            tinit=warm_up,
+            tfinal=min(round(_LAST * steps), steps - 2 - warm_up),  # one step of allocation before the last at least
             deltaT=max(1, steps // 1000),
             total_step=steps,
             orth_reg_weight=_ORTHOGONAL,

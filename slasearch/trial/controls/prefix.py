@@ -33,8 +33,7 @@ _ARGUMENTS = ("cache", "past_key_values")
     "prefix",
     summary="prefix tuning by PEFT: learned keys and values before those of the text in every layer, at ten times "
     "`training.learning_rate`. Not for DistilBERT and DeBERTa, which take no past keys and values: see `prefix_gated`",
-    source="Li and Liang 2021, arXiv 2101.00190, in the package peft; the rate as in P-tuning v2, arXiv 2110.07602, "
-    "beside LoRA's",
+    source="Li and Liang 2021, arXiv 2101.00190, in the package peft; the factor 10 ours: prefixes start at size 1",
     equation="attention(q, [P_k; K], [P_v; V])",
     size=AT_LEAST.format("token in all layers"),
 )

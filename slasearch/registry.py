@@ -28,6 +28,7 @@ __all__ = [
     "PRUNER_OPTIONS",
     "SAMPLERS",
     "SAMPLER_OPTIONS",
+    "SEVERAL_TASKS_CONTROLS",
     "SOURCES",
     "UNFELT_FIELDS",
     "UNRANKED_KINDS",
@@ -157,6 +158,8 @@ CONTROLS: Registry[Any] = Registry(
         "linear_probe": "slasearch.trial.controls.slots",
     },
 )
+SEVERAL_TASKS_CONTROLS = frozenset({"fusion", "shared"})
+"""Controls that a study of one task cannot have."""
 UNSIZED_CONTROLS = frozenset({"linear_probe", "lora_r8", "bitfit", "fusion", "all_open", "full_fine_tuning"})
 """Controls that have no size to match: trained once for each seed pair, not once for each winner."""
 CONTROL_VARIANTS: Mapping[str, tuple[str, ...]] = {

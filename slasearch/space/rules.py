@@ -10,7 +10,7 @@ from slasearch.config.document import Path, Problem
 from slasearch.config.fields import Distribution
 from slasearch.config.problems import shown
 from slasearch.config.schema import BudgetSize, GatesConfig, PenaltySize, StudyConfig
-from slasearch.registry import GATES, KINDS
+from slasearch.registry import GATES, KINDS, SEVERAL_TASKS_CONTROLS
 from slasearch.space.parameters import Parameter, active_only
 from slasearch.space.substitute import ABSENT, substituted
 
@@ -25,7 +25,7 @@ def contradictions(config: StudyConfig, found: tuple[Parameter, ...]) -> list[Pr
     problems: dict[Problem, None] = {}
     for fixed in itertools.islice(_choices(config, found), _MOST_CHOICES):
         problems.update(dict.fromkeys(_contradictions(fixed)))
-    problems.update(dict.fromkeys(_shares(config, found)))
+    problems.update(dict.fromkeys((*_shares(config, found), *_controls(config))))
     return list(problems)
 
 
@@ -74,6 +74,16 @@ def _shares(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[Probl
     if warm + share >= 1:
         expected = f"a share below {1 - warm:g}, so that gates learn after a warm-up of {warm:g}"
         yield Problem(("finalisation", "share"), expected, f"{share:g}")
+
+
+def _controls(config: StudyConfig) -> Iterator[Problem]:
+    """Controls that are about several tasks."""
+    confirm = config.phases.confirm
+    if confirm is None or len(config.tasks) > 1:
+        return
+    for name in (name for name in confirm.controls if name in SEVERAL_TASKS_CONTROLS):
+        expected = "controls for one task, as the study has one only"
+        yield Problem(("phases", "confirm", "controls"), expected, f"{name}, which is about several")
 
 
 def _largest(value: Any, name: str, found: tuple[Parameter, ...]) -> float:

@@ -43,9 +43,8 @@ class Course:
     """
 
     def __init__(self, spec: TrialSpec, resources: Resources) -> None:
-        self._resources = resources
-        self._control: Control | None = None if spec.control is None else CONTROLS.get(spec.control)
-        self.spec = self._control.spec(spec) if isinstance(self._control, GatedControl) else spec
+        self.spec, self._resources = spec, resources
+        self._control: Control | None = None
         self._plan = StepPlan(0, 0, 0)
         self._step = 0
         self._seconds = {"train": 0.0, "evaluate": 0.0}
@@ -68,6 +67,10 @@ class Course:
 
     def run(self) -> Iterator[Progress | TrialReport]:
         """Yields progress, and the report last."""
+        if self.spec.control is not None:
+            self._control = CONTROLS.get(self.spec.control)
+        if isinstance(self._control, GatedControl):
+            self.spec = self._control.spec(self.spec)
         spec = self.spec
         backbone = self._resources.backbone(spec.backbone)
         tasks = self._resources.tasks(spec)

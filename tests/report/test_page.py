@@ -117,7 +117,8 @@ def test_legend_buttons_name_series_of_their_charts(page: Page, text: str) -> No
 def test_page_tells_what_failed_and_how_to_reproduce(page: Page) -> None:
     words = " ".join(" ".join(page.words).split())
     for expected in (
-        "CUDA out of memory", "No gate closed by itself", "2.00 h of at most 2 h", "slasearch report synthetic --out report", "fingerprint",
+        "CUDA out of memory", "No gate closed by itself", "2.00 h of at most 2 h", "fingerprint",
+        "slasearch report synthetic --out report",
         "91 complete, 4 pruned, 2 failed, 1 lost and repeated", "1000/1000",
     ):  # fmt: skip
         assert expected in words

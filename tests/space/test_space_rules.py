@@ -74,6 +74,14 @@ def test_one_task_has_nothing_to_mix(study: Study) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["fusion", "shared"])
+def test_controls_about_several_tasks_need_them(name: str, study: Study) -> None:
+    confirm = f"phases.confirm={{controls: [lora, {name}]}}"
+    one = study('tasks=[{name: spam, source: "bundled:sms_spam"}]', confirm)
+    assert f"one only, got {name}, which is about several" in "\n".join(told(one))
+    assert told(study(confirm)) == []
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

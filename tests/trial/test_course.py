@@ -104,7 +104,10 @@ def test_ranks_are_learned_where_each_component_has_a_gate(make_spec: Spec, fini
 
 def test_tasks_learn_paths_of_their_own_under_a_budget_each(make_spec: Spec, finish: Finish) -> None:
     spec = make_spec(
-        pool=POOL, gates=gates("hard_concrete"), size=SizeSpec("budget", budget=3000, scope="per_task"), training=TRAINING
+        pool=POOL,
+        gates=gates("hard_concrete"),
+        size=SizeSpec("budget", budget=3000, scope="per_task"),
+        training=TRAINING,
     )
     report = finish(spec)
     found = paths(report)

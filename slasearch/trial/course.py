@@ -82,7 +82,7 @@ class Course:
             spec.training, spec.gates.warm_up, spec.finalisation.share, data.batches_per_epoch, fixed=fixed is not None
         )
         self._data = self._resources.evaluation(tasks, backbone)
-        with self._model(backbone, tasks, slots, min(slot.layer for slot in candidates)) as model:
+        with self._model(backbone, tasks, slots) as model:
             trainer = Trainer(
                 model,
                 data,
@@ -137,19 +137,17 @@ class Course:
         return tuple(_copy(slot, task, tasks) for slot in candidates for task in range(tasks))
 
     @contextmanager
-    def _model(
-        self, backbone: Backbone, tasks: Sequence[TaskData], slots: Sequence[Slot], lowest: int
-    ) -> Iterator[TaskModel]:
+    def _model(self, backbone: Backbone, tasks: Sequence[TaskData], slots: Sequence[Slot]) -> Iterator[TaskModel]:
         spec = self.spec
         adaptation = None
         if isinstance(self._control, ModelControl):
             seed = derived_seed(spec.seeds.init, "modules")
             adaptation = self._control.adapt(backbone, spec, steps=self._plan.total, seed=seed)
-            backbone, lowest = adaptation.backbone, 0
+            backbone = adaptation.backbone
         names = [task.name for task in spec.tasks]
         pool = Pool(slots, backbone.shapes.hosts, names, generator=generator(spec.seeds.init, "modules"))
         heads = self._heads(tasks, backbone, "heads")
-        with TaskModel(backbone, pool, heads, shared_depth=lowest, adaptation=adaptation) as model:
+        with TaskModel(backbone, pool, heads, adaptation=adaptation) as model:
             yield model
 
     def _heads(self, tasks: Sequence[TaskData], backbone: Backbone, purpose: str) -> dict[str, torch.nn.Linear]:

@@ -17,10 +17,14 @@ from slasearch.tasks.encoding import EncodedSplit, encode_split
 from slasearch.trial.backbone import Backbone
 from slasearch.trial.model import TaskModel
 from slasearch.trial.noise import EmbeddingNoise, family_of, noise_for, noisy_weights
+from slasearch.trial.prefix import HiddenStates
+from slasearch.trial.reuse import Reuse, gathered
 
 __all__ = ["EvaluationData", "TrainingData"]
 
 _EVALUATION_BATCH = 128
+_WORTH = 0.5
+"""Share of an epoch that must be left for hidden states to be computed for all of it; other trials find them then."""
 
 
 class TrainingData:
@@ -34,6 +38,7 @@ class TrainingData:
         batch_size: Examples in a batch.
         seed: Seed of the order.
         cache: Folder for encoded splits, or None.
+        reuse: Where hidden states of the frozen layers come from.
         task_temperature: τ ≥ 1 of the mixture of tasks, whose examples are drawn in proportion to n^(1/τ).
     """
 
@@ -47,16 +52,23 @@ class TrainingData:
         batch_size: int,
         seed: int,
         cache: Path | None,
+        reuse: Reuse,
         task_temperature: float = 1.0,
     ) -> None:
         self._tasks, self._split, self._backbone, self._cache = tuple(tasks), split, backbone, cache
+        self._reuse = reuse
         self._task_temperature = task_temperature
         self._conditions = tuple(conditions)
         self._names = [task.spec.name for task in tasks]
         self._batch_size, self._seed = batch_size, seed
-        self._text = [c for c in conditions if family_of(c) in ("text", "label") and c.level > 0]
-        self._tokens = [c for c in conditions if family_of(c) == "token" and c.level > 0]
+        active = [condition for condition in conditions if condition.level > 0]
+        self._text = [c for c in active if family_of(c) == "text"]
+        self._labels = [c for c in active if family_of(c) == "label"]  # an example keeps its wrong label
+        self._tokens = [c for c in active if family_of(c) == "token"]
         self._fixed = None if self._text else self._encode(epoch=0)
+        self._fresh = any(family_of(c) != "label" for c in active)
+        self._states: list[HiddenStates | None] = []
+        self._depth = 0
         self.examples = sum(len(task.splits[split]) for task in tasks)
 
     @property
@@ -68,7 +80,7 @@ class TrainingData:
         encoded = []
         for task in self._tasks:
             examples = task.splits[self._split]
-            for condition in self._text:
+            for condition in (*self._text, *self._labels):
                 examples = perturb_examples(
                     examples, condition, task=task.spec.name, n_labels=len(task.labels), epoch=epoch
                 )
@@ -101,6 +113,37 @@ class TrainingData:
             for batch in batches:
                 yield batch, noise_for(batch, self._conditions, self._names, self._backbone, epoch)
 
+    def lower(self, model: TaskModel, batch: Batch, steps_left: int) -> tuple[int, Tensor] | None:
+        """What the frozen layers below the model's first slot give for a batch, to go on from; None: nothing is kept.
+
+        Inputs that are disturbed anew in each epoch have nothing to reuse. Else hidden states are computed for the
+        whole split once, if enough steps are left to pay for it, and again further up when slots below have closed.
+        What other trials have left plays no part in that choice: rounding depends on it, and results must not.
+
+        Args:
+            model: The trial's model.
+            batch: A batch of this data.
+            steps_left: Steps that are still to come, this one included.
+        """
+        if self._fresh or self._fixed is None:
+            return None
+        if model.depth != self._depth:
+            self._deepen(model, pays=steps_left * self._batch_size >= _WORTH * self.examples)
+        if self._depth == 0:
+            return None
+        states = gathered(self._states, batch, batch.input_ids.shape[1])
+        return None if states is None else (self._depth, states)
+
+    def _deepen(self, model: TaskModel, *, pays: bool) -> None:
+        assert self._fixed is not None
+        depth = model.depth
+        if depth < self._depth:  # other slots, as after retraining from fresh modules
+            self._depth, self._states = 0, []
+        if depth and pays:
+            named = zip(self._fixed, self._names, strict=True)
+            self._states = [self._reuse.states(model, split, name, depth) for split, name in named]
+            self._depth = depth
+
 
 def _substituted(
     split: EncodedSplit, condition: ConditionSpec, backbone: Backbone, task: str, epoch: int | None = None
@@ -113,23 +156,19 @@ def _substituted(
 
 
 class EvaluationData:
-    """Evaluation batches under each condition, and what the frozen lower layers make of them; trials share both.
+    """Evaluation batches under each condition; trials share them, and what the frozen lower layers make of them.
 
     Args:
         tasks: The tasks, in the order of their numbers.
         backbone: Tokeniser and embedding width.
         cache: Folder for encoded splits, or None.
-        memory: Most bytes of hidden states that are kept; what does not fit is computed again each time.
+        reuse: Where hidden states of the frozen layers come from.
     """
 
-    def __init__(
-        self, tasks: Sequence[TaskData], backbone: Backbone, cache: Path | None, *, memory: int = 512 * 2**20
-    ) -> None:
-        self._tasks, self._backbone, self._cache = tuple(tasks), backbone, cache
+    def __init__(self, tasks: Sequence[TaskData], backbone: Backbone, cache: Path | None, reuse: Reuse) -> None:
+        self._tasks, self._backbone, self._cache, self._reuse = tuple(tasks), backbone, cache, reuse
         self._names = [task.spec.name for task in tasks]
-        self._batches: dict[tuple[int, Split, ConditionSpec | None], list[Batch]] = {}
-        self._lower: dict[tuple[int, Split, ConditionSpec | None, int, int], Tensor] = {}
-        self._memory = memory
+        self._encoded: dict[tuple[int, Split, ConditionSpec | None], tuple[EncodedSplit, list[Batch]]] = {}
 
     def logits(
         self,
@@ -140,17 +179,22 @@ class EvaluationData:
         gates: Tensor | Structure | None,
     ) -> tuple[Tensor, Tensor]:
         """Labels (`n`) and logits (`n x labels`) of one task under one condition (None: clean), on the CPU."""
+        family = None if condition is None else family_of(condition)
+        changing = condition if family in ("text", "token") else None
+        noisy = condition if family == "weights" else None
+        noise = condition if family == "embedding" else None
+        encoded, batches = self._batches_of(number, split, changing)
+        states = None
+        if model.depth:
+            states = self._reuse.states(model, encoded, self._names[number], model.depth, noise)
         labels, logits = [], []
-        noisy = condition if condition is not None and family_of(condition) == "weights" else None
-        if noisy is not None:
-            condition = None  # the inputs are the clean ones
         with noisy_weights(model.adapter_weights(), noisy), torch.inference_mode():
-            for place, batch in enumerate(self._batches_of(number, split, condition)):
-                lower = self._lower_of(model, batch, (number, split, condition, model.depth, place))
-                if lower is None:
-                    ((_, _, part),) = model.forward(batch, gates, self._noise(batch, condition))
+            for batch in batches:
+                if states is None:
+                    ((_, _, part),) = model.forward(batch, gates, self._noise(batch, noise))
                 else:
-                    ((_, _, part),) = model.forward(batch, gates, lower=(model.depth, lower))
+                    hidden = states.gather(batch.rows.numpy(), batch.input_ids.shape[1])
+                    ((_, _, part),) = model.forward(batch, gates, lower=(model.depth, hidden))
                 labels.append(batch.labels)
                 logits.append(part.cpu())
         return torch.cat(labels), torch.cat(logits)
@@ -158,29 +202,17 @@ class EvaluationData:
     def _noise(self, batch: Batch, condition: ConditionSpec | None) -> EmbeddingNoise | None:
         return noise_for(batch, () if condition is None else (condition,), self._names, self._backbone, None)
 
-    def _lower_of(
-        self, model: TaskModel, batch: Batch, key: tuple[int, Split, ConditionSpec | None, int, int]
-    ) -> Tensor | None:
-        condition, depth = key[2], key[3]
-        if depth == 0:
-            return None
-        if key not in self._lower:
-            lower = model.lower(batch, depth, self._noise(batch, condition))
-            size = lower.numel() * lower.element_size()
-            if size > self._memory:
-                return lower
-            self._memory -= size
-            self._lower[key] = lower
-        return self._lower[key]
+    def _batches_of(
+        self, number: int, split: Split, condition: ConditionSpec | None
+    ) -> tuple[EncodedSplit, list[Batch]]:
+        key = (number, split, condition)
+        if key not in self._encoded:
+            encoded = self._make(number, split, condition)
+            pad = self._backbone.tokenizer.pad_token_id
+            self._encoded[key] = encoded, list(eval_batches(encoded, number, _EVALUATION_BATCH, pad_token_id=pad))
+        return self._encoded[key]
 
-    def _batches_of(self, number: int, split: Split, condition: ConditionSpec | None) -> list[Batch]:
-        changing = condition if condition is not None and family_of(condition) in ("text", "token") else None
-        key = (number, split, changing)
-        if key not in self._batches:
-            self._batches[key] = self._make(number, split, changing)
-        return self._batches[key]
-
-    def _make(self, number: int, split: Split, condition: ConditionSpec | None) -> list[Batch]:
+    def _make(self, number: int, split: Split, condition: ConditionSpec | None) -> EncodedSplit:
         task = self._tasks[number]
         examples = task.splits[split]
         if condition is not None and family_of(condition) == "text":
@@ -188,5 +220,4 @@ class EvaluationData:
         encoded = encode_split(self._backbone.tokenizer, examples, task.spec.max_tokens, self._cache)
         if condition is not None and family_of(condition) == "token":
             encoded = _substituted(encoded, condition, self._backbone, task.spec.name)
-        pad = self._backbone.tokenizer.pad_token_id
-        return list(eval_batches(encoded, number, _EVALUATION_BATCH, pad_token_id=pad))
+        return encoded

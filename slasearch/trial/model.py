@@ -17,7 +17,7 @@ from slasearch.records import Structure
 from slasearch.tasks.batches import Batch
 from slasearch.trial.backbone import Backbone
 from slasearch.trial.controls._base import Adaptation
-from slasearch.trial.halves import run_lower, run_upper
+from slasearch.trial.halves import run_between, run_lower, run_upper
 from slasearch.trial.noise import EmbeddingNoise
 
 __all__ = ["TaskModel", "make_heads"]
@@ -42,7 +42,6 @@ class TaskModel:
         backbone: Shared, frozen; its weights are never changed.
         pool: Modules to attach; replaced by `swap`.
         heads: For each task its head, in the order of the tasks' numbers.
-        shared_depth: How many layers lie below every slot that any trial of the study may open; None: not known.
         adaptation: A control's own method; `backbone` is then its private copy, and the pool is empty.
     """
 
@@ -52,13 +51,11 @@ class TaskModel:
         pool: Pool,
         heads: Mapping[str, nn.Linear],
         *,
-        shared_depth: int | None = None,
         adaptation: Adaptation | None = None,
     ) -> None:
         self.backbone = backbone
         self.adaptation = adaptation
         self.tasks = tuple(heads)
-        self._shared_depth = backbone.shapes.layers if shared_depth is None else shared_depth
         self._noise: EmbeddingNoise | None = None
         embeddings = backbone.model.get_input_embeddings()  # type: ignore[operator]
         self._noise_hook = embeddings.register_forward_hook(self._add_noise)
@@ -129,20 +126,37 @@ class TaskModel:
 
     @property
     def depth(self) -> int:
-        """How many layers may be computed once for all trials: none has a slot, here or in the study's other trials."""
-        return min([layer for layer, _ in self.pool.places] + [self._shared_depth])
+        """How many layers lie below every slot, so that what they give follows from the input alone.
 
-    def lower(self, batch: Batch, depth: int, noise: EmbeddingNoise | None = None) -> Tensor:
+        0 where a control has a method of its own.
+        """
+        if self.adaptation is not None:
+            return 0
+        return min([layer for layer, _ in self.pool.places] + [self.backbone.shapes.layers])
+
+    def lower(
+        self,
+        batch: Batch,
+        depth: int,
+        noise: EmbeddingNoise | None = None,
+        below: tuple[int, Tensor] | None = None,
+    ) -> Tensor:
         """Hidden states that enter layer `depth` ≥ 1, `n x t x d`, on the CPU; for `forward(lower=…)`.
 
         Args:
             batch: n examples of t tokens.
             depth: Number of layers to run; at most `self.depth`.
             noise: What disturbs the batch's token embeddings.
+            below: A smaller depth and the hidden states there, to go on from; noise is in them already.
         """
         batch = batch.to(self.backbone.device)
+        model, inputs = self.backbone.model, self.backbone.inputs(batch)
+        if below is not None:
+            start, hidden = below
+            with torch.no_grad():
+                return run_between(model, start, depth, hidden.to(self.backbone.device), inputs).cpu()
         with self._noisy(noise):
-            return run_lower(self.backbone.model, depth, self.backbone.inputs(batch)).cpu()
+            return run_lower(model, depth, inputs).cpu()
 
     def forward(
         self,
@@ -195,13 +209,21 @@ class TaskModel:
             self._noise = None
 
     def loss(
-        self, batch: Batch, weights: Sequence[float], gates: Tensor | Structure | None, noise: EmbeddingNoise | None
+        self,
+        batch: Batch,
+        weights: Sequence[float],
+        gates: Tensor | Structure | None,
+        noise: EmbeddingNoise | None = None,
+        lower: tuple[int, Tensor] | None = None,
     ) -> Tensor:
-        """Cross entropy as the mean over the batch's examples, each weighted by its task's weight."""
+        """Cross entropy as the mean over the batch's examples, each weighted by its task's weight.
+
+        `gates`, `noise` and `lower` are as for `forward`.
+        """
         total = torch.zeros((), device=self.backbone.device)
         norm = 0.0
         labels = batch.labels.to(self.backbone.device)
-        for number, rows, logits in self.forward(batch, gates, noise):
+        for number, rows, logits in self.forward(batch, gates, noise, lower=lower):
             total = total + weights[number] * nn.functional.cross_entropy(logits, labels[rows], reduction="sum")
             norm += weights[number] * len(rows)
         more = None if self.adaptation is None else self.adaptation.loss()

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from slasearch.tasks.encoding import EncodedSplit
 
-__all__ = ["LIMIT", "HiddenStates", "PrefixStore"]
+__all__ = ["LIMIT", "HiddenStates", "PrefixStore", "key_of"]
 
 LIMIT = 4 * 2**30
 """Bytes of hidden states that are kept by default."""
@@ -51,7 +51,8 @@ class HiddenStates:
         """`n x width x d` of some examples; beyond an example's length stand the values of its last token."""
         start, end = self._offsets[rows], self._offsets[rows + 1]
         places = np.minimum(start[:, None] + np.arange(width), end[:, None] - 1)
-        return torch.from_numpy(self._values[places]).view(self._dtype)
+        hidden: Tensor = torch.from_numpy(self._values[places])
+        return hidden.view(self._dtype)
 
 
 class PrefixStore:

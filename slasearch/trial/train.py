@@ -97,8 +97,8 @@ class Trainer:
         self.tokens = 0
         self.step = 0
         self._weights, self._generator = weights, generator
-        self._batches = iter(data)
-        self._gate_batches = None if gate_data is None else iter(gate_data)
+        self._data, self._batches = data, iter(data)
+        self._gate_data, self._gate_batches = gate_data, None if gate_data is None else iter(gate_data)
         self._schedule_start, self._schedule_length = 0, max(1, plan.total)
         self._optimizer = self._make_optimizer()
 
@@ -155,12 +155,13 @@ class Trainer:
         """One step of weights and gates together, or of one after the other on their own batches."""
         logits = learner.bank.family.logits
         z = learner.bank.sample(self._generator)
-        if self._gate_batches is None:
+        if self._gate_data is None or self._gate_batches is None:
             self._weight_step(z)
         else:
             self._weight_step(z.detach())
             batch, noise = next(self._gate_batches)
-            loss = self.model.loss(batch, self._weights, learner.bank.sample(self._generator), noise)
+            lower = self._gate_data.lower(self.model, batch, self.plan.gated - self.step)
+            loss = self.model.loss(batch, self._weights, learner.bank.sample(self._generator), noise, lower)
             (logits.grad,) = torch.autograd.grad(loss, [logits])
         learner.step(learner.penalty())
 
@@ -170,7 +171,8 @@ class Trainer:
             group["lr"] = group["peak"] * rate(self.training.schedule, share)
         batch, noise = next(self._batches)
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self.model.loss(batch, self._weights, gates, noise)
+        lower = self._data.lower(self.model, batch, self.plan.total - self.step)
+        loss = self.model.loss(batch, self._weights, gates, noise, lower)
         if not math.isfinite(float(loss.detach())):
             raise Diverged(f"the loss is {float(loss.detach())} at step {self.step + 1} of {self.plan.total}")
         loss.backward()  # type: ignore[no-untyped-call]

@@ -52,7 +52,7 @@ def call(*arguments: str) -> Answer:
     return Answer(ended.value.code, out.getvalue(), err.getvalue())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def command() -> Command:
     """Runs the command in this process: `command("status", "--json")`."""
     return call

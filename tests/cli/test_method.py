@@ -51,15 +51,13 @@ def working_in(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def joint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def joint(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Iterator[Path]:
     """A folder in which a joint study of three tasks was run beside every control there is."""
     pytest.importorskip("peft", reason="some controls are PEFT's (extra peft)")
-    from conftest import call
-
     folder = tmp_path_factory.mktemp("joint")
     (folder / "joint.yaml").write_text(JOINT.format(controls=", ".join(CONTROLS.names())))
     with working_in(folder):
-        answer = call("run", "joint.yaml")
+        answer = command("run", "joint.yaml")
         assert answer.code == 0, answer.err
         yield folder
 

@@ -25,6 +25,8 @@ from slasearch.records import (
 from slasearch.registry import CONDITIONS
 from slasearch.trial.backbone import Backbone, load_backbone
 from slasearch.trial.data import EvaluationData, TrainingData
+from slasearch.trial.prefix import PrefixStore
+from slasearch.trial.reuse import Reuse
 from slasearch.trial.model import TaskModel, make_heads
 from slasearch.trial.noise import EmbeddingNoise, noisy_weights
 from slasearch.trial.run import TrialWorker
@@ -59,7 +61,7 @@ def make_model(backbone: Backbone, seed: int) -> TaskModel:
         for parameter in pool.parameters():
             parameter.normal_(0, 0.1, generator=generator)
     heads = make_heads({"garden": 2}, backbone.shapes.hidden, generator=generator)
-    return TaskModel(backbone, pool, heads, shared_depth=5)
+    return TaskModel(backbone, pool, heads)
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def logits(data: EvaluationData, model: TaskModel, condition: ConditionSpec | No
 def test_level_zero_is_the_clean_score_to_the_last_bit_and_other_levels_are_not(
     backbone: Backbone, model: TaskModel, kind: str
 ) -> None:
-    data = EvaluationData([TASK], backbone, None)
+    data = EvaluationData([TASK], backbone, None, Reuse(backbone, PrefixStore(None)))
     clean = logits(data, model, None)
     assert torch.equal(logits(data, model, ConditionSpec(kind, 0.0, "eval")), clean)
     top = CONDITIONS.get(kind).facts.severities[-1]
@@ -84,7 +86,7 @@ def test_level_zero_is_the_clean_score_to_the_last_bit_and_other_levels_are_not(
     assert torch.equal(disturbed, clean) == (kind in UNSEEN_BY_UNCASED)
     assert disturbed.isfinite().all()
     assert torch.equal(logits(data, model, None), clean)
-    fresh = EvaluationData([TASK], backbone, None)
+    fresh = EvaluationData([TASK], backbone, None, Reuse(backbone, PrefixStore(None)))
     assert torch.equal(logits(fresh, model, ConditionSpec(kind, top, "eval")), disturbed)
 
 
@@ -92,7 +94,7 @@ def test_level_zero_is_the_clean_score_to_the_last_bit_and_other_levels_are_not(
 def test_a_share_so_small_that_it_hits_nothing_is_the_clean_score(
     backbone: Backbone, model: TaskModel, kind: str
 ) -> None:
-    data = EvaluationData([TASK], backbone, None)
+    data = EvaluationData([TASK], backbone, None, Reuse(backbone, PrefixStore(None)))
     assert torch.equal(logits(data, model, ConditionSpec(kind, 1e-12, "eval")), logits(data, model, None))
 
 
@@ -102,7 +104,7 @@ def seen_by(backbone: Backbone, seed: int, condition: ConditionSpec) -> torch.Te
         seen: list[torch.Tensor] = []
         table = backbone.model.get_input_embeddings()  # type: ignore[operator]
         handle = table.register_forward_hook(lambda module, args, output: seen.append(output.clone()))
-        logits(EvaluationData([TASK], backbone, None), model, condition)
+        logits(EvaluationData([TASK], backbone, None, Reuse(backbone, PrefixStore(None))), model, condition)
         handle.remove()
         return seen[0]  # the upper half runs the embeddings again, to replace them
 
@@ -117,7 +119,7 @@ def test_two_models_see_the_very_same_disturbed_inputs(backbone: Backbone, kind:
 def test_special_tokens_and_padding_reach_the_model_as_they_are(backbone: Backbone, kind: str) -> None:
     clean = seen_by(backbone, 1, ConditionSpec(kind, 0.0, "eval"))
     disturbed = seen_by(backbone, 1, ConditionSpec(kind, CONDITIONS.get(kind).facts.maximum, "eval"))
-    data = EvaluationData([TASK], backbone, None)
+    data = EvaluationData([TASK], backbone, None, Reuse(backbone, PrefixStore(None)))
     (batch,) = data._batches_of(0, "validation", None)
     ordinary = torch.from_numpy(backbone.vocabulary.ordinary[batch.input_ids.numpy()])
     assert int((~ordinary).sum()) > 2 * len(EXAMPLES) - 1
@@ -143,7 +145,7 @@ def bits(model: TaskModel) -> dict[tuple[str, str], bytes]:
 
 
 def test_weights_are_the_same_to_the_last_bit_after_noise(backbone: Backbone, model: TaskModel) -> None:
-    data, before = EvaluationData([TASK], backbone, None), bits(model)
+    data, before = EvaluationData([TASK], backbone, None, Reuse(backbone, PrefixStore(None))), bits(model)
     heads = [head.weight.clone() for head in model.heads.values()]
     logits(data, model, ConditionSpec("weight_noise", 0.5, "eval"))
     assert bits(model) == before
@@ -183,7 +185,16 @@ def test_conditions_follow_each_other() -> None:
 
 def batches(backbone: Backbone, *conditions: ConditionSpec, count: int = 6) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """For six batches, three an epoch, the token numbers, labels, and embeddings as the model sees them."""
-    data = TrainingData([TASK], "train", backbone, conditions, batch_size=4, seed=0, cache=None)
+    data = TrainingData(
+        [TASK],
+        "train",
+        backbone,
+        conditions,
+        batch_size=4,
+        seed=0,
+        cache=None,
+        reuse=Reuse(backbone, PrefixStore(None)),
+    )
     table = backbone.model.get_input_embeddings()  # type: ignore[operator]
     seen = []
     for batch, noise in data:
@@ -213,7 +224,14 @@ def test_training_under_every_kind_is_paired_and_another_in_each_epoch(backbone:
 
 def test_training_under_neighbours_draws_anew_in_each_epoch(backbone: Backbone) -> None:
     data = TrainingData(
-        [TASK], "train", backbone, [ConditionSpec("neighbour", 0.5, "train")], batch_size=12, seed=0, cache=None
+        [TASK],
+        "train",
+        backbone,
+        [ConditionSpec("neighbour", 0.5, "train")],
+        batch_size=12,
+        seed=0,
+        cache=None,
+        reuse=Reuse(backbone, PrefixStore(None)),
     )
     rows: list[dict[str, list[int]]] = []
     for batch, _ in data:

@@ -295,7 +295,7 @@ def trained(
     source = torch.Generator().manual_seed(0)
     pool = Pool((), backbone.shapes.hosts, names, generator=source)
     heads = make_heads({task.spec.name: len(task.labels) for task in tasks}, 384, generator=source)
-    with TaskModel(adaptation.backbone, pool, heads, shared_depth=0, adaptation=adaptation) as model:
+    with TaskModel(adaptation.backbone, pool, heads, adaptation=adaptation) as model:
         trainer = Trainer(
             model,
             worker.resources.training(tasks, "train", backbone, spec),

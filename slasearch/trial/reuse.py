@@ -1,0 +1,125 @@
+"""Which hidden states of a split can be reused, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slasearch.records import ConditionSpec
+from slasearch.tasks.batches import Batch, eval_batches
+from slasearch.tasks.encoding import EncodedSplit
+from slasearch.trial.backbone import Backbone
+from slasearch.trial.model import TaskModel
+from slasearch.trial.noise import noise_for
+from slasearch.trial.prefix import HiddenStates, PrefixStore, key_of
+
+__all__ = ["Reuse", "gathered"]
+
+_BATCH = 128
+_VERSION = 1
+"""Part of every key: raised when the way in which hidden states are computed changes."""
+
+
+class Reuse:
+    """Hidden states below a model's first slot, by split, condition and depth.
+
+    Args:
+        backbone: Whose layers they are.
+        store: Where they are kept.
+    """
+
+    def __init__(self, backbone: Backbone, store: PrefixStore) -> None:
+        self._backbone, self._store = backbone, store
+        self._keys: WeakKeyDictionary[EncodedSplit, dict[tuple[str, ConditionSpec | None], str]] = WeakKeyDictionary()
+        self._there: dict[str, set[int]] = {}
+
+    def states(
+        self, model: TaskModel, split: EncodedSplit, task: str, depth: int, condition: ConditionSpec | None = None
+    ) -> HiddenStates | None:
+        """The hidden states that enter layer `depth` ≥ 1, computed if need be; None if they are too large to keep.
+
+        Args:
+            model: Runs the layers below; none of its slots lies there.
+            split: The examples, disturbed already where a condition changes texts or tokens.
+            task: Name of their task, from which embedding noise is drawn.
+            depth: Number of layers to run.
+            condition: Embedding noise, or None.
+        """
+        base = self._base(split, task, condition)
+        backbone = self._backbone
+        start = max((known for known in self._there.get(base, set()) if known < depth), default=0)
+
+        def make(out: np.ndarray[Any, Any]) -> None:
+            below = None
+            if start and self._store.has(self._entry(split, task, condition, start)):
+                below = self.states(model, split, task, start, condition)
+            self._fill(out, model, split, task, condition, depth, (start, below) if below is not None else None)
+
+        dtype = next(backbone.model.parameters()).dtype
+        states = self._store.get(self._entry(split, task, condition, depth), split, backbone.shapes.hidden, dtype, make)
+        if states is not None:
+            self._there.setdefault(base, set()).add(depth)
+        return states
+
+    def _fill(
+        self,
+        out: np.ndarray[Any, Any],
+        model: TaskModel,
+        split: EncodedSplit,
+        task: str,
+        condition: ConditionSpec | None,
+        depth: int,
+        below: tuple[int, HiddenStates] | None,
+    ) -> None:
+        pad = self._backbone.tokenizer.pad_token_id
+        for batch in eval_batches(split, 0, _BATCH, pad_token_id=pad):
+            noise = None
+            if condition is not None:
+                noise = noise_for(batch, (condition,), [task], self._backbone, None)
+            rows = batch.rows.numpy()
+            start = None if below is None else (below[0], below[1].gather(rows, batch.input_ids.shape[1]))
+            hidden = model.lower(batch, depth, noise, start)
+            flat = hidden[batch.attention_mask.bool()]
+            places = _places(split, rows)
+            out[places] = flat.view(torch.int16).numpy() if hidden.dtype == torch.bfloat16 else flat.numpy()
+
+    def _base(self, split: EncodedSplit, task: str, condition: ConditionSpec | None) -> str:
+        keys = self._keys.setdefault(split, {})
+        if (task, condition) not in keys:
+            backbone = self._backbone
+            noise = None if condition is None else (condition, task, split.example_ids)
+            where = (torch.__version__, backbone.device.type, backbone.spec.precision)
+            keys[task, condition] = key_of(split, _VERSION, backbone.fingerprint, where, noise)
+        return keys[task, condition]
+
+    def _entry(self, split: EncodedSplit, task: str, condition: ConditionSpec | None, depth: int) -> str:
+        return f"{self._base(split, task, condition)[:40]}-{depth}"
+
+
+def _places(split: EncodedSplit, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Positions of the tokens of some examples, one example after another."""
+    start, end = split.offsets[rows], split.offsets[rows + 1]
+    return np.concatenate([np.arange(a, b) for a, b in zip(start, end, strict=True)])
+
+
+def gathered(states: Sequence[HiddenStates | None], batch: Batch, width: int) -> Tensor | None:
+    """`n x t x d` for a batch that may mix tasks, from the hidden states of each task; None if some task has none."""
+    rows, tasks = batch.rows.numpy(), batch.task_index.cpu().numpy()
+    present = sorted(set(tasks.tolist()))
+    if any(states[task] is None for task in present):
+        return None
+    found = [(np.nonzero(tasks == task)[0], states[task]) for task in present]
+    parts: list[tuple[Any, Tensor]] = [
+        (places, one.gather(rows[places], width)) for places, one in found if one is not None
+    ]
+    if len(parts) == 1:
+        return parts[0][1]
+    out: Tensor = parts[0][1].new_empty((len(rows), width, parts[0][1].shape[2]))
+    for places, part in parts:
+        out[torch.from_numpy(places)] = part
+    return out

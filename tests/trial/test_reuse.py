@@ -1,0 +1,230 @@
+"""Frozen layers are computed once, for whoever asks, and change no number: files, limits, faults, noise, depths."""
+
+import dataclasses
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_tasks
+
+from slasearch.adapters.pool import Pool
+from slasearch.records import BackboneSpec, ConditionSpec, FinalisationSpec, Slot, TrainingSpec, TrialReport, TrialSpec
+from slasearch.tasks.encoding import EncodedSplit
+from slasearch.trial.backbone import Backbone, load_backbone
+from slasearch.trial.data import EvaluationData, TrainingData
+from slasearch.trial.model import TaskModel, make_heads
+from slasearch.trial.prefix import PrefixStore, key_of
+from slasearch.trial.reuse import Reuse
+from slasearch.trial.run import TrialWorker
+
+Spec = Callable[..., TrialSpec]
+TASKS = make_tasks(gate=True)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone(BackboneSpec("bundled:minilm"), torch.device("cpu"))
+
+
+@pytest.fixture
+def model(backbone: Backbone) -> Iterator[TaskModel]:
+    """Slots in the layers 2, 4 and 5, with weights that do something."""
+    slots = [Slot(2, "attn.v", "bias", 1), Slot(4, "ffn.out", "lora", 2), Slot(5, "attn.q", "lora", 2)]
+    pool = Pool(slots, backbone.shapes.hosts, ["things", "mood"], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for weight in pool.parameters():
+            weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
+    heads = make_heads({"things": 2, "mood": 2}, backbone.shapes.hidden, generator=torch.Generator().manual_seed(2))
+    with TaskModel(backbone, pool, heads) as made:
+        yield made
+
+
+def training(backbone: Backbone, store: PrefixStore, *conditions: ConditionSpec) -> TrainingData:
+    reuse = Reuse(backbone, store)
+    return TrainingData(TASKS, "train", backbone, conditions, batch_size=6, seed=3, cache=None, reuse=reuse)
+
+
+def test_losses_and_gradients_are_those_of_the_whole_model(backbone: Backbone, model: TaskModel) -> None:
+    data = training(backbone, PrefixStore(None))
+    weights = list(model.pool.parameters())
+    for number, (batch, noise) in zip(range(5), data, strict=False):
+        lower = data.lower(model, batch, 100)
+        assert lower is not None
+        assert lower[0] == 2
+        results = []
+        for start in (lower, None):
+            loss = model.loss(batch, [1.0, 2.0], None, noise, start)
+            results.append((loss.detach(), torch.autograd.grad(loss, weights)))
+        torch.testing.assert_close(results[0][0], results[1][0], rtol=0, atol=1e-6)
+        for ours, theirs in zip(results[0][1], results[1][1], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+        if number == 2:  # slots below close: what is kept moves up
+            model.pool.discard([model.pool.slots[0]])
+            assert model.depth == 4
+            moved = data.lower(model, batch, 100)
+            assert moved is not None
+            assert moved[0] == 4
+            break
+
+
+def test_it_is_only_computed_where_it_pays_and_inputs_stay(backbone: Backbone, model: TaskModel) -> None:
+    store = PrefixStore(None)
+    data = training(backbone, store)
+    batch, _ = next(iter(data))
+    assert data.lower(model, batch, 1) is None, "less than half an epoch is left"
+    assert store.made == 0
+    assert data.lower(model, batch, 3) is not None
+    assert store.made == 2, "one entry for each task"
+    for kind in ("embedding_gaussian", "typos", "neighbour"):
+        fresh = training(backbone, store, ConditionSpec(kind, 0.3, "train"))
+        assert fresh.lower(model, next(iter(fresh))[0], 100) is None, "inputs differ in each epoch"
+    flipped = training(backbone, store, ConditionSpec("label_flips", 0.5, "train"))
+    assert flipped.lower(model, next(iter(flipped))[0], 100) is not None, "wrong labels change no input"
+    assert store.made == 2
+
+
+@pytest.mark.parametrize("kind", [None, "typos", "embedding_gaussian", "neighbour", "weight_noise"])
+def test_evaluation_is_bitwise_the_same(kind: str | None, backbone: Backbone, model: TaskModel, tmp_path: Path) -> None:
+    condition = None if kind is None else ConditionSpec(kind, 0.4, "eval")
+    found = []
+    for store in (PrefixStore(None, limit=0), PrefixStore(None), PrefixStore(tmp_path), PrefixStore(tmp_path)):
+        data = EvaluationData(TASKS, backbone, None, Reuse(backbone, store))
+        found.append(data.logits(model, 0, "validation", condition, None)[1])
+    assert all(torch.equal(logits, found[0]) for logits in found[1:])
+    assert store.made == 0, "the second reader of a folder computes nothing"
+
+
+def test_deeper_states_go_on_from_those_below(
+    backbone: Backbone, model: TaskModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = training(backbone, PrefixStore(None))
+    split = data._fixed[0]  # type: ignore[index]
+    layers_run: list[tuple[int, int]] = []
+    lower = TaskModel.lower
+
+    def spied(self: TaskModel, batch: object, depth: int, noise: object = None, below: object = None) -> torch.Tensor:
+        layers_run.append((0 if below is None else below[0], depth))  # type: ignore[index]
+        return lower(self, batch, depth, noise, below)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TaskModel, "lower", spied)
+    model.pool.discard(model.pool.slots[:2])
+    reuse, direct = Reuse(backbone, PrefixStore(None)), Reuse(backbone, PrefixStore(None))
+    rows = np.arange(3)
+    reuse.states(model, split, "things", 2)
+    deeper = reuse.states(model, split, "things", 5)
+    at_once = direct.states(model, split, "things", 5)
+    assert set(layers_run) == {(0, 2), (2, 5), (0, 5)}
+    assert deeper is not None
+    assert at_once is not None
+    assert torch.equal(deeper.gather(rows, 4), at_once.gather(rows, 4))
+
+
+# ---------------------------------------------------------------- the store
+
+
+def split_of(*lengths: int) -> EncodedSplit:
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = np.arange(offsets[-1], dtype=np.int32)
+    labels = np.zeros(len(lengths), dtype=np.int64)
+    return EncodedSplit(ids, np.zeros(len(ids), dtype=np.int8), offsets, labels, tuple(map(str, lengths)))
+
+
+def filled(value: float) -> Callable[[np.ndarray], None]:  # type: ignore[type-arg]
+    return lambda out: out.fill(value)
+
+
+def test_rows_come_back_padded_with_their_last_token() -> None:
+    split = split_of(2, 3)
+    store = PrefixStore(None)
+
+    def numbers(out: np.ndarray) -> None:  # type: ignore[type-arg]
+        out[:] = np.arange(5)[:, None]
+
+    states = store.get("k", split, 2, torch.float32, numbers)
+    assert states is not None
+    assert states.gather(np.array([1, 0]), 3)[:, :, 0].tolist() == [[2, 3, 4], [0, 1, 1]]
+
+
+def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
+    split, size = split_of(4), 4 * 2 * 4 + 128
+    store = PrefixStore(tmp_path, limit=2 * size)
+    for number, key in enumerate("abc"):
+        store.get(key, split, 2, torch.float32, filled(number))
+        os.utime(tmp_path / f"{key}.npy", (number, number))
+    assert sorted(file.stem for file in tmp_path.glob("*.npy")) == ["b", "c"]
+    states = PrefixStore(tmp_path, limit=2 * size).get("a", split, 2, torch.float32, filled(7))
+    assert states is not None
+    assert states.gather(np.array([0]), 1)[0, 0, 0] == 7
+
+
+def test_what_is_larger_than_the_limit_is_not_kept() -> None:
+    assert PrefixStore(None, limit=8).get("k", split_of(4), 2, torch.float32, filled(1)) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY rubbish", b"x" * 500])
+def test_a_damaged_entry_is_made_again(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "k.npy").write_bytes(content)
+    store = PrefixStore(tmp_path)
+    states = store.get("k", split_of(4), 2, torch.float32, filled(3))
+    assert states is not None
+    assert states.gather(np.array([0]), 1)[0, 0, 0] == 3
+    assert store.made == 1
+
+
+def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    states = PrefixStore(tmp_path / "file" / "below").get("k", split_of(4), 2, torch.float32, filled(3))
+    assert states is not None
+
+
+def test_keys_tell_tokens_and_facts_apart() -> None:
+    keys = {key_of(split_of(2, 3), "a"), key_of(split_of(3, 2), "a"), key_of(split_of(2, 3), "b")}
+    assert len(keys) == 3
+    assert key_of(split_of(2, 3), "a") in keys
+
+
+def _want(folder: Path, results: "multiprocessing.Queue[int]") -> None:
+    store = PrefixStore(folder)
+    store.get("k", split_of(4000), 64, torch.float32, filled(1))
+    results.put(store.made)
+
+
+def test_of_several_processes_one_computes(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    results: multiprocessing.Queue[int] = context.Queue()
+    processes = [context.Process(target=_want, args=(tmp_path, results)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    made = [results.get(timeout=30) for _ in processes]
+    for process in processes:
+        process.join()
+    assert sum(made) == 1
+
+
+# ---------------------------------------------------------------- whole trials
+
+
+def test_workers_share_a_folder_and_get_the_same_report(make_spec: Spec, tmp_path: Path) -> None:
+    spec = make_spec(
+        training=TrainingSpec(8, 5e-3, 3e-2, 0.01, "linear", steps=12, reports=2),
+        finalisation=FinalisationSpec(share=0.6),
+        measured=(ConditionSpec("typos", 0.5, "eval"),),
+    )
+
+    def report(cache: Path | None) -> tuple[TrialReport, int]:
+        worker = TrialWorker(make_tasks(), cache=cache, threads=1, device="cpu")
+        found = list(worker.run(spec))[-1]
+        assert isinstance(found, TrialReport)
+        kept = tuple(cost for cost in found.costs if cost.unit != "s")
+        return dataclasses.replace(found, costs=kept), worker.resources._store.made
+
+    first, made = report(tmp_path)
+    second, again = report(tmp_path)
+    alone, _ = report(None)
+    assert made > 0
+    assert again == 0
+    assert first == second == alone

@@ -25,10 +25,10 @@ from slasearch.records import (
 from slasearch.registry import CONDITIONS
 from slasearch.trial.backbone import Backbone, load_backbone
 from slasearch.trial.data import EvaluationData, TrainingData
-from slasearch.trial.prefix import PrefixStore
-from slasearch.trial.reuse import Reuse
 from slasearch.trial.model import TaskModel, make_heads
 from slasearch.trial.noise import EmbeddingNoise, noisy_weights
+from slasearch.trial.prefix import PrefixStore
+from slasearch.trial.reuse import Reuse
 from slasearch.trial.run import TrialWorker
 
 TEXT = "Every other winter some remarkably stubborn gardeners plant tulips far outside their small village"

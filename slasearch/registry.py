@@ -215,6 +215,7 @@ PRUNERS: Mapping[str, str] = {
     "none": "every trial runs to its full budget",
     "median": "stop below the median of earlier trials at the same step (one objective)",
     "successive_halving": "asynchronous successive halving on the validation score (any number of objectives)",
+    "hyperband": "successive halving in brackets, each of which begins to judge later (any number of objectives)",
 }
 
 
@@ -256,5 +257,6 @@ PRUNER_OPTIONS: Mapping[str, Mapping[str, Option]] = {
     "none": {},
     "median": {"n_startup_trials": Option(0, 100_000), "n_min_trials": Option(1, 100_000)},
     "successive_halving": {"reduction_factor": Option(2, 100), "first_share": Option(0.0, 1.0, strict=True)},
+    "hyperband": {"reduction_factor": Option(2, 100), "first_share": Option(0.001, 0.999)},
 }
 """Options of each pruner."""

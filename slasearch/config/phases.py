@@ -27,7 +27,7 @@ class SamplerConfig(StrictModel):
 class PrunerConfig(StrictModel):
     """Who stops trials early."""
 
-    name: str = Field("none", description="none, median or successive_halving")
+    name: str = Field("none", description="none, median, successive_halving or hyperband")
     options: dict[str, Scalar] = Field(default_factory=dict, description="options of the pruner")
 
     @field_validator("name")

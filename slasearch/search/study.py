@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 import optuna
 
 from slasearch.config.document import problem_line
 from slasearch.config.locations import Locations
 from slasearch.config.plain import from_plain, to_plain
-from slasearch.config.schema import StudyConfig
+from slasearch.config.schema import PrunerConfig, StudyConfig
 from slasearch.errors import ConfigError
 from slasearch.records import Event, Progress, TrialReport, TrialSpec
 from slasearch.search.book import Book, spec_hash
@@ -25,7 +25,7 @@ from slasearch.search.limits import Limits
 from slasearch.search.mirror import MirroredStudy
 from slasearch.search.opening import find_or_make, grown, optuna_studies, with_data
 from slasearch.search.plan import plan
-from slasearch.search.pruners import MedianPruner, NoPruner, Pruner, SuccessiveHalving
+from slasearch.search.pruners import Pruner, Report, curves, ended_early, make_pruner
 from slasearch.search.samplers import make_sampler
 from slasearch.search.summary import StudySummary, summarise
 from slasearch.search.truth import untrue
@@ -277,11 +277,16 @@ class StudySession:
         row = self._book[trial_id]
         if not row.open:
             return False
-        self._book.report(row, progress, to_optuna=self._reports_to_optuna)
+        self._report(row, progress)
         if row.optuna_study == "confirm" or self._book[trial_id].score is None:
             return False
-        prunable = progress.prunable and row.phase == "optimise"
-        return self._pruner.judge(trial_id, progress.budget / progress.budget_max, progress.score, prunable=prunable)
+        assert row.number is not None
+        reached = Report(progress.budget / progress.budget_max, progress.score, progress.prunable)
+        return self._pruner.judge(row.number, reached, prunable=row.phase == "optimise")
+
+    def _report(self, row: TrialRow, progress: Progress) -> None:
+        """Stores a report; Optuna, whose pruner compares what it is given, hears of those with warm gates."""
+        self._book.report(row, progress, to_optuna=self._reports_to_optuna and progress.prunable)
 
     @_database
     def finish(self, trial_id: int, report: TrialReport) -> None:
@@ -293,6 +298,9 @@ class StudySession:
         reason = untrue(report, objectives, row.phase)
         self._book.end(row, "fail" if reason else "complete", at=self._now(), reason=reason, report=report)
         self._limits.ended(failed=reason is not None)
+        if row.optuna_study == "search" and row.number is not None:
+            for last in ended_early(self._book[trial_id]):
+                self._pruner.judge(row.number, last, prunable=False)
 
     @_database
     def prune(self, trial_id: int, progress: Progress | None) -> None:
@@ -301,7 +309,7 @@ class StudySession:
         if not row.open:
             return
         if progress is not None:
-            self._book.report(row, progress, to_optuna=self._reports_to_optuna)
+            self._report(row, progress)
         row = self._book[trial_id]
         reason = f"stopped by the pruner at step {row.budget} of {row.budget_max}"
         self._book.end(row, "pruned", at=self._now(), reason=reason)
@@ -338,27 +346,9 @@ class StudySession:
 
     def _make_pruner(self) -> Pruner:
         optimise = self._config.phases.optimise
-        name = optimise.pruner.name if optimise else "none"
-        options: dict[str, Any] = dict(optimise.pruner.options) if optimise else {}
-        if name == "median":
-            return MedianPruner(functools.partial(self._is_bad, optuna.pruners.MedianPruner(**options)))
-        if name == "successive_halving":
-            return SuccessiveHalving(**options, curves=self._curves())
-        return NoPruner()
-
-    def _is_bad(self, pruner: optuna.pruners.BasePruner, trial_id: int) -> bool:
-        number = self._book[trial_id].number
-        assert number is not None
-        return self._search.judged_bad(number, pruner)
-
-    def _curves(self) -> dict[int, list[tuple[float, float]]]:
-        """(share of the budget, score) pairs that search trials reported before this session."""
-        budgets = {row.id: row.budget_max for row in self._book.rows if row.optuna_study == "search"}
-        return {
-            trial_id: [(step / budget, score) for step, score in curve]
-            for trial_id, curve in self._store.reports(self._study.id).items()
-            if (budget := budgets.get(trial_id))
-        }
+        config = PrunerConfig() if optimise is None else optimise.pruner
+        earlier = {} if config.name == "none" else curves(self._book.rows, self._store.reports(self._study.id))
+        return make_pruner(config, is_bad=self._search.judged_bad, earlier=earlier)
 
 
 def _ask(row: TrialRow) -> Ask:

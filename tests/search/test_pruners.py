@@ -4,25 +4,54 @@ import pytest
 from session_kit import RATE, WEIGHT, study
 
 from slasearch.config.schema import SamplerConfig
-from slasearch.search.pruners import MedianPruner, NoPruner, SuccessiveHalving
+from slasearch.search.pruners import Hyperband, MedianPruner, NoPruner, Report, SuccessiveHalving
 from slasearch.search.samplers import make_sampler, sampler_seed
 from slasearch.space import parameters, suggest
 
 
+def judge(pruner, trial, share, score, *, warm=True, prunable=True):
+    return pruner.judge(trial, Report(share, score, warm), prunable=prunable)
+
+
 def judge_all(pruner, scores, share=0.5):
-    return [pruner.judge(trial, share, score, prunable=True) for trial, score in enumerate(scores)]
+    return [judge(pruner, trial, share, score) for trial, score in enumerate(scores)]
+
+
+PRUNERS = {
+    "median": lambda: MedianPruner(lambda trial: True),
+    "successive_halving": lambda: SuccessiveHalving(first_share=0.5),
+    "hyperband": lambda: Hyperband(first_share=0.5),
+}
+
+
+def in_first_bracket(count):
+    pruner = Hyperband(first_share=0.5)
+    return [trial for trial in range(100) if pruner.bracket(trial) == 0][:count]
 
 
 def test_none_never_stops_a_trial():
     assert judge_all(NoPruner(), [0.9, 0.1, 0.0]) == [False] * 3
 
 
+@pytest.mark.parametrize("make", PRUNERS.values(), ids=PRUNERS)
+def test_nothing_is_stopped_in_its_warm_up_at_its_end_or_where_it_may_not_be(make):
+    pruner = make()
+    trials = in_first_bracket(9)
+    for trial in trials[:3]:
+        judge(pruner, trial, 0.5, 0.9, prunable=False)
+    assert judge(pruner, trials[3], 0.5, 0.1, warm=False) is False
+    assert judge(pruner, trials[4], 0.5, 0.1, prunable=False) is False
+    assert judge(pruner, trials[5], 1.0, 0.1) is False
+    assert judge(pruner, trials[6], 0.5, 0.05) is True
+
+
 def test_median_asks_optuna_only_where_a_trial_may_stop():
     asked = []
     pruner = MedianPruner(lambda trial: asked.append(trial) is None)
-    assert pruner.judge(1, 0.5, 0.1, prunable=True) is True
-    assert pruner.judge(2, 0.5, 0.1, prunable=False) is False
-    assert pruner.judge(3, 1.0, 0.1, prunable=True) is False
+    assert judge(pruner, 1, 0.5, 0.1) is True
+    assert judge(pruner, 2, 0.5, 0.1, prunable=False) is False
+    assert judge(pruner, 3, 0.5, 0.1, warm=False) is False
+    assert judge(pruner, 4, 1.0, 0.1) is False
     assert asked == [1]
 
 
@@ -35,47 +64,104 @@ def test_halving_keeps_the_best_third_of_those_seen_at_a_rung():
 def test_halving_judges_a_trial_once_at_each_rung():
     pruner = SuccessiveHalving(reduction_factor=2, first_share=0.25)
     judge_all(pruner, [0.9, 0.8], share=0.25)
-    assert pruner.judge(7, 0.2, 0.0, prunable=True) is False  # no rung yet
-    assert pruner.judge(7, 0.25, 0.85, prunable=True) is False  # second of three, half go on
-    assert pruner.judge(7, 0.4, 0.0, prunable=True) is False  # between rungs
-    assert pruner.judge(7, 0.5, 0.0, prunable=True) is False  # alone at the second rung
-    assert pruner.judge(8, 0.5, 0.9, prunable=True) is False
-    assert pruner.judge(9, 0.5, 0.5, prunable=True) is False  # second of three there
-    assert pruner.judge(10, 0.6, 0.1, prunable=True) is True  # third of four, at its first report past the rung
-    assert pruner.judge(11, 1.0, 0.0, prunable=True) is False  # at the end there is nothing to save
+    assert judge(pruner, 7, 0.2, 0.0) is False  # no rung yet
+    assert judge(pruner, 7, 0.25, 0.85) is False  # second of three, half go on
+    assert judge(pruner, 7, 0.4, 0.0) is False  # between rungs
+    assert judge(pruner, 7, 0.5, 0.0) is False  # alone at the second rung
+    assert judge(pruner, 8, 0.5, 0.9) is False
+    assert judge(pruner, 9, 0.5, 0.5) is False  # second of three there
+    assert judge(pruner, 10, 0.6, 0.1) is True  # third of four, at its first report past the rung
+    assert judge(pruner, 11, 1.0, 0.0) is False  # at the end there is nothing to save
 
 
-def test_halving_counts_reports_that_may_not_be_stopped_and_earlier_curves():
-    curves = {1: [(0.25, 0.5), (0.5, 0.9)], 2: [(0.5, 0.8)]}
-    pruner = SuccessiveHalving(reduction_factor=2, first_share=0.5, curves=curves)
-    assert pruner.judge(3, 0.5, 0.1, prunable=False) is False
-    assert pruner.judge(4, 0.5, 0.85, prunable=True) is False
-    assert pruner.judge(5, 0.5, 0.2, prunable=True) is True
+def test_halving_counts_trials_that_may_not_be_stopped_and_earlier_ones():
+    earlier = {1: [Report(0.25, 0.5), Report(0.5, 0.9)], 2: [Report(0.5, 0.8)]}
+    pruner = SuccessiveHalving(reduction_factor=2, first_share=0.5, earlier=earlier)
+    assert judge(pruner, 3, 0.5, 0.1, prunable=False) is False
+    assert judge(pruner, 4, 0.5, 0.85) is False
+    assert judge(pruner, 5, 0.5, 0.2) is True
+
+
+def test_a_rung_that_is_reached_in_the_warm_up_knows_nothing_of_the_trial():
+    """Its score with every gate open neither raises the bar for others nor shields it at the next rung."""
+    pruner = SuccessiveHalving(reduction_factor=2, first_share=0.25)
+    for trial in range(4):
+        assert judge(pruner, trial, 0.25, 0.99, warm=False) is False
+    assert judge(pruner, 4, 0.25, 0.5) is False  # alone at the first rung
+    assert judge(pruner, 5, 0.25, 0.6) is False  # the better of two
+    assert judge(pruner, 0, 0.4, 0.1) is False  # warm now, but the first rung lies behind it
+    assert judge(pruner, 4, 0.5, 0.8) is False
+    assert judge(pruner, 5, 0.5, 0.9) is False
+    assert judge(pruner, 0, 0.5, 0.7) is True
 
 
 @pytest.mark.parametrize(
     ("factor", "first", "rungs"), [(3, 0.25, [0.25, 0.75]), (2, 0.25, [0.25, 0.5]), (3, 1 / 9, [1 / 9, 1 / 3])]
 )
 def test_halving_has_its_rungs_below_the_whole_budget(factor, first, rungs):
-    assert SuccessiveHalving(factor, first)._rungs == pytest.approx(rungs)
+    assert SuccessiveHalving(factor, first).rungs == pytest.approx(rungs)
+
+
+def noisy_search(pruner, trials, seed=0):
+    """Trials with noisy curves: how many reports were made, who came to the end, and how good each is."""
+    rng = np.random.default_rng(seed)
+    quality = rng.uniform(0.5, 0.9, trials)
+    reports, ended = 0, []
+    for trial in range(trials):
+        for share in (0.25, 0.5, 0.75, 1.0):
+            reports += 1
+            if judge(pruner, trial, share, quality[trial] * (1 - 0.3 * (1 - share)) + rng.normal(0, 0.01)):
+                break
+        else:
+            ended.append(trial)
+    return reports, ended, quality
 
 
 def test_halving_saves_training_and_keeps_the_best():
     """100 trials with noisy curves: about half of the reports are saved, and one of the three best reaches the end."""
-    rng = np.random.default_rng(0)
-    quality = rng.uniform(0.5, 0.9, 100)
-    pruner = SuccessiveHalving()
-    reports, ended = 0, []
-    for trial in range(100):
-        for share in (0.25, 0.5, 0.75, 1.0):
-            reports += 1
-            score = quality[trial] * (1 - 0.3 * (1 - share)) + rng.normal(0, 0.01)
-            if pruner.judge(trial, share, score, prunable=True):
-                break
-        else:
-            ended.append(trial)
+    reports, ended, quality = noisy_search(SuccessiveHalving(), 100)
     assert reports < 220
     assert set(ended) & set(np.argsort(quality)[-3:])
+
+
+def test_hyperband_saves_less_than_halving_and_more_than_nothing():
+    halving, _, _ = noisy_search(SuccessiveHalving(), 100)
+    reports, ended, quality = noisy_search(Hyperband(), 100)
+    assert halving < reports < 340
+    assert set(ended) & set(np.argsort(quality)[-3:])
+
+
+def test_brackets_have_the_papers_shares_in_every_block_and_no_rhythm():
+    """η = 3 from a quarter on: rungs at 25 % and 75 %, so ⌈3/3·9⌉, ⌈3/2·3⌉ and ⌈3/1·1⌉ of every 17 trials."""
+    pruner = Hyperband(reduction_factor=3, first_share=0.25)
+    found = [pruner.bracket(trial) for trial in range(5 * 17)]
+    blocks = [found[start : start + 17] for start in range(0, len(found), 17)]
+    assert all([block.count(bracket) for bracket in range(3)] == [9, 5, 3] for block in blocks)
+    assert len({tuple(block) for block in blocks}) == 5
+    assert [Hyperband().bracket(trial) for trial in range(5 * 17)] == found
+
+
+def test_each_bracket_judges_from_its_own_rung_on_and_its_own_trials():
+    pruner = Hyperband(reduction_factor=2, first_share=0.25)
+    members = [[trial for trial in range(99) if pruner.bracket(trial) == bracket] for bracket in range(3)]
+    stopped = {}
+    for bracket, trials in enumerate(members):
+        for trial, score in zip(trials[:2], (0.8, 0.9), strict=True):
+            assert not any(judge(pruner, trial, share, score) for share in (0.25, 0.5))
+        shares = (0.25, 0.5, 0.75)
+        for place, share in enumerate(shares):
+            if judge(pruner, trials[2], share, 0.1):
+                stopped[bracket] = shares[place]
+                break
+    assert stopped == {0: 0.25, 1: 0.5}
+
+
+def test_hyperband_goes_on_from_what_was_reported_before():
+    trials = in_first_bracket(4)
+    earlier = {trial: [Report(0.5, 0.9)] for trial in trials[:3]}
+    pruner = Hyperband(first_share=0.5, earlier=earlier)
+    assert judge(pruner, trials[3], 0.5, 0.2) is True
+    assert judge(Hyperband(first_share=0.5), trials[3], 0.5, 0.2) is False
 
 
 SPACE = study(optimise=1)

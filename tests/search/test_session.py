@@ -27,6 +27,7 @@ from session_kit import (
 from slasearch.errors import ConfigError, LeaseError, StorageError, StudyConflictError
 from slasearch.records import MetricRow
 from slasearch.registry import PRUNER_OPTIONS, SAMPLER_OPTIONS
+from slasearch.search.pruners import Hyperband
 from slasearch.search.study import StudySession
 from slasearch.search.summary import Best, PhaseCount, read_summary
 from slasearch.storage.artifacts import read_artifact
@@ -498,6 +499,63 @@ def test_a_bad_trial_is_stopped_when_it_may_be_and_only_in_optimise(opened, wher
     again = [started(session) for _ in range(3)]
     assert {ask.attempt for ask in again} == {1, 2}
     assert session.progress(again[0].trial_id, progress(4, 0.2)) is True
+
+
+def test_hyperband_stops_by_a_trials_number_in_a_later_session_too(opened, where):
+    pruner = {"name": "hyperband", "options": {"first_share": 0.5}}
+    config = study(optimise=30, pruner=pruner)
+    brackets = [Hyperband(first_share=0.5).bracket(number) for number in range(30)]
+    session = opened(config)
+    stopped = {}
+    for number in range(20):
+        if number == 10:
+            session = opened(config)
+        ask = started(session)
+        stopped[ask.number] = session.progress(ask.trial_id, progress(4, 0.9 - 0.01 * number))
+        if stopped[ask.number]:
+            session.prune(ask.trial_id, progress(4, 0.9))
+        else:
+            session.finish(ask.trial_id, report(ask))
+    seen = [number for number, bracket in enumerate(brackets) if bracket == 0]
+    assert {number for number, pruned in stopped.items() if pruned} == set(seen[2:]) & set(range(20)), (
+        "from the third on each is the worst of its bracket"
+    )
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_report_of_the_warm_up_is_no_measure_for_others(opened, where, restarted):
+    halving = {"name": "successive_halving", "options": {"reduction_factor": 2, "first_share": 0.25}}
+    config = study(optimise=9, pruner=halving, objectives=("score",), gates={"warm_up": 0.25})
+    session = opened(config)
+    for _ in range(4):
+        ask = started(session)
+        assert session.progress(ask.trial_id, progress(2, 0.9, prunable=False)) is False
+        session.finish(ask.trial_id, report(ask))
+    assert all(trial.intermediate_values == {} for trial in optuna_trials(where))
+    if restarted:
+        session = opened(config)
+    scores = [0.3, 0.4, 0.1]
+    asks = [started(session) for _ in scores]
+    answers = [session.progress(ask.trial_id, progress(3, score)) for ask, score in zip(asks, scores, strict=True)]
+    assert answers == [False, False, True]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_trial_that_ended_early_on_a_plateau_stands_at_its_last_score_from_there_on(opened, where, restarted):
+    halving = {"name": "successive_halving", "options": {"reduction_factor": 2, "first_share": 0.5}}
+    config = study(optimise=9, pruner=halving, objectives=("score",))
+    session = opened(config)
+    for score in (0.9, 0.8):
+        ask = started(session)
+        assert session.progress(ask.trial_id, progress(3, score)) is False
+        session.finish(ask.trial_id, report(ask, budget=3, objectives={"score": score}))
+    if restarted:
+        session = opened(config)
+    asks = [started(session) for _ in range(2)]
+    assert session.progress(asks[0].trial_id, progress(4, 0.85)) is False
+    assert session.progress(asks[1].trial_id, progress(4, 0.7)) is True
+    assert [(row.state, row.budget, row.budget_max) for row in trials_of(where)][:2] == [("complete", 3, 8)] * 2
+    assert [trial.state.name for trial in optuna_trials(where)][:2] == ["COMPLETE"] * 2
 
 
 def test_a_report_that_is_no_number_does_not_stop_the_trial(opened, where):

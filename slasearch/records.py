@@ -16,6 +16,7 @@ __all__ = [
     "BackboneSpec",
     "ConditionSpec",
     "CostRow",
+    "EarlyStopSpec",
     "Event",
     "Example",
     "FinalisationSpec",
@@ -244,12 +245,20 @@ class FinalisationSpec:
 
 
 @dataclass(frozen=True)
+class EarlyStopSpec:
+    """Ends a trial once `patience` reports on end have not raised its validation score by more than `min_delta`."""
+
+    patience: int
+    min_delta: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrainingSpec:
     """How a trial trains. Exactly one of `epochs` and `steps` is set.
 
     `kind_factors` are (kind, factor on the learning rate) pairs. `task_temperature` τ draws examples of a task of n in
     proportion to n^(1/τ). `multitask` says whether tasks share one pool and train together (`joint`), or each trains a
-    pool of its own (`independent`).
+    pool of its own (`independent`). `early_stop` None: every trial takes all its steps.
     """
 
     batch_size: int
@@ -264,6 +273,7 @@ class TrainingSpec:
     kind_factors: tuple[tuple[str, float], ...] = ()
     task_temperature: float = 1.0
     multitask: Literal["joint", "independent"] = "joint"
+    early_stop: EarlyStopSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -370,6 +380,7 @@ class Progress:
 class TrialReport:
     """A trial's last word. `state` is `complete` or `fail` (with `reason` and `traceback`).
 
+    `budget` of `budget_max` steps were done. A complete trial that did fewer has ended on a plateau.
     `objectives` maps `score`, `exported_parameters` and `robustness` to numbers. `artifact` maps file names of the
     trained adapter to their bytes (safetensors and JSON); empty when the trial failed.
     """

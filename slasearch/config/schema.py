@@ -52,6 +52,7 @@ __all__ = [
     "ConfirmPhase",
     "DesignPhase",
     "Distribution",
+    "EarlyStopConfig",
     "FinalisationConfig",
     "GatesConfig",
     "LimitsConfig",
@@ -285,6 +286,13 @@ class SeedsConfig(StrictModel):
     data: Seed = Field(0, description="seed of the order of the data")
 
 
+class EarlyStopConfig(StrictModel):
+    """When a trial ends before its last step: on a plateau of its validation score, once its structure is fixed."""
+
+    patience: PositiveInt = Field(description="reports on end without a better score, after finalisation")
+    min_delta: NonNegativeFloat = Field(0.0, description="by how much a score must be above the best to be better")
+
+
 class TrainingConfig(StrictModel):
     """How a trial trains. Exactly one of `epochs` and `steps`."""
 
@@ -309,6 +317,9 @@ class TrainingConfig(StrictModel):
     )
     multitask: Searchable[Literal["joint", "independent"]] = Field(
         "joint", description="tasks train together on one shared pool, or each by itself on a pool of its own"
+    )
+    early_stop: EarlyStopConfig | None = Field(
+        None, description="ends a trial on a plateau of its validation score (none: it takes all its steps)"
     )
     seeds: SeedsConfig = Field(default_factory=SeedsConfig, description="seed pair of the first repetition")
 

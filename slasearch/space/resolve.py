@@ -11,6 +11,7 @@ from slasearch.errors import ConfigError
 from slasearch.records import (
     BackboneSpec,
     ConditionSpec,
+    EarlyStopSpec,
     FinalisationSpec,
     GateSpec,
     PoolSpec,
@@ -122,7 +123,12 @@ def _task(task: TaskConfig, seed: int) -> TaskSpec:
 
 def _training(config: StudyConfig) -> TrainingSpec:
     fields = config.training.model_dump(exclude={"seeds"})
-    return TrainingSpec(**{**fields, "kind_factors": tuple(fields["kind_factors"].items())})
+    stop = fields["early_stop"]
+    made = {
+        "kind_factors": tuple(fields["kind_factors"].items()),
+        "early_stop": None if stop is None else EarlyStopSpec(**stop),
+    }
+    return TrainingSpec(**{**fields, **made})
 
 
 def _size(config: StudyConfig) -> SizeSpec:

@@ -25,7 +25,7 @@ def contradictions(config: StudyConfig, found: tuple[Parameter, ...]) -> list[Pr
     problems: dict[Problem, None] = {}
     for fixed in itertools.islice(_choices(config, found), _MOST_CHOICES):
         problems.update(dict.fromkeys(_contradictions(fixed)))
-    problems.update(dict.fromkeys((*_shares(config, found), *_controls(config))))
+    problems.update(dict.fromkeys((*_shares(config, found), *_plateaus(config, found), *_controls(config))))
     return list(problems)
 
 
@@ -74,6 +74,18 @@ def _shares(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[Probl
     if warm + share >= 1:
         expected = f"a share below {1 - warm:g}, so that gates learn after a warm-up of {warm:g}"
         yield Problem(("finalisation", "share"), expected, f"{share:g}")
+
+
+def _plateaus(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[Problem]:
+    """Whether some trial reports often enough after its finalisation to end on a plateau."""
+    if config.training.early_stop is None:
+        return
+    share = _largest(config.finalisation.share, "finalisation.share", found)
+    reports, patience = config.training.reports, config.training.early_stop.patience
+    watched = sum(number > (1 - share) * reports + 1e-9 for number in range(1, reports))
+    if patience >= watched:
+        expected = f"fewer than the {watched} of {reports} reports that come after finalisation and before the end"
+        yield Problem(("training", "early_stop", "patience"), f"{expected} (raise training.reports)", str(patience))
 
 
 def _controls(config: StudyConfig) -> Iterator[Problem]:

@@ -35,6 +35,7 @@ def assemble(
     outcome: Outcome,
     *,
     steps: int,
+    planned: int,
     seconds: Mapping[str, float],
     tokens: int,
     made_parameters: int,
@@ -47,6 +48,7 @@ def assemble(
         tasks: The tasks with their labels.
         outcome: How it came out.
         steps: Optimiser steps taken.
+        planned: Optimiser steps planned.
         seconds: Wall time of `train` and `evaluate`.
         tokens: Tokens trained on.
         made_parameters: Parameters of all modules that were there at the start, without heads.
@@ -71,11 +73,13 @@ def assemble(
     if outcome.gated_score is not None:
         costs.append(CostRow("gated_score", outcome.gated_score, "score"))
         costs.append(CostRow("finalisation_gap", objectives["score"] - outcome.gated_score, "score"))
+    if spec.training.early_stop is not None:
+        costs.append(CostRow("skipped_steps", float(planned - steps), "steps"))
     more = () if model.adaptation is None else model.adaptation.events()
     return TrialReport(
         "complete",
         steps,
-        steps,
+        planned,
         objectives=objectives,
         metrics=tuple(outcome.metrics),
         gates=outcome.gates or _open_all_along(model, outcome.structure),

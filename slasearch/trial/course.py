@@ -26,6 +26,7 @@ from slasearch.trial.model import TaskModel, make_heads
 from slasearch.trial.ranking import rank_slots
 from slasearch.trial.resources import Resources
 from slasearch.trial.seeds import derived_seed, generator
+from slasearch.trial.stopping import Plateau
 from slasearch.trial.train import Diverged, StepPlan, Trainer, plan_steps
 
 __all__ = ["Course"]
@@ -51,6 +52,7 @@ class Course:
         self._events: list[Event] = []
         self._gates: tuple[GateRow, ...] = ()
         self._gated_score: float | None = None
+        self._plateau: Plateau | None = None
 
     def failure(self, error: Exception) -> TrialReport:
         """The report of a trial that raised."""
@@ -82,6 +84,7 @@ class Course:
             spec.training, spec.gates.warm_up, spec.finalisation.share, data.batches_per_epoch, fixed=fixed is not None
         )
         self._data = self._resources.evaluation(tasks, backbone)
+        self._plateau = self._make_plateau()
         with self._model(backbone, tasks, slots) as model:
             trainer = Trainer(
                 model,
@@ -95,13 +98,16 @@ class Course:
             made = sum(weight.numel() for weights in model.weights_by_kind().values() for weight in weights)
             structure = fixed or (yield from self._search(model, trainer, tasks))
             yield from self._follow(trainer, trainer.run_fixed(structure), model, structure)
+            if self._plateau is not None and trainer.step < self._plan.total:
+                self._events.append(self._plateau.event(trainer.step))
             rows = self._evaluate(model, structure, step=None)
             yield assemble(
                 spec,
                 model,
                 tasks,
                 Outcome(structure, rows, self._gates, tuple(self._events), self._gated_score),
-                steps=self._plan.total,
+                steps=trainer.step,
+                planned=self._plan.total,
                 seconds=self._seconds,
                 tokens=trainer.tokens,
                 made_parameters=made,
@@ -230,7 +236,7 @@ class Course:
     def _follow(
         self, trainer: Trainer, steps: Iterator[int], model: TaskModel, gates: GateBank | Structure
     ) -> Iterator[Progress]:
-        """Takes steps and yields progress at the report steps, all but the last."""
+        """Takes steps and yields progress at the report steps, all but the last, or until the score stops rising."""
         every = self._plan.total / self.spec.training.reports
         due = {round(every * number) for number in range(1, self.spec.training.reports)}
         started = perf_counter()
@@ -242,9 +248,20 @@ class Course:
             warm = step <= self._plan.warm
             z = gates if isinstance(gates, Structure) else _while_learning(gates, warm)
             rows = self._evaluate(model, z, step=step)
-            yield Progress(step, self._plan.total, mean_score(rows, "validation"), not warm, tuple(rows))
+            score = mean_score(rows, "validation")
+            yield Progress(step, self._plan.total, score, not warm, tuple(rows))
             started = perf_counter()
+            if self._plateau is not None and self._plateau.reached(step, score):
+                break
         self._seconds["train"] += perf_counter() - started
+
+    def _make_plateau(self) -> Plateau | None:
+        """What may end the trial early. A method with a schedule of its own over all steps runs to its end."""
+        rule, total = self.spec.training.early_stop, self._plan.total
+        if rule is None or isinstance(self._control, ModelControl):
+            return None
+        finalised = self._plan.gated or total - round(self.spec.finalisation.share * total)
+        return Plateau(rule, after=finalised, total=total)
 
     def _evaluate(
         self, model: TaskModel, gates: torch.Tensor | Structure | None, *, step: int | None

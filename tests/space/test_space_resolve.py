@@ -10,6 +10,7 @@ from slasearch.errors import ConfigError
 from slasearch.records import (
     BackboneSpec,
     ConditionSpec,
+    EarlyStopSpec,
     GateSpec,
     PoolSpec,
     SeedPair,
@@ -92,6 +93,13 @@ def test_controls_carry_their_name_and_size(study: Study) -> None:
     config = study()
     control = resolve(config, PARAMS, seeds=SeedPair(0, 0), phase="confirm", control="lora", control_size=1000)
     assert (control.control, control.control_size) == ("lora", 1000)
+
+
+def test_early_stopping_is_off_unless_asked_for(study: Study) -> None:
+    assert spec(study()).training.early_stop is None
+    asked = spec(study("training.early_stop={patience: 2, min_delta: 0.01}"))
+    assert asked.training.early_stop == EarlyStopSpec(2, 0.01)
+    assert from_plain(TrialSpec, to_plain(asked)) == asked
 
 
 def test_a_training_condition_at_level_0_is_none(study: Study) -> None:

@@ -1,0 +1,270 @@
+"""Search per hour: slasearch beside the stack that a user would build (Ray Tune, OptunaSearch, HF Trainer, PEFT).
+
+Equal work: both sides run the same trials, a LoRA of rank 8 on q and v of some layers at given learning rates, on the
+same examples, for as many epochs, with as many evaluations. Each side is a command of its own, timed from its start to
+its end; sides take turns within a repetition, in an order that rotates. Ratio = trials per hour of ours over theirs.
+
+With `--until-best`: the wall time of a study with pruning and reuse until a trial has the best validation score that
+the stock stack has after 30 trials, beside the stock stack's own wall time.
+
+    python benchmarks/search_speed.py [--repeats N] [--modes full,half,…] [--stock usual,tuned] [--json FILE]
+    python benchmarks/search_speed.py --until-best [--trials 30] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kit import Journal, arguments, described, finish, machine, median, outcome, spread, timed_child
+from stock import VARIANTS
+from workload import TWEETS, Workload
+
+LAYERS = {"full": (0, 1, 2, 3, 4, 5), "half": (3, 4, 5), "third": (4, 5)}
+STUDY = Path(__file__).with_name("until_best.yaml")
+UNTIL_BEST_TARGET = 10.0
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A comparison: what both sides adapt, and the ratio that is wanted."""
+
+    ours: str
+    stock: str
+    target: float | None
+    noise: bool = False
+
+
+MODES = {
+    "full": Mode("full", "full", 2.0),
+    "half": Mode("half", "half", 3.5),
+    "third": Mode("third", "third", 5.0),
+    "half_against_full": Mode("half", "full", 5.0),
+    "third_against_full": Mode("third", "full", 8.0),
+    "noise_full": Mode("full", "full", None, noise=True),
+    "noise_half": Mode("half", "half", None, noise=True),
+}
+
+
+@dataclass(frozen=True, order=True)
+class Arm:
+    """One search: `ours`, or a variant of the stock stack."""
+
+    side: str
+    layers: str
+    noise: bool
+
+    @property
+    def name(self) -> str:
+        """As it stands in journals."""
+        return f"{self.side} {self.layers}{' noise' if self.noise else ''}"
+
+
+# ---------------------------------------------------------------- equal work
+
+
+def equal_work(journal: Journal, work: Workload, modes: Sequence[str], stock: Sequence[str], repeats: int) -> Any:
+    """For each mode and each variant of the stock stack the ratios of all repetitions, and the scores of both."""
+    arms = sorted({arm for mode in modes for arm in _arms(MODES[mode], stock)})
+    found: dict[Arm, list[dict[str, Any]]] = {arm: [] for arm in arms}
+    for repeat in range(repeats):
+        rates = drawn_rates(work, repeat)
+        for arm in arms[repeat % len(arms) :] + arms[: repeat % len(arms)]:
+            its = replace(work, layers=LAYERS[arm.layers], noise=arm.noise, rates=rates, seed=repeat)
+            found[arm].append(journal.piece(f"{repeat}: {arm.name}", lambda its=its, arm=arm: _run(arm.side, its)))
+    return {
+        f"{mode} / {variant}": _compared(MODES[mode], *(found[arm] for arm in _arms(MODES[mode], [variant])))
+        for mode in modes
+        for variant in stock
+    }
+
+
+def _arms(mode: Mode, stock: Sequence[str]) -> list[Arm]:
+    return [Arm("ours", mode.ours, mode.noise), *(Arm(variant, mode.stock, mode.noise) for variant in stock)]
+
+
+def drawn_rates(work: Workload, repeat: int) -> list[float]:
+    """The learning rates of a repetition's trials, log-uniform."""
+    source = random.Random(1000 + repeat)
+    low, high = map(math.log, work.rate_range)
+    return [math.exp(source.uniform(low, high)) for _ in range(work.trials)]
+
+
+def _run(side: str, work: Workload) -> dict[str, Any]:
+    if side == "ours":
+        return timed_child("ours.py", {"work": asdict(work)}, threads=work.threads)
+    return timed_child("stock.py", {"work": asdict(work), "variant": side}, threads=work.threads)
+
+
+def _compared(mode: Mode, ours: list[dict[str, Any]], stock: list[dict[str, Any]]) -> dict[str, Any]:
+    """Ratios, and whether trials of the same rate come out alike: the spread of a pair is the noise of two seeds."""
+    pairs = list(zip(ours, stock, strict=True))
+    ratios = [per_hour(mine) / per_hour(theirs) for mine, theirs in pairs]
+    difference = spread(
+        [
+            mine[rate] - theirs[rate]
+            for mine, theirs in ((_scores(mine), _scores(theirs)) for mine, theirs in pairs)
+            for rate in mine.keys() & theirs.keys()
+        ]
+    )
+    return {
+        "target": mode.target,
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+        "ours": _side(ours),
+        "stock": _side(stock),
+        "paired_score_difference": difference,
+        "scores_agree": abs(difference["mean"]) <= difference["sd"],
+    }
+
+
+def _side(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    trials = [trial for run in runs for trial in run["trials"]]
+    return {
+        "trials_per_hour": statistics.median(per_hour(run) for run in runs),
+        "wall_s": [run["wall_s"] for run in runs],
+        "trial_s": statistics.median(trial["seconds"] for trial in trials),
+        "evaluate_s": statistics.median(trial["evaluate_s"] for trial in trials),
+        "score": spread([trial["score"] for trial in trials]),
+        "failed": sum(run["failed"] for run in runs),
+        "load": [run["load"] for run in runs],
+    }
+
+
+def per_hour(run: Mapping[str, Any]) -> float:
+    """Trials that ended well in an hour of wall time, the start of the command included."""
+    return 3600 * len(run["trials"]) / run["wall_s"]
+
+
+def _scores(run: Mapping[str, Any]) -> dict[str, float]:
+    return {f"{trial['rate']:.6g}": trial["score"] for trial in run["trials"]}
+
+
+# ---------------------------------------------------------------- until the stock stack's best
+
+
+def until_best(journal: Journal, work: Workload, study: Path, stock: Sequence[str], repeats: int) -> dict[str, Any]:
+    """For each variant of the stock stack: its wall time, and that of our study until it has the same score."""
+    found: dict[str, list[dict[str, float | None]]] = {variant: [] for variant in stock}
+    for repeat in range(repeats):
+        its = replace(work, seed=repeat)
+        for variant in stock:
+            theirs = journal.piece(f"{repeat}: {variant} whole", lambda its=its, variant=variant: _run(variant, its))
+            best = max(theirs["trials"], key=lambda trial: trial["score"])
+            settings = {"work": asdict(its), "study": str(study), "target": best["score"]}
+            ours = journal.piece(
+                f"{repeat}: ours until {variant}",
+                lambda settings=settings: timed_child("ours.py", settings, threads=work.threads),
+            )
+            found[variant].append(_until(ours, theirs, best))
+    return {
+        f"until best / {variant}": {
+            "target": UNTIL_BEST_TARGET,
+            "ratio": median(row["ratio"] for row in rows),
+            "ratio_to_first_best": median(row["ratio_to_first_best"] for row in rows),
+            "reached": sum(row["ours_s"] is not None for row in rows),
+            "repeats": rows,
+        }
+        for variant, rows in found.items()
+    }
+
+
+def _until(ours: Mapping[str, Any], theirs: Mapping[str, Any], best: Mapping[str, Any]) -> dict[str, float | None]:
+    """A repetition. A trial that ties with the best and ends later is not the first to have the score."""
+    first = min(trial["ended"] for trial in theirs["trials"] if trial["score"] == best["score"]) - theirs["spawned"]
+    mine = None if ours["reached"] is None else ours["reached"] - ours["spawned"]
+    return {
+        "score": best["score"],
+        "stock_s": theirs["wall_s"],
+        "stock_first_s": first,
+        "ours_s": mine,
+        "ours_trials": float(len(ours["trials"]) + ours["pruned"]),
+        "ratio": None if mine is None else theirs["wall_s"] / mine,
+        "ratio_to_first_best": None if mine is None else first / mine,
+    }
+
+
+# ---------------------------------------------------------------- results
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """The result for people."""
+    work = found["settings"]["work"]
+    lines = [
+        described(found["machine"]),
+        f"{work['source']}: {work['trials']} trials, {work['concurrency']} at a time; {work['train']} examples, "
+        f"{work['epochs']} epochs, {work['validation']} validation texts; median of {found['repeats']} repetitions",
+    ]
+    return "\n".join(lines + [_line(name, row, found["verdicts"][name]) for name, row in found["pairs"].items()])
+
+
+def _line(name: str, row: Mapping[str, Any], verdict: str) -> str:
+    ratio = "none" if row["ratio"] is None else f"{row['ratio']:.2f}"
+    wanted = "" if row["target"] is None else f" (target {row['target']:g}: {verdict})"
+    if "reached" in row:
+        seconds = ", ".join(
+            f"{one['stock_s']:.0f} s to {'never' if one['ours_s'] is None else format(one['ours_s'], '.0f') + ' s'}"
+            for one in row["repeats"]
+        )
+        first = "none" if row["ratio_to_first_best"] is None else f"{row['ratio_to_first_best']:.2f}"
+        return f"{name:28} {ratio:>6} x{wanted}; {first} x of the time of its best trial's end; {seconds}"
+    ours, stock, difference = row["ours"], row["stock"], row["paired_score_difference"]
+    scores = " / ".join(f"{side['score']['mean']:.3f} ± {side['score']['sd']:.3f}" for side in (ours, stock))
+    agree = "agree" if row["scores_agree"] else "DIFFER"
+    return (
+        f"{name:28} {ratio:>6} x{wanted}: {ours['trials_per_hour']:.0f} / {stock['trials_per_hour']:.0f} trials an "
+        f"hour; scores {agree}: {scores}, paired difference {difference['mean']:+.3f} ± {difference['sd']:.3f}"
+    )
+
+
+def main() -> int:
+    parser = arguments(__doc__, repeats=5)
+    parser.add_argument("--modes", default=",".join(MODES), help=f"some of {','.join(MODES)}")
+    parser.add_argument("--stock", default=",".join(VARIANTS), help=f"some of {','.join(VARIANTS)}")
+    parser.add_argument("--task", default=f"tweets={TWEETS}", help="NAME=SOURCE or NAME=FOLDER (default: %(default)s)")
+    parser.add_argument("--trials", type=int, help="trials of a search (default: 6; 30 with --until-best)")
+    parser.add_argument("--until-best", action="store_true")
+    parser.add_argument("--study", type=Path, default=STUDY, help="our study for --until-best")
+    options = parser.parse_args()
+    work = _workload(options)
+    modes, stock = options.modes.split(","), options.stock.split(",")
+    if options.smoke:
+        modes, stock, options.repeats = ["third"], ["tuned"], 1
+    settings = {"work": asdict(work)}
+    if options.until_best:
+        settings["study"] = options.study.read_text(encoding="utf-8")
+    about = machine(options.device, work.threads)
+    journal = Journal(options, settings)
+    if options.until_best:
+        pairs = until_best(journal, work, options.study, stock, options.repeats)
+    else:
+        pairs = equal_work(journal, work, modes, stock, options.repeats)
+    found = {
+        "benchmark": "search_speed",
+        "machine": about,
+        "settings": settings,
+        "repeats": options.repeats,
+        "stock": {name: VARIANTS[name] for name in stock},
+        "pairs": pairs,
+        "verdicts": {name: outcome(row["ratio"], row["target"], smoke=options.smoke) for name, row in pairs.items()},
+    }
+    return finish(found, table(found), options.json)
+
+
+def _workload(options: argparse.Namespace) -> Workload:
+    place = options.task.partition("=")[2]
+    source = place if place.split(":")[0] in ("bundled", "file", "hub") else f"file:{Path(place).resolve()}"
+    small = {"train": 32, "validation": 32, "epochs": 1} if options.smoke else {}
+    trials = options.trials or (30 if options.until_best else 6)
+    return Workload(source=source, trials=1 if options.smoke else trials, device=options.device, **small)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""What both sides of search_speed.py are asked to do: data, layers, lengths, rates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["NOISE", "TWEETS", "Workload", "examples_of"]
+
+TWEETS = "bundled:tweet_sentiment"
+NOISE = 0.15
+"""Share of the tokens that get Gaussian noise of the embeddings' own size, where a trial trains under noise."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A search of fixed-size trials.
+
+    Args:
+        source: The task's source, as a study names it.
+        layers: Layers whose q and v get a LoRA of rank 8.
+        trials: How many.
+        rates: Learning rate of each trial, of modules and head; None: a sampler draws them out of `rate_range`.
+        noise: Whether trials train under fresh noise on embeddings.
+        seed: Seed of sampler, weights and order of the data.
+        device: `cpu` or `cuda`.
+    """
+
+    source: str = TWEETS
+    layers: Sequence[int] = (0, 1, 2, 3, 4, 5)
+    trials: int = 6
+    rates: Sequence[float] | None = None
+    rate_range: Sequence[float] = (3e-4, 1e-2)
+    noise: bool = False
+    train: int = 1000
+    validation: int = 1800
+    epochs: int = 2
+    batch_size: int = 32
+    max_tokens: int = 64
+    concurrency: int = 2
+    threads: int = 1
+    seed: int = 0
+    device: str = "cpu"
+
+
+def examples_of(work: Workload) -> dict[str, Any]:
+    """Texts and labels of the two splits, the names of the labels, and the folder of the backbone."""
+    from slasearch.records import BackboneSpec, SplitLimits, TaskSpec
+    from slasearch.tasks import load_task
+    from slasearch.trial.backbone import backbone_folder
+
+    limits = SplitLimits(train=work.train, validation=work.validation, test=1)
+    task = load_task(TaskSpec("task", work.source, limits=limits, max_tokens=work.max_tokens))
+    found: dict[str, Any] = {"labels": task.labels, "backbone": str(backbone_folder(BackboneSpec("bundled:minilm")))}
+    for split in ("train", "validation"):
+        examples = task.splits[split]
+        found[split] = ([example.text for example in examples], [example.label for example in examples])
+    return found

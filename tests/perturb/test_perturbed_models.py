@@ -120,7 +120,7 @@ def test_special_tokens_and_padding_reach_the_model_as_they_are(backbone: Backbo
     clean = seen_by(backbone, 1, ConditionSpec(kind, 0.0, "eval"))
     disturbed = seen_by(backbone, 1, ConditionSpec(kind, CONDITIONS.get(kind).facts.maximum, "eval"))
     data = EvaluationData([TASK], backbone, None, Reuse(backbone, PrefixStore(None)))
-    (batch,) = data._batches_of(0, "validation", None)
+    _, (batch,) = data._batches_of(0, "validation", None)
     ordinary = torch.from_numpy(backbone.vocabulary.ordinary[batch.input_ids.numpy()])
     assert int((~ordinary).sum()) > 2 * len(EXAMPLES) - 1
     assert torch.equal(clean[~ordinary], disturbed[~ordinary])

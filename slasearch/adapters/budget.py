@@ -99,7 +99,7 @@ class BudgetPressure:
     """
 
     def __init__(self, pool_parameters: int, budget: int, *, until: float = 0.5, rate: float = 0.05) -> None:
-        self.weight = 0.0
+        self.weight: Tensor | float = 0.0
         self._pool, self._final = pool_parameters, min(1.0, budget / pool_parameters)
         self._until, self._rate = until, rate
 
@@ -108,12 +108,13 @@ class BudgetPressure:
         left = max(0.0, 1 - share / self._until) ** 3
         return self._pool * (self._final + (1 - self._final) * left)
 
-    def update(self, expected: float, share: float) -> float:
-        """μ after a step.
+    def update(self, expected: Tensor, share: float) -> Tensor:
+        """μ after a step, on the device of `expected`.
 
         Args:
             expected: Expected size as a share of the pool's.
             share: Share of the gated steps that is done.
         """
-        self.weight = max(0.0, self.weight + self._rate * (expected * self._pool / self.target(share) - 1))
+        excess = expected.detach() * (self._pool / self.target(share)) - 1
+        self.weight = (self.weight + self._rate * excess).clamp(min=0)
         return self.weight

@@ -139,8 +139,16 @@ class Pool(nn.Module):
         columns = gates[task_index].unbind(1)
         self._coefficients = {slot: columns[self._columns[slot]].view(-1, 1, 1) for slot in self.slots}
 
-    def route_paths(self, task_index: Tensor, structure: Structure) -> None:
-        """Sets the coefficients of the next forward pass to a structure's 0 and 1; unused slots are skipped."""
+    def route_paths(
+        self, task_index: Tensor, structure: Structure, *, device: torch.device | str | None = None
+    ) -> None:
+        """Sets the coefficients of the next forward pass to a structure's 0 and 1; unused slots are skipped.
+
+        Args:
+            task_index: `n`, the task of each example; best on the CPU, where looking at it waits for nobody.
+            structure: The paths.
+            device: Where the forward pass runs; None: where `task_index` is.
+        """
         present = sorted(set(task_index.tolist()))
         open_slots = [set(structure.slots_of(task)) for task in self.tasks]
         self._coefficients = {}
@@ -149,8 +157,9 @@ class Pool(nn.Module):
             if len(users) == len(present):
                 self._coefficients[slot] = None
             elif users:
-                mask = torch.isin(task_index, torch.tensor(users, device=task_index.device))
-                self._coefficients[slot] = mask.view(-1, 1, 1).to(next(self.parts.parameters()).dtype)
+                mask = torch.isin(task_index, torch.tensor(users, device=task_index.device)).view(-1, 1, 1)
+                wanted = next(self.parts.parameters()).dtype
+                self._coefficients[slot] = mask.to(device or task_index.device, wanted, non_blocking=True)
 
     def compose(self, layer: int, site: str, part: int, x: Tensor, y: Tensor) -> Tensor:
         """The output of one host module with the pool's modules added.

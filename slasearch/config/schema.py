@@ -398,6 +398,9 @@ class ResourcesConfig(StrictModel):
     cpus_per_trial: PositiveInt = Field(1, description="CPU threads of a trial")
     gpus_per_trial: NonNegativeFloat = Field(0.0, description="GPUs of a trial; a fraction shares one")
     max_concurrent_trials: PositiveInt = Field(2, description="most trials at a time")
+    cache_gib: NonNegativeFloat = Field(
+        4.0, description="hidden states of frozen layers that each node keeps for all trials (GiB); 0: none"
+    )
 
 
 class LimitsConfig(StrictModel):

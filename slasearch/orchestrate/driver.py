@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from slasearch.config.locations import Locations
@@ -142,7 +143,7 @@ def _loop(
     trainable = tune.with_parameters(
         StudyTrainable,
         tasks=tasks,
-        factory=worker_factory or trial_worker,
+        factory=worker_factory or partial(trial_worker, hidden_bytes=int(resources.cache_gib * 2**30)),
         extensions=extension_modules(),
         metrics=metric_places(),
         cache=locations.cache,

@@ -48,11 +48,11 @@ class WorkerFactory(Protocol):
         """Args: tasks: data. cache: folder of encoded texts. threads: CPU threads that a trial may use."""
 
 
-def trial_worker(tasks: Sequence[TaskData], *, cache: Path | None, threads: int) -> Worker:
-    """The worker that trains."""
+def trial_worker(tasks: Sequence[TaskData], *, cache: Path | None, threads: int, hidden_bytes: int) -> Worker:
+    """The worker that trains; it keeps at most `hidden_bytes` of hidden states of frozen layers on a node."""
     from slasearch.trial.run import TrialWorker
 
-    return TrialWorker(tasks, cache=cache, threads=threads)
+    return TrialWorker(tasks, cache=cache, threads=threads, hidden_bytes=hidden_bytes)
 
 
 def _make(
@@ -83,13 +83,14 @@ class StudyTrainable(Trainable):  # type: ignore[misc]
         self,
         config: dict[str, Any],
         tasks: Sequence[TaskData] = (),
-        factory: WorkerFactory = trial_worker,
+        factory: WorkerFactory | None = None,
         extensions: Sequence[str] = (),
         metrics: Mapping[str, str] | None = None,
         cache: Path | None = None,
         threads: int = 1,
     ) -> None:
         """Once for each process. The worker is made in the first step, where an error is told with its traceback."""
+        assert factory is not None
         os.environ.update(thread_variables(threads))
         self._make_worker: Callable[[], Worker] = partial(
             _make, factory, extensions, metrics or {}, tasks, cache, threads

@@ -14,6 +14,8 @@ from slasearch.tasks.encoding import EncodedSplit
 
 __all__ = ["Batch", "batch_count", "draws_per_task", "eval_batches", "train_batches"]
 
+EVALUATION_TOKENS = 4096
+"""Tokens of an evaluation batch: enough to keep the cores busy, few enough to stay in a cache, whatever the lengths."""
 _BATCHES_IN_A_CHUNK = 16
 """Examples are sorted by length within chunks of this many batches: enough to save padding, few enough to mix."""
 
@@ -49,20 +51,26 @@ class Batch:
         return len(self.example_ids)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on a device."""
+        """The same batch on a device; to a GPU from pinned memory, without waiting."""
         return Batch(
-            input_ids=self.input_ids.to(device),
-            attention_mask=self.attention_mask.to(device),
-            token_type_ids=self.token_type_ids.to(device),
-            labels=self.labels.to(device),
-            task_index=self.task_index.to(device),
+            input_ids=_moved(self.input_ids, device),
+            attention_mask=_moved(self.attention_mask, device),
+            token_type_ids=_moved(self.token_type_ids, device),
+            labels=_moved(self.labels, device),
+            task_index=_moved(self.task_index, device),
             example_ids=self.example_ids,
             rows=self.rows,
         )
 
 
+def _moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def batch_count(splits: Sequence[EncodedSplit], batch_size: int) -> int:
-    """How many batches `train_batches` gives in an epoch, or `eval_batches` of one split: ⌈examples / size⌉."""
+    """How many batches `train_batches` gives in an epoch: ⌈examples / size⌉."""
     return -(-sum(len(split) for split in splits) // batch_size)
 
 
@@ -126,19 +134,23 @@ def train_batches(
         yield _batch(dict(enumerate(splits)), tasks[chosen], rows[chosen], pad_token_id)
 
 
-def eval_batches(split: EncodedSplit, task_index: int, batch_size: int, *, pad_token_id: int) -> Iterator[Batch]:
+def eval_batches(
+    split: EncodedSplit, task_index: int, *, pad_token_id: int, tokens: int = EVALUATION_TOKENS
+) -> Iterator[Batch]:
     """Every example of one task once, longest first, so that the batch that needs most memory comes first.
 
     Args:
         split: The examples.
         task_index: Number of their task.
-        batch_size: Examples in a batch; the last batch has the rest.
         pad_token_id: What rows are padded with.
+        tokens: Most tokens of a batch, padding included; an example that has more is a batch by itself.
     """
     order = _by_length(np.arange(len(split)), split.lengths)[::-1]
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
+    start = 0
+    while start < len(order):
+        rows = order[start : start + max(1, tokens // int(split.lengths[order[start]]))]
         yield _batch({task_index: split}, np.full(len(rows), task_index), rows, pad_token_id)
+        start += len(rows)
 
 
 def _drawn(size: int, count: int, seed: int, epoch: int, task: int) -> Int64s:

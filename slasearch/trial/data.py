@@ -22,7 +22,6 @@ from slasearch.trial.reuse import Reuse, gathered
 
 __all__ = ["EvaluationData", "TrainingData"]
 
-_EVALUATION_BATCH = 128
 _WORTH = 0.5
 """Share of an epoch that must be left for hidden states to be computed for all of it; other trials find them then."""
 
@@ -209,7 +208,7 @@ class EvaluationData:
         if key not in self._encoded:
             encoded = self._make(number, split, condition)
             pad = self._backbone.tokenizer.pad_token_id
-            self._encoded[key] = encoded, list(eval_batches(encoded, number, _EVALUATION_BATCH, pad_token_id=pad))
+            self._encoded[key] = encoded, list(eval_batches(encoded, number, pad_token_id=pad))
         return self._encoded[key]
 
     def _make(self, number: int, split: Split, condition: ConditionSpec | None) -> EncodedSplit:

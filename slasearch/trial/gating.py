@@ -72,10 +72,12 @@ class GateLearner:
         until = 1.0 if self._progressive else 0.5
         total = int(self._costs.sum())
         self._pressure = None if size.budget is None else BudgetPressure(total, size.budget, until=until)
-        self._saliency = torch.zeros(len(self._costs)) if finalisation.ranking == "saliency" else None
-        self._weight = 0.0
+        device = bank.family.logits.device
+        self._costs = self._costs.to(device)
+        self._saliency = torch.zeros_like(self._costs) if finalisation.ranking == "saliency" else None
+        self._weight: Tensor | float = 0.0
         self._start = bank.openness().detach().cpu()
-        self._ratios: list[float] = []
+        self._ratios: list[Tensor] = []
 
     def begin(self, step: int) -> None:
         """Sets temperatures and λ (or μ) for gated step number `step` (from 0), and forgets old gradients."""
@@ -89,7 +91,7 @@ class GateLearner:
             shape = 1.0 if self._ramp_steps <= 0 else ramp(self._size.schedule, (step + 1) / self._ramp_steps)
             self._weight = self._size.sparsity_weight * shape
         else:
-            self._weight = self._pressure.update(float(self._expected().detach()), ahead)
+            self._weight = self._pressure.update(self._expected(), ahead)
         self._optimizer.zero_grad(set_to_none=True)
 
     def penalty(self) -> Tensor:
@@ -98,7 +100,7 @@ class GateLearner:
         return self._weight * expected if self.bank.family.penalised else torch.zeros_like(expected)
 
     def _expected(self) -> Tensor:
-        return expected_share(self.bank.openness(), self._costs.to(self.bank.family.logits.device), self._size.scope)
+        return expected_share(self.bank.openness(), self._costs, self._size.scope)
 
     def step(self, penalty: Tensor | None = None) -> None:
         """Updates the logits, whose gradient is that of the task loss.
@@ -119,10 +121,11 @@ class GateLearner:
         """Takes the saliency |w·∂L/∂w| per parameter of this step's gradients into its moving average, if it counts."""
         if self._saliency is None:
             return
-        for column, slot in enumerate(self._pool.candidates):
-            if slot in self._pool.present:
-                now = first_order(self._pool.modules_of(slot)) / float(self._costs[column])
-                self._saliency[column] = _MEMORY * self._saliency[column] + (1 - _MEMORY) * now
+        there = [column for column, slot in enumerate(self._pool.candidates) if slot in self._pool.present]
+        now = torch.stack([first_order(self._pool.modules_of(self._pool.candidates[column])) for column in there])
+        columns = torch.tensor(there).to(now.device, non_blocking=True)
+        kept = _MEMORY * self._saliency[columns] + (1 - _MEMORY) * now / self._costs[columns]
+        self._saliency[columns] = kept
 
     def prune(self, step: int) -> bool:
         """Under `progressive`, every so often: closes for good what the target leaves no room for.
@@ -138,7 +141,7 @@ class GateLearner:
             return False
         room = self._pressure.target(step / self._steps)
         tasks = self.bank.alive.shape[0]
-        costs = [int(cost) for cost in self._costs]
+        costs = [self._pool.costs[slot].parameters for slot in self._pool.candidates]
         chosen = fill(by_strength(self.strength()), costs, room, self._size.scope, tasks)
         alive = torch.zeros(tasks, len(costs), dtype=torch.bool)
         for task, slots in enumerate(chosen):
@@ -158,7 +161,7 @@ class GateLearner:
         strength = self.bank.strength().cpu()
         if self._saliency is None:
             return strength
-        return self._saliency.expand_as(strength).masked_fill(strength == -torch.inf, -torch.inf)
+        return self._saliency.cpu().expand_as(strength).masked_fill(strength == -torch.inf, -torch.inf)
 
     def health(self) -> tuple[Event, ...]:
         """Warnings about gates that did not move, or that heard only one side."""
@@ -168,7 +171,8 @@ class GateLearner:
         if moved < _STALLED and self._rate > 0:
             text = f"Gates moved by {moved:.4f} on average. Raise the gates' learning rate, or the number of steps."
             events.append(Event("gate_health.stalled", text, "warning"))
-        ratio = median(self._ratios) if self._ratios else 1.0
+        ratios = [ratio for ratio in torch.stack(self._ratios).tolist() if math.isfinite(ratio)] if self._ratios else []
+        ratio = median(ratios) if ratios else 1.0
         if ratio > _LOPSIDED or 0 < ratio < 1 / _LOPSIDED:
             louder, cure = ("penalty", "Lower") if ratio > 1 else ("task loss", "Raise")
             text = (
@@ -179,7 +183,5 @@ class GateLearner:
         return tuple(events)
 
     def _watch(self, pull: Tensor, task: Tensor | None) -> None:
-        if self._pressure is None and self._weight > 0 and task is not None:
-            norm = float(task.norm())
-            if norm > 0:
-                self._ratios.append(float(pull.norm()) / norm)
+        if self._pressure is None and self._weight and task is not None:
+            self._ratios.append(pull.norm() / task.norm())

@@ -177,18 +177,19 @@ class TaskModel:
         Returns:
             For each task in the batch its number, its row numbers (`m`), and logits (`m x labels`, fp32).
         """
+        tasks = batch.task_index.cpu()  # as made: asking a device which tasks there are would wait for it
         batch = batch.to(self.backbone.device)
         if self.adaptation is not None:
             self.adaptation.before_batch(batch.task_index)
         if isinstance(gates, Structure):
-            self.pool.route_paths(batch.task_index, gates)
+            self.pool.route_paths(tasks, gates, device=self.backbone.device)
         else:
             self.pool.route(batch.task_index, gates)
         hidden = self._hidden(batch, noise, lower).float()
         vectors = self.backbone.pool_tokens(hidden, batch.attention_mask)
         parts = []
-        for number in sorted(set(batch.task_index.tolist())):
-            rows = (batch.task_index == number).nonzero().flatten()
+        for number in sorted(set(tasks.tolist())):
+            rows = (tasks == number).nonzero().flatten().to(self.backbone.device, non_blocking=True)
             parts.append((number, rows, self.heads[self.tasks[number]](vectors[rows])))
         return parts
 
@@ -222,7 +223,7 @@ class TaskModel:
         """
         total = torch.zeros((), device=self.backbone.device)
         norm = 0.0
-        labels = batch.labels.to(self.backbone.device)
+        labels = batch.labels.to(self.backbone.device, non_blocking=True)
         for number, rows, logits in self.forward(batch, gates, noise, lower=lower):
             total = total + weights[number] * nn.functional.cross_entropy(logits, labels[rows], reduction="sum")
             norm += weights[number] * len(rows)

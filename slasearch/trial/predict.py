@@ -84,7 +84,7 @@ class Predictor:
         encoded = encode_split(tokenizer, examples, card.max_tokens, None)
         out = torch.empty(len(examples), len(card.labels))
         with torch.inference_mode():
-            for batch in eval_batches(encoded, self.tasks.index(task), 128, pad_token_id=tokenizer.pad_token_id):
+            for batch in eval_batches(encoded, self.tasks.index(task), pad_token_id=tokenizer.pad_token_id):
                 ((_, _, logits),) = self._model.forward(batch, self._card.structure)
                 out[[int(example) for example in batch.example_ids]] = logits.cpu()
         return out

@@ -62,13 +62,11 @@ def _saliency(model: TaskModel, gates: Tensor, batches: Batches) -> Tensor:
     return worth
 
 
-def first_order(modules: Iterable[nn.Module]) -> float:
-    """Σ|w·∂L/∂w| over the modules' weights; those without a gradient count nothing."""
-    total = 0.0
-    for weight in (weight for module in modules for weight in module.parameters()):
-        if weight.grad is not None:
-            total += float((weight.detach() * weight.grad).abs().sum())
-    return total
+def first_order(modules: Iterable[nn.Module]) -> Tensor:
+    """Σ|w·∂L/∂w| over the modules' weights, on their device; those without a gradient count nothing."""
+    weights = [weight for module in modules for weight in module.parameters()]
+    parts = [(weight.detach() * weight.grad).abs().sum() for weight in weights if weight.grad is not None]
+    return torch.stack(parts).sum() if parts else torch.zeros((), device=weights[0].device)
 
 
 def _ablation(model: TaskModel, gates: Tensor, batches: Batches) -> Tensor:

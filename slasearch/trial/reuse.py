@@ -20,7 +20,6 @@ from slasearch.trial.prefix import HiddenStates, PrefixStore, key_of
 
 __all__ = ["Reuse", "gathered"]
 
-_BATCH = 128
 _VERSION = 1
 """Part of every key: raised when the way in which hidden states are computed changes."""
 
@@ -77,7 +76,7 @@ class Reuse:
         below: tuple[int, HiddenStates] | None,
     ) -> None:
         pad = self._backbone.tokenizer.pad_token_id
-        for batch in eval_batches(split, 0, _BATCH, pad_token_id=pad):
+        for batch in eval_batches(split, 0, pad_token_id=pad):
             noise = None
             if condition is not None:
                 noise = noise_for(batch, (condition,), [task], self._backbone, None)

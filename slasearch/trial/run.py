@@ -9,6 +9,7 @@ import torch
 
 from slasearch.records import Progress, TaskData, TrialReport, TrialSpec
 from slasearch.trial.course import Course
+from slasearch.trial.prefix import LIMIT
 from slasearch.trial.resources import Resources
 
 __all__ = ["TrialWorker"]
@@ -22,11 +23,20 @@ class TrialWorker:
         cache: Folder for encoded splits, or None.
         threads: CPU threads of a trial.
         device: `cpu`, `cuda`, or `auto`: a GPU if one is visible.
+        hidden_bytes: Most bytes of hidden states of frozen layers that are kept.
     """
 
-    def __init__(self, tasks: Sequence[TaskData], *, cache: Path | None, threads: int, device: str = "auto") -> None:
+    def __init__(
+        self,
+        tasks: Sequence[TaskData],
+        *,
+        cache: Path | None,
+        threads: int,
+        device: str = "auto",
+        hidden_bytes: int = LIMIT,
+    ) -> None:
         torch.set_num_threads(threads)
-        self.resources = Resources(tasks, cache=cache, device=device)
+        self.resources = Resources(tasks, cache=cache, device=device, limit=hidden_bytes)
 
     def run(self, spec: TrialSpec) -> Iterator[Progress | TrialReport]:
         """Yields the trial's progress now and then, and its report last.

@@ -17,6 +17,10 @@ from slasearch.trial.model import TaskModel
 __all__ = ["Diverged", "StepPlan", "Trainer", "plan_steps", "rate"]
 
 
+_LOOK_EVERY = 16
+"""Steps after which a device is asked whether a loss was not finite."""
+
+
 class Diverged(ArithmeticError):
     """The loss is no longer a finite number."""
 
@@ -100,6 +104,7 @@ class Trainer:
         self._data, self._batches = data, iter(data)
         self._gate_data, self._gate_batches = gate_data, None if gate_data is None else iter(gate_data)
         self._schedule_start, self._schedule_length = 0, max(1, plan.total)
+        self._worst = torch.zeros(())
         self._optimizer = self._make_optimizer()
 
     def restart_schedule(self) -> None:
@@ -165,6 +170,15 @@ class Trainer:
             (logits.grad,) = torch.autograd.grad(loss, [logits])
         learner.step(learner.penalty())
 
+    def _watch(self, loss: Tensor) -> None:
+        """Raises if a loss was not finite: at once on a CPU, now and then where looking would stop the device."""
+        self._worst = torch.maximum(self._worst.to(loss), torch.where(torch.isfinite(loss), 0.0, 1.0))
+        last = self.step + 1 in (self.plan.gated, self.plan.total)
+        if loss.device.type != "cpu" and self.step % _LOOK_EVERY and not last:
+            return
+        if bool(self._worst):
+            raise Diverged(f"the loss is {float(loss)} at step {self.step + 1} of {self.plan.total}")
+
     def _weight_step(self, gates: Tensor | Structure | None) -> None:
         share = (self.step - self._schedule_start) / self._schedule_length
         for group in self._optimizer.param_groups:
@@ -173,8 +187,7 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         lower = self._data.lower(self.model, batch, self.plan.total - self.step)
         loss = self.model.loss(batch, self._weights, gates, noise, lower)
-        if not math.isfinite(float(loss.detach())):
-            raise Diverged(f"the loss is {float(loss.detach())} at step {self.step + 1} of {self.plan.total}")
+        self._watch(loss.detach())
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._clipped, self.training.gradient_clip)
         self._optimizer.step()

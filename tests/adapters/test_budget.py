@@ -53,8 +53,8 @@ def test_fill_prefers_the_front_of_the_order() -> None:
 
 def test_pressure_rises_while_the_pool_is_too_large_and_falls_when_it_is_small() -> None:
     pressure = BudgetPressure(pool_parameters=1000, budget=100)
-    rising = [pressure.update(0.9, share) for share in (0.5, 0.6, 0.7)]
+    rising = [float(pressure.update(torch.tensor(0.9), share)) for share in (0.5, 0.6, 0.7)]
     assert rising == sorted(rising)
     assert rising[0] == pytest.approx(0.05 * (0.9 / 0.1 - 1))
-    assert pressure.update(0.05, 0.8) < rising[-1]
-    assert BudgetPressure(1000, 100).update(0.95, 0.0) == 0.0, "at the start the target is the whole pool"
+    assert pressure.update(torch.tensor(0.05), 0.8) < rising[-1]
+    assert BudgetPressure(1000, 100).update(torch.tensor(0.95), 0.0) == 0.0, "at the start the target is the whole pool"

@@ -99,22 +99,31 @@ def test_batches_mix_tasks_and_waste_little():
 
 def test_evaluation_goes_from_long_to_short():
     split = many(50, "a")
-    batches = list(eval_batches(split, 2, 16, pad_token_id=PAD))
-    assert len(batches) == batch_count([split], 16) == 4
+    batches = list(eval_batches(split, 2, pad_token_id=PAD, tokens=100))
+    assert len(batches) > 2
     for batch in batches:
         check_rows(batch, {2: split})
+        assert batch.input_ids.numel() <= 100
+    for batch, after in pairwise(batches):
+        assert (len(batch) + 1) * batch.input_ids.shape[1] > 100, "every batch but the last is full"
+        assert len(after)
     lengths = [int(length) for batch in batches for length in batch.attention_mask.sum(dim=1)]
     assert all(longer >= shorter for longer, shorter in pairwise(lengths))
     assert sorted(identity for batch in batches for identity in batch.example_ids) == sorted(split.example_ids)
     assert {int(task) for batch in batches for task in batch.task_index} == {2}
 
 
+def test_an_example_beyond_the_token_budget_is_a_batch_by_itself():
+    sizes = [len(batch) for batch in eval_batches(split_of([9, 8, 2, 2], "a"), 0, pad_token_id=PAD, tokens=6)]
+    assert sizes == [1, 1, 2]
+
+
 def test_nothing_to_evaluate_gives_no_batch():
-    assert list(eval_batches(split_of([], "a"), 0, 4, pad_token_id=PAD)) == []
+    assert list(eval_batches(split_of([], "a"), 0, pad_token_id=PAD)) == []
 
 
 def test_a_batch_moves_to_a_device_as_a_whole():
-    (batch,) = eval_batches(split_of([3, 2], "a"), 0, 4, pad_token_id=PAD)
+    (batch,) = eval_batches(split_of([3, 2], "a"), 0, pad_token_id=PAD)
     moved = batch.to("meta")
     on = {name: t.device.type for name, t in vars(moved).items() if isinstance(t, torch.Tensor)}
     assert on.pop("rows") == "cpu", "what looks up examples stays where they are"

@@ -73,7 +73,7 @@ class GateFamily(nn.Module, ABC):
         """Who updates the logits: Adam without weight decay."""
         return torch.optim.Adam([self.logits], lr=learning_rate)
 
-    def after_step(self, learning_rate: float, weight: float) -> None:
+    def after_step(self, learning_rate: float, weight: Tensor | float) -> None:
         """Called after each optimiser step with λ (or what a budget puts in its place); most families do nothing."""
 
     @abstractmethod

@@ -38,9 +38,9 @@ class Proximal(GateFamily):
         """Plain SGD."""
         return torch.optim.SGD([self.logits], lr=learning_rate)
 
-    def after_step(self, learning_rate: float, weight: float) -> None:
+    def after_step(self, learning_rate: float, weight: Tensor | float) -> None:
         """The soft threshold."""
-        threshold = (self.costs / self.costs.mean() * (learning_rate * weight)).to(self.logits)
+        threshold = (self.costs / self.costs.mean()).to(self.logits) * (learning_rate * weight)
         with torch.no_grad():
             self.logits.copy_(self.logits.sign() * (self.logits.abs() - threshold).clamp(min=0))
 

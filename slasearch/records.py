@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 __all__ = [
+    "CLEAN_SAMPLE",
     "DIRECTIONS",
     "SITES",
     "SPLITS",
@@ -45,6 +46,9 @@ SPLITS: tuple[Split, ...] = ("train", "gate", "validation", "test")
 SITES: tuple[str, ...] = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.in", "ffn.out", "block")
 """Places in a backbone layer where a module can sit, in the order in which a forward pass meets them."""
 
+
+CLEAN_SAMPLE = "clean_sample"
+"""In place of a condition: undisturbed, on those examples of a split on which conditions were measured."""
 
 DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
     "score": "maximize",
@@ -298,7 +302,8 @@ class TrialSpec:
 
     `control` is None for a searched trial, else the name of a baseline of about `control_size` exported parameters;
     `control_variant` names one of its layouts where it has several.
-    `splits` are those scored at the end. `measured` are evaluated besides the clean score.
+    `splits` are those scored at the end. `measured` are evaluated besides the clean score, in the validation split on
+    `measured_share` (0 to 1) of each task's examples, the same for every trial.
     """
 
     study: str
@@ -317,6 +322,7 @@ class TrialSpec:
     control_size: int | None = None
     control_variant: str | None = None
     finalisation: FinalisationSpec = FinalisationSpec()
+    measured_share: float = 1.0
 
 
 # ---------------------------------------------------------------- what a trial hands back
@@ -324,7 +330,11 @@ class TrialSpec:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One measured number. `step` None is the final value; `condition` is `clean` or the condition's kind."""
+    """One measured number. `step` None is the final value; `condition` is `clean` or the condition's kind.
+
+    `examples` is how many it was measured on, where it is about examples. `error` is its standard error over them,
+    given where they are a sample of the split.
+    """
 
     task: str
     split: Split
@@ -333,6 +343,8 @@ class MetricRow:
     metric: str
     value: float
     step: int | None = None
+    examples: int | None = None
+    error: float | None = None
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ def study_config(name: str, plan: Plan) -> StudyConfig:
             "controls": list(plan.controls),
         }
     measured = [{"kind": kind, "levels": levels} for kind, levels in MEASURED.items()] if plan.measured else []
+    share = {"share": plan.share} if plan.share < 1 else {}
     objectives = [{"name": "score"}, {"name": "exported_parameters"}]
     return StudyConfig.model_validate(
         {
@@ -83,6 +84,7 @@ def study_config(name: str, plan: Plan) -> StudyConfig:
                     {"kind": "typos", "level": {"float": [0.0, 0.4]}},
                 ],
                 "measured": measured,
+                **share,
             },
             "phases": phases,
             "objectives": [*objectives, {"name": "robustness"}] if plan.measured else objectives,
@@ -94,7 +96,8 @@ def study_config(name: str, plan: Plan) -> StudyConfig:
 class Plan:
     """What the synthetic study holds. `lora` is how much better (in score) the LoRA control is than the winner.
 
-    `tuning` trials tune each control; `broken` names controls whose tuning trials all fail.
+    `tuning` trials tune each control; `broken` names controls whose tuning trials all fail. With a `share` below 1 the
+    search measures conditions on that part of 400 validation examples, where the clean score is lower by .01.
     """
 
     design: bool = True
@@ -107,6 +110,7 @@ class Plan:
     controls: tuple[str, ...] = ("lora", "random", "linear_probe")
     tuning: int = 0
     broken: tuple[str, ...] = ()
+    share: float = 1.0
     fail: bool = False
     hostile: bool = False
     seed: int = 0
@@ -185,6 +189,10 @@ class _Writer:
                 key = {"trial_id": trial_id, "task": task, "split": split, "metric": metric, "step": None}
                 metrics.append({**key, "condition": "clean", "level": 0.0, "value": clean})
                 metrics.append({**key, "condition": "clean", "level": 0.0, "metric": "loss", "value": 1 - clean})
+                if self.plan.share < 1 and phase != "confirm":
+                    clean -= 0.01
+                    key |= {"examples": round(400 * self.plan.share), "error": 0.03}
+                    metrics.append({**key, "condition": "clean_sample", "level": 0.0, "value": clean})
                 for kind, levels in (MEASURED if self.plan.measured else {}).items():
                     metrics.extend(
                         {**key, "condition": kind, "level": level, "value": disturbed(clean, kind, level, params)}
@@ -195,7 +203,8 @@ class _Writer:
                 {"trial_id": trial_id, "task": "*", "split": "validation", "metric": "score", "step": step}
                 | {"condition": "clean", "level": 0.0, "value": value}
             )
-        self.connection.execute(sa.insert(SlaMetric), metrics)
+        alike = {"examples": None, "error": None}
+        self.connection.execute(sa.insert(SlaMetric), [alike | row for row in metrics])
         costs = {"train_seconds": (9.0 + len(metrics) / 50, "s"), "evaluate_seconds": (2.0, "s")}
         self.connection.execute(
             sa.insert(SlaCost),

@@ -113,14 +113,17 @@ class StudyFrames:
     def scores(self) -> pd.DataFrame:
         """Final scores: `trial_id, split, condition, level, series, value`, `series` a task or `mean` over all tasks.
 
-        The mean stands only where every task has a value.
+        The mean stands only where every task has a value. `examples` is how many a score was measured on, for a mean
+        those of all tasks. `error` is its standard error over them, where they are a sample of the split.
         """
-        metrics = self.metrics
+        metrics, tasks = self.metrics, len(self.tasks)
         own = metrics[metrics["metric"] == metrics["task"].map(self.task_metrics)]
-        tasks = own.rename(columns={"task": "series"})[[*_SCORE_KEYS, "series", "value"]]
-        groups = tasks.groupby(_SCORE_KEYS, sort=False)["value"].agg(["mean", "size"]).reset_index()
-        means = groups[groups["size"] == len(self.tasks)].rename(columns={"mean": "value"}).drop(columns="size")
-        return pd.concat([tasks, means.assign(series=MEAN)], ignore_index=True)
+        own = own.rename(columns={"task": "series"})[[*_SCORE_KEYS, "series", "value", "examples", "error"]]
+        groups = own.assign(square=own["error"] ** 2).groupby(_SCORE_KEYS, sort=False)
+        sums = groups[["value", "examples", "square"]].sum(min_count=tasks)
+        means = sums[groups.size() == tasks].assign(value=sums["value"] / tasks, error=sums["square"] ** 0.5 / tasks)
+        means = means.drop(columns="square").reset_index().assign(series=MEAN)
+        return pd.concat([own, means], ignore_index=True)
 
     def clean_scores(self, split: str) -> pd.DataFrame:
         """Undisturbed final scores of one split: `trial_id, series, value` and the other columns of `scores`."""
@@ -187,13 +190,13 @@ _TRIAL_COLUMNS = [
     "params", "init_seed", "data_seed", "pair_of", "control_size", "control_variant", "score", "exported_parameters",
     "robustness", "budget", "budget_max", "started_at", "ended_at", "log",
 ]  # fmt: skip
-_METRIC_COLUMNS = ["trial_id", "task", "split", "condition", "level", "metric", "value"]
+_METRIC_COLUMNS = ["trial_id", "task", "split", "condition", "level", "metric", "value", "examples", "error"]
 _GATE_COLUMNS = [
     "trial_id", "task", "slot", "layer", "site", "kind", "rank", "idx", "openness", "value", "open", "parameters",
 ]  # fmt: skip
 _NUMBERS = (
     "number", "point", "retry_of", "pair_of", "control_size", "score", "exported_parameters", "robustness", "budget",
-    "budget_max", "started_at", "ended_at", "openness",
+    "budget_max", "started_at", "ended_at", "openness", "examples", "error",
 )  # fmt: skip
 
 

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-__all__ = ["CONFIDENCE", "Estimate", "holm", "log_interval", "p_of_zero", "paired_p", "t_interval"]
+__all__ = ["CONFIDENCE", "NORMAL", "Estimate", "holm", "log_interval", "p_of_zero", "paired_p", "t_interval"]
 
 CONFIDENCE = 0.95
+NORMAL = 1.96
+"""Standard errors on either side of an average over many independent parts, such as a score over examples, for 95 %."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import pandas as pd
 
 from slasearch.analysis.curves import Curve, Level, build_series, pairs_of_seeds
 from slasearch.analysis.frames import MEAN, StudyFrames
-from slasearch.analysis.intervals import holm, log_interval, p_of_zero, t_interval
+from slasearch.analysis.intervals import NORMAL, holm, log_interval, p_of_zero, t_interval
 from slasearch.analysis.parameters import distributions, scale_of
 from slasearch.errors import ReportError
+from slasearch.records import CLEAN_SAMPLE
 
 __all__ = ["Response", "design_curves", "level_p_values", "measured_curves", "measured_levels", "responses"]
 
@@ -94,6 +95,9 @@ def _design_curve(
         method = "one factor at a time, the others at their base"
     else:
         method = "grid: mean over all levels of the other factors"
+    share = frames.config.conditions.share
+    if response == "robustness" and share < 1:
+        method += f"; measured on {100 * share:.3g} % of the examples, the same for all trials"
     complete = trials[trials["state"] == "complete"]
     level = frames.params.set_index("trial_id").reindex(complete["trial_id"])
     located = complete[["trial_id", "repeat"]].assign(level=level[factor].to_numpy() if factor in level else None)
@@ -171,24 +175,41 @@ def measured_curves(frames: StudyFrames) -> tuple[Curve, ...]:
         )
     failed = frames.failed(frames.search_trials())
     data = frames.scores[frames.scores["split"] == "validation"].merge(trials[["trial_id", "repeat"]], on="trial_id")
+    found = {kind: of_kind(data, kind) for kind in kinds}
     return tuple(
         Curve(
             factor=kind,
             response="score",
             scale="linear",
-            series=build_series(of_kind(data, kind), (*frames.tasks, MEAN), measured_levels(frames, kind)),
+            series=build_series(rows, (*frames.tasks, MEAN), measured_levels(frames, kind)),
             complete=len(trials),
             failed=failed,
-            method=method,
+            method="; ".join((method, *_sampling(rows))),
             warnings=("one trial: no intervals",) if len(trials) < 2 else (),
         )
-        for kind in kinds
+        for kind, rows in found.items()
     )
 
 
 def of_kind(scores: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Rows of one condition with the clean ones as its level 0."""
-    return scores[scores["condition"].isin(["clean", kind])]
+    """Rows of one condition, and as its level 0 the clean ones, each measured on the same examples as its trial's."""
+    sampled = scores["condition"] == CLEAN_SAMPLE
+    whole = (scores["condition"] == "clean") & ~scores["trial_id"].isin(scores.loc[sampled, "trial_id"])
+    return scores[sampled | whole | (scores["condition"] == kind)]
+
+
+def _sampling(scores: pd.DataFrame) -> tuple[str, ...]:
+    """What is to be said of scores that were measured on a sample of the split, if they were."""
+    rows = scores[scores["error"].notna()]
+    if rows.empty:
+        return ()
+    sizes = rows.loc[rows["series"] != MEAN, "examples"]
+    count = f"{sizes.min():,.0f}" if sizes.min() == sizes.max() else f"{sizes.min():,.0f} to {sizes.max():,.0f}"
+    text = f"measured on {count} examples of each task, the same for all trials"
+    errors = rows.loc[rows["series"] == MEAN, "error"]
+    if errors.empty:
+        return (text,)
+    return (f"{text}: by their choice ± {NORMAL * errors.max():.3f} at most on a trial's mean (95 %)",)
 
 
 def _measured_trials(frames: StudyFrames) -> tuple[pd.DataFrame, str]:

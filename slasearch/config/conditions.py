@@ -99,11 +99,20 @@ def _each_kind_once(conditions: Sequence[_Condition]) -> None:
 
 
 class ConditionsConfig(StrictModel):
-    """What trials train under (may be searched) and what they are measured under (fixed for the study)."""
+    """What trials train under (may be searched) and what they are measured under (fixed for the study).
+
+    With a `share` below 1 the search measures conditions on a part of the validation split: one part for all trials and
+    conditions, on which the clean score that they are compared with is measured too, so that comparisons are paired.
+    """
 
     train: tuple[TrainCondition, ...] = Field((), description="conditions during training")
     measured: tuple[MeasuredCondition, ...] = Field(
         (), description="conditions of evaluation, the same for every trial"
+    )
+    share: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="share of each task's validation examples on which conditions are measured before `confirm`, the "
+        "same examples for every trial; confirm always measures on all",
     )
 
     @field_validator("train")
@@ -116,4 +125,11 @@ class ConditionsConfig(StrictModel):
     @classmethod
     def _measured(cls, value: tuple[MeasuredCondition, ...]) -> tuple[MeasuredCondition, ...]:
         _each_kind_once(value)
+        return value
+
+    @field_validator("share")
+    @classmethod
+    def _share(cls, value: float, info: ValidationInfo) -> float:
+        if value < 1 and info.data.get("measured") == ():
+            raise ValueError(f"expected 1, as no condition is measured, got {value:g}")
         return value

@@ -10,8 +10,9 @@ from typing import Any
 from slasearch.adapters.export import AdapterCard
 from slasearch.analysis.compare import Comparisons
 from slasearch.analysis.frames import MEAN
+from slasearch.analysis.intervals import NORMAL
 from slasearch.analysis.roles import role_label
-from slasearch.records import SITES, SPLITS, ConditionSpec, Slot
+from slasearch.records import CLEAN_SAMPLE, SITES, SPLITS, ConditionSpec, Slot
 from slasearch.registry import KINDS
 from slasearch.report.labels import p_label, series_label, thousands
 from slasearch.report.origin import Origin
@@ -116,27 +117,39 @@ def scores_section(card: AdapterCard, origin: Origin) -> Iterator[str]:
         yield from _scores(origin, task.name, task.metric)
 
 
-def _scores(origin: Origin, task: str, metric: str) -> list[str]:
+def _scores(origin: Origin, task: str, metric: str) -> Iterator[str]:
     rows = origin.frames.metrics
     rows = rows[(rows["trial_id"] == origin.trial.id) & (rows["task"] == task) & (rows["metric"] == metric)]
     keys = zip(rows["condition"], rows["level"].astype(float), rows["split"], strict=True)
-    values = dict(zip(keys, rows["value"].astype(float), strict=True))
+    values = dict(zip(keys, map(_number, rows["value"], rows["error"]), strict=True))
     splits = [split for split in SPLITS if (rows["split"] == split).any()]
     conditions = dict.fromkeys((kind, level) for kind, level, _ in values)
-    return markdown_table(
+    yield from markdown_table(
         [f"{task}, {metric}", *splits],
         (
-            [
-                kind if kind == "clean" else ConditionSpec(kind, level, "eval").name,
-                *(_number(values.get((kind, level, split))) for split in splits),
-            ]
+            [_condition(kind, level), *(values.get((kind, level, split), _number(None)) for split in splits)]
             for kind, level in conditions
         ),
     )
+    sample = rows.loc[rows["condition"] == CLEAN_SAMPLE, "examples"]
+    if len(sample):
+        yield ""
+        yield (
+            f"Conditions were measured on a sample of {thousands(sample.iloc[0])} examples of the validation split; "
+            "± gives 95 % by the choice of examples."
+        )
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None or value != value else f"{value:.4f}"
+def _condition(kind: str, level: float) -> str:
+    if kind in ("clean", CLEAN_SAMPLE):
+        return {CLEAN_SAMPLE: "clean, in the sample"}.get(kind, kind)
+    return ConditionSpec(kind, level, "eval").name
+
+
+def _number(value: float | None, error: float | None = None) -> str:
+    if value is None or value != value:
+        return "–"
+    return f"{value:.4f}" if error is None or error != error else f"{value:.4f} ± {NORMAL * error:.4f}"
 
 
 def comparison_section(card: AdapterCard, item: Comparisons) -> Iterator[str]:

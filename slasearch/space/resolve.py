@@ -54,7 +54,8 @@ def resolve(
         config: The study.
         params: Stored values of the active fields by name; values of inactive fields count for nothing.
         seeds: The trial's seed pair.
-        phase: `design`, `optimise`, `tune` or `confirm`; only `confirm` scores the test split.
+        phase: `design`, `optimise`, `tune` or `confirm`; only `confirm` scores the test split, and it
+            measures conditions on all examples.
         control: Name of the baseline, None for a trial of the search's own kind.
         control_size: Exported parameters that a control is held to.
         control_variant: Which of a control's layouts, where it has several.
@@ -75,6 +76,7 @@ def resolve(
         finalisation=FinalisationSpec(**fixed.finalisation.model_dump()),
         train_conditions=_train_conditions(fixed),
         measured=_measured(fixed),
+        measured_share=1.0 if phase == "confirm" else fixed.conditions.share,
         seeds=seeds,
         robustness=measures[0] if measures else "noisy_score",
         splits=("validation", "test") if phase == "confirm" else ("validation",),

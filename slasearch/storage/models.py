@@ -126,7 +126,10 @@ class SlaTrial(Base):
 
 
 class SlaMetric(Base):
-    """One measured number; `step` NULL is the final value, `condition` is `clean` or the condition's kind."""
+    """One measured number; `step` NULL is the final value, `condition` is `clean` or the condition's kind.
+
+    The condition `clean_sample` is undisturbed too, on that part of a split on which conditions were measured.
+    """
 
     __tablename__ = "sla_metric"
 
@@ -139,6 +142,10 @@ class SlaMetric(Base):
     metric: Mapped[str] = mapped_column(String(64))
     step: Mapped[int | None] = mapped_column(Integer)
     value: Mapped[float | None] = mapped_column(Float)
+    examples: Mapped[int | None] = mapped_column(Integer)
+    """How many examples it was measured on."""
+    error: Mapped[float | None] = mapped_column(Float)
+    """Its standard error over them, where they are a sample of the split."""
 
 
 class SlaGate(Base):

@@ -58,6 +58,8 @@ class Writer:
                     "metric": row.metric,
                     "step": row.step,
                     "value": finite_or_none(row.value),
+                    "examples": row.examples,
+                    "error": finite_or_none(row.error),
                 }
                 for row in rows
             ),

@@ -100,12 +100,15 @@ def stores_numbers_that_are_none(url: str) -> None:
     values = (0.5, math.nan, math.inf)
     with store.write() as writer:
         writer.add_metrics(
-            trial.id, [MetricRow("spam", "validation", "typos", 0.1, "loss", value, None) for value in values]
+            trial.id,
+            [MetricRow("spam", "validation", "typos", 0.1, "loss", value, None, 7, value) for value in values],
         )
         writer.add_gates(trial.id, [GateRow("spam", Slot(3, "attn.q", "lora", 2, 1), math.nan, 1.0, True, 2**35)])
         writer.add_costs(trial.id, [CostRow("train_seconds", math.inf, "s")])
     with store.engine.connect() as connection:
-        assert connection.scalars(sa.select(SlaMetric.value).order_by(SlaMetric.id)).all() == [0.5, None, None]
+        for column in (SlaMetric.value, SlaMetric.error):
+            assert connection.scalars(sa.select(column).order_by(SlaMetric.id)).all() == [0.5, None, None]
+        assert connection.scalars(sa.select(SlaMetric.examples)).all() == [7, 7, 7]
         gate = connection.execute(sa.select(SlaGate.__table__)).one()
         assert (gate.openness, gate.open, gate.idx, gate.parameters) == (None, True, 1, 2**35)
         assert connection.scalars(sa.select(SlaCost.value)).all() == [None]

@@ -20,7 +20,7 @@ from slasearch.trial.assemble import Outcome, assemble
 from slasearch.trial.backbone import Backbone
 from slasearch.trial.controls._base import Control, GatedControl, ModelControl, SlotsControl
 from slasearch.trial.data import TrainingData
-from slasearch.trial.evaluate import evaluate, mean_score
+from slasearch.trial.evaluate import evaluate, evaluate_at_the_end, mean_score
 from slasearch.trial.gating import GateLearner
 from slasearch.trial.model import TaskModel, make_heads
 from slasearch.trial.ranking import rank_slots
@@ -84,6 +84,8 @@ class Course:
             spec.training, spec.gates.warm_up, spec.finalisation.share, data.batches_per_epoch, fixed=fixed is not None
         )
         self._data = self._resources.evaluation(tasks, backbone)
+        part = spec.measured_share if spec.measured else 1.0
+        self._sample = None if part == 1 else self._resources.evaluation(tasks, backbone, part)
         self._plateau = self._make_plateau()
         with self._model(backbone, tasks, slots) as model:
             trainer = Trainer(
@@ -271,10 +273,7 @@ class Course:
         if step is not None:
             rows = evaluate(model, self._data, self.spec.tasks, "validation", [None], gates, step=step)
         else:
-            rows = []
-            for split in self.spec.splits:
-                conditions = [None, *self.spec.measured]
-                rows += evaluate(model, self._data, self.spec.tasks, split, conditions, gates)
+            rows = evaluate_at_the_end(model, self._data, self._sample, self.spec, gates)
         self._seconds["evaluate"] += perf_counter() - started
         return rows
 

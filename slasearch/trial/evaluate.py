@@ -1,4 +1,11 @@
-"""Scores a model on splits, clean and under conditions, and reads the objectives off the scores."""
+"""Scores a model on splits, clean and under conditions, and reads the objectives off the scores.
+
+Conditions are measured once, at the end: a trial that is pruned on the way never pays for them. Those that come to the
+end are all measured under the same grid on the same examples, in the search on a part of the validation split if the
+study says so. There is no race in which some trials are measured on fewer examples than others: where a study has
+several objectives, no trial is out by its robustness alone, and what a sampler learns must not hang on the order in
+which trials happen to end.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +16,39 @@ import numpy as np
 import torch
 from torch import nn
 
-from slasearch.records import ConditionSpec, MetricRow, Split, Structure, TaskSpec
+from slasearch.records import CLEAN_SAMPLE, ConditionSpec, MetricRow, Split, Structure, TaskSpec, TrialSpec
 from slasearch.tasks.metrics import score
+from slasearch.tasks.sample import standard_error
 from slasearch.trial.data import EvaluationData
 from slasearch.trial.model import TaskModel
 
-__all__ = ["evaluate", "mean_score", "robustness"]
+__all__ = ["evaluate", "evaluate_at_the_end", "mean_score", "robustness"]
+
+
+def evaluate_at_the_end(
+    model: TaskModel,
+    data: EvaluationData,
+    sample: EvaluationData | None,
+    spec: TrialSpec,
+    gates: torch.Tensor | Structure | None,
+) -> list[MetricRow]:
+    """All of a trial's splits, clean and under the measured conditions.
+
+    Args:
+        model: Backbone, pool and heads.
+        data: All examples.
+        sample: The same with that part of the validation split on which conditions are measured; None: all of it.
+        spec: The trial.
+        gates: As for `evaluate`.
+    """
+    rows = []
+    for split in spec.splits:
+        if sample is None or split != "validation":
+            rows += evaluate(model, data, spec.tasks, split, [None, *spec.measured], gates)
+        else:
+            rows += evaluate(model, data, spec.tasks, split, [None], gates)
+            rows += evaluate(model, sample, spec.tasks, split, [None, *spec.measured], gates, sampled=True)
+    return rows
 
 
 def evaluate(
@@ -26,6 +60,7 @@ def evaluate(
     gates: torch.Tensor | Structure | None,
     *,
     step: int | None = None,
+    sampled: bool = False,
 ) -> list[MetricRow]:
     """Each task's own metric under each condition (None: clean), and on clean inputs the loss too.
 
@@ -37,17 +72,23 @@ def evaluate(
         conditions: What it is scored under.
         gates: z of each (task, slot), a structure's paths, or None for all slots open.
         step: Optimiser step for a report in mid-training; None at the end.
+        sampled: The data hold a sample of the split: the clean score is told apart from that of the whole split, and
+            scores have their standard errors.
     """
     rows = []
     for condition in conditions:
         for number, task in enumerate(tasks):
             labels, logits = data.logits(model, number, split, condition, gates)
             kind, level = ("clean", 0.0) if condition is None else (condition.kind, condition.level)
-            value = score(task.metric, labels.numpy(), logits.argmax(1).numpy())
-            rows.append(MetricRow(task.name, split, kind, level, task.metric, value, step))
-            if condition is None:
+            truth, predicted = labels.numpy(), logits.argmax(1).numpy()
+            value, error = score(task.metric, truth, predicted), None
+            if sampled:
+                kind = CLEAN_SAMPLE if condition is None else kind
+                error = standard_error(task.metric, truth, predicted)
+            rows.append(MetricRow(task.name, split, kind, level, task.metric, value, step, len(truth), error))
+            if condition is None and not sampled:
                 loss = float(nn.functional.cross_entropy(logits, labels))
-                rows.append(MetricRow(task.name, split, kind, level, "loss", loss, step))
+                rows.append(MetricRow(task.name, split, kind, level, "loss", loss, step, len(truth)))
     return rows
 
 
@@ -69,6 +110,8 @@ def robustness(
 ) -> float:
     """One number for how well the score holds under the measured conditions.
 
+    Where conditions were measured on a sample of the split, so was the clean score that they are compared with.
+
     `noisy_score`: mean score over conditions and levels. `worst`: the lowest of them. `relative`: the mean divided by
     the clean score, which is 1 − PDR (performance drop rate); not a number where the clean score is not positive.
     `curve_area`: the mean over kinds of the area under the curve of score against level.
@@ -87,8 +130,14 @@ def robustness(
     noisy = float(np.mean(scores))
     if measure == "noisy_score":
         return noisy
-    clean = mean_score(rows, split)
+    clean = _clean(rows, split)
     return noisy / clean if clean > 0 else float("nan")
+
+
+def _clean(rows: Sequence[MetricRow], split: Split) -> float:
+    """The clean score on the examples on which conditions were measured."""
+    told_apart = any(row.condition == CLEAN_SAMPLE and row.split == split for row in rows)
+    return mean_score(rows, split, CLEAN_SAMPLE if told_apart else "clean")
 
 
 def _mean_area(rows: Sequence[MetricRow], split: Split, conditions: Sequence[ConditionSpec]) -> float:
@@ -99,6 +148,6 @@ def _mean_area(rows: Sequence[MetricRow], split: Split, conditions: Sequence[Con
     areas = []
     for kind in dict.fromkeys(condition.kind for condition in conditions):
         levels = sorted(condition.level for condition in conditions if condition.kind == kind)
-        scores = [mean_score(rows, split), *(mean_score(rows, split, kind, level) for level in levels)]
+        scores = [_clean(rows, split), *(mean_score(rows, split, kind, level) for level in levels)]
         areas.append(np.trapezoid(scores, np.array([0.0, *levels]) / levels[-1]))
     return float(np.mean(areas))

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from slasearch.records import BackboneSpec, Split, TaskData, TrialSpec
+from slasearch.tasks.sample import sampled
 from slasearch.trial.backbone import Backbone, load_backbone
 from slasearch.trial.data import EvaluationData, TrainingData
 from slasearch.trial.prefix import LIMIT, PrefixStore
@@ -35,7 +36,7 @@ class Resources:
         self._store = PrefixStore(None if cache is None else cache / "hidden", limit=limit)
         self._backbone: Backbone | None = None
         self._reuse: Reuse | None = None
-        self._evaluation: dict[tuple[str, ...], EvaluationData] = {}
+        self._evaluation: dict[tuple[float, tuple[str, ...]], EvaluationData] = {}
 
     def backbone(self, spec: BackboneSpec) -> Backbone:
         """The backbone, loaded if it is not the last one used."""
@@ -55,11 +56,12 @@ class Resources:
         """The trial's tasks in its order."""
         return [self._tasks[task.name] for task in spec.tasks]
 
-    def evaluation(self, tasks: Sequence[TaskData], backbone: Backbone) -> EvaluationData:
-        """Evaluation data of these tasks, kept between trials."""
-        key = tuple(task.spec.name for task in tasks)
+    def evaluation(self, tasks: Sequence[TaskData], backbone: Backbone, share: float = 1.0) -> EvaluationData:
+        """Evaluation data of these tasks, kept between trials, with a share of the validation split's examples."""
+        key = share, tuple(task.spec.name for task in tasks)
         if key not in self._evaluation:
-            self._evaluation[key] = EvaluationData(tasks, backbone, self._cache, self.reuse(backbone))
+            part = tasks if share == 1 else [sampled(task, "validation", share) for task in tasks]
+            self._evaluation[key] = EvaluationData(part, backbone, self._cache, self.reuse(backbone))
         return self._evaluation[key]
 
     def training(self, tasks: Sequence[TaskData], split: Split, backbone: Backbone, spec: TrialSpec) -> TrainingData:

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -168,6 +169,25 @@ def test_measured_curves_start_clean_and_use_the_base_point(frames: StudyFrames)
     means = [point.estimate.mean for point in curves[0].named(MEAN).points]
     assert means == sorted(means, reverse=True)
     assert "base point" in curves[0].method
+
+
+def test_curves_of_a_sample_begin_with_its_own_clean_score_and_say_how_small_it_is(
+    frames_of: Callable[[Plan], StudyFrames],
+) -> None:
+    frames = frames_of(Plan(share=0.25))
+    curve = measured_curves(frames)[0]
+    whole = next(point for point in design_curves(frames)[0].named(MEAN).points if point.level == BASE[WEIGHT])
+    assert curve.named(MEAN).points[0].values == pytest.approx(tuple(value - 0.01 for value in whole.values))
+    error = 1.96 * math.sqrt(3 * 0.03**2) / 3
+    assert curve.method.endswith(
+        "measured on 100 examples of each task, the same for all trials: by their choice "
+        f"± {error:.3f} at most on a trial's mean (95 %)"
+    )
+    robust = design_curves(frames, "robustness")[0]
+    assert "measured on 25 % of the examples, the same for all trials" in robust.method
+    assert "examples" not in design_curves(frames)[0].method
+    winner = int(frames.trials.loc[frames.trials["role"] == "winner", "pair_of"].iloc[0])
+    assert "examples" not in robustness_curves(frames, winner)["typos"][0].method
 
 
 def test_measured_curves_without_design_say_what_they_are_over(frames_of: Callable[[Plan], StudyFrames]) -> None:

@@ -195,6 +195,23 @@ def card_of(folder: Path) -> tuple[dict[str, object], str]:
     return yaml.safe_load(front), text
 
 
+def test_a_card_tells_scores_of_a_sample_from_those_of_the_split(tmp_path: Path) -> None:
+    study = make_joint(tmp_path, {"things": LORA, "mood": MIXED})
+    store = Store(study.locations.storage_url)
+    rows = [
+        MetricRow("things", "validation", condition, level, "accuracy", value, None, 1200, 0.01)
+        for condition, level, value in (("clean_sample", 0.0, 0.8), ("casing", 0.2, 0.7))
+    ]
+    with store.write() as writer:
+        writer.add_metrics(study.trial.id, rows)
+    store.close()
+    _, text = card_of(study.export(tmp_path / "out"))
+    assert "| clean | 0.8125 |" in text
+    assert "| clean, in the sample | 0.8000 ± 0.0196 |" in text
+    assert "| casing@0.2 | 0.7000 ± 0.0196 |" in text
+    assert text.count("measured on a sample of 1\u202f200 examples of the validation split") == 1
+
+
 def test_one_task_holds_its_own_slots_head_and_count(joint: Joint, tmp_path: Path) -> None:
     whole, alone = joint.export(tmp_path / "whole"), joint.export(tmp_path / "alone", task="mood")
     card = AdapterCard.model_validate_json((alone / "adapter.json").read_bytes())

@@ -89,6 +89,13 @@ def test_only_confirm_scores_the_test_split(study: Study) -> None:
     assert spec(study(), "confirm").splits == ("validation", "test")
 
 
+def test_the_search_measures_conditions_on_its_share_and_confirm_on_all(study: Study) -> None:
+    config = study("conditions.share=0.25")
+    assert [spec(config, phase).measured_share for phase in ("design", "optimise", "tune")] == [0.25] * 3
+    assert spec(config, "confirm").measured_share == 1
+    assert spec(study()).measured_share == 1
+
+
 def test_controls_carry_their_name_and_size(study: Study) -> None:
     config = study()
     control = resolve(config, PARAMS, seeds=SeedPair(0, 0), phase="confirm", control="lora", control_size=1000)

@@ -145,6 +145,8 @@ def upgrade() -> None:
         sa.Column("metric", sa.String(length=64), nullable=False),
         sa.Column("step", sa.Integer(), nullable=True),
         sa.Column("value", sa.Float(), nullable=True),
+        sa.Column("examples", sa.Integer(), nullable=True),
+        sa.Column("error", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(["trial_id"], ["sla_trial.id"], name=op.f("fk_sla_metric_trial_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sla_metric")),
     )

@@ -426,7 +426,7 @@ def main() -> int:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     sizes = Sizes(2, 8, 12) if options.smoke else Sizes(options.steps)
-    repeats = 2 if options.smoke else options.repeats
+    repeats = 1 if options.smoke else options.repeats
     settings = {"sizes": asdict(sizes), "device": options.device, "threads": options.threads}
     about = machine(options.device, options.threads)
     rounds = Rounds(sizes, options)

@@ -30,6 +30,7 @@ __all__ = [
     "AdapterCard",
     "BackboneCard",
     "TaskCard",
+    "TaskName",
     "card_bytes",
     "of_task",
     "parse_adapter",
@@ -42,6 +43,9 @@ __all__ = [
 FORMAT_VERSION = 1
 CARD_FILE, TENSOR_FILE = "adapter.json", "adapter.safetensors"
 _LARGEST_CARD = 4 * 1024 * 1024
+
+TaskName = Annotated[str, Field(pattern=r"^\w[\w .-]*$", max_length=100)]
+"""A name that holds a slash or starts with a dot is refused, because folders are called by it."""
 
 
 class _Card(BaseModel):
@@ -64,12 +68,9 @@ class BackboneCard(_Card):
 
 
 class TaskCard(_Card):
-    """One task: its labels in the order of the head's rows (none without a head), and the slots its examples pass.
+    """One task: its labels in the order of the head's rows (none without a head), and the slots its examples pass."""
 
-    A name that holds a slash or starts with a dot is refused, because folders are called by it.
-    """
-
-    name: Annotated[str, Field(pattern=r"^\w[\w .-]*$", max_length=100)]
+    name: TaskName
     labels: tuple[str, ...]
     metric: str
     max_tokens: Annotated[int, Field(ge=1)]

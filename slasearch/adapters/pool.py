@@ -7,7 +7,7 @@ The deltas of one stage are computed from the same output and added; then the ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,14 @@ class Pool(nn.Module):
         self._columns = {slot: column for column, slot in enumerate(self.slots)}
         self._coefficients: dict[Slot, Tensor | None] = dict.fromkeys(self.slots)
         self._queries: dict[int, Tensor] = {}
+        self._dtype = torch.float32
         self._index_places()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Pool:
+        """Every way to move or cast modules ends here; what passes them follows."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._dtype = next((parameter.dtype for parameter in self.parts.parameters()), self._dtype)
+        return self
 
     def _index_places(self) -> None:
         """Which slots stand at which (layer, site), by stage and kind, so that a forward pass searches nothing."""
@@ -136,7 +143,7 @@ class Pool(nn.Module):
         if gates is None:
             self._coefficients = dict.fromkeys(self.slots)
             return
-        columns = gates[task_index].unbind(1)
+        columns = gates[task_index].to(self._dtype).unbind(1)
         self._coefficients = {slot: columns[self._columns[slot]].view(-1, 1, 1) for slot in self.slots}
 
     def route_paths(
@@ -158,8 +165,7 @@ class Pool(nn.Module):
                 self._coefficients[slot] = None
             elif users:
                 mask = torch.isin(task_index, torch.tensor(users, device=task_index.device)).view(-1, 1, 1)
-                wanted = next(self.parts.parameters()).dtype
-                self._coefficients[slot] = mask.to(device or task_index.device, wanted, non_blocking=True)
+                self._coefficients[slot] = mask.to(device or task_index.device, self._dtype, non_blocking=True)
 
     def compose(self, layer: int, site: str, part: int, x: Tensor, y: Tensor) -> Tensor:
         """The output of one host module with the pool's modules added.
@@ -177,12 +183,12 @@ class Pool(nn.Module):
         stages = self._places.get((layer, site))  # a place may have lost its last slot
         if stages is not None:
             precision = y.dtype
-            x, y = x.float(), y.float()  # modules keep fp32 weights on a bf16 backbone
+            x, y = x.to(self._dtype), y.to(self._dtype)  # modules keep fp32 weights on a bf16 backbone
             for stage in _STAGES[1:]:
                 y = self._add(stages[stage], part, x, y, layer)
             y = y.to(precision)
         if site == "attn.q" and layer in self.query_layers:
-            self._queries[layer] = y.float()
+            self._queries[layer] = y.to(self._dtype)
         return y
 
     def compose_input(self, layer: int, site: str, part: int, x: Tensor) -> Tensor:
@@ -190,7 +196,7 @@ class Pool(nn.Module):
         stages = self._places.get((layer, site))
         if stages is None:
             return x
-        wide = x.float()
+        wide = x.to(self._dtype)
         return self._add(stages["input"], part, wide, wide, layer).to(x.dtype)
 
     def _add(self, kinds: Mapping[str, Sequence[Slot]], part: int, x: Tensor, y: Tensor, layer: int) -> Tensor:

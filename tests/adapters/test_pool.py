@@ -141,6 +141,26 @@ def test_bf16_hosts_keep_their_precision() -> None:
     assert pool.compose(0, "ffn.out", 0, x, x).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_a_pool_computes_in_the_precision_of_its_own_weights(family: str) -> None:
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model = tiny_backbone(family)
+        pool = pool_on(model, PoolSpec(SITES, KINDS.names(), (1, 2)))
+        disturb_weights(pool, scale=0.03)
+        gates = torch.rand(3, len(pool.slots), generator=torch.Generator().manual_seed(2))
+        paths = Structure(tuple((task, pool.slots[number::3]) for number, task in enumerate("abc")))
+        with attach(model, pool), torch.no_grad():
+            model.to(dtype)
+            pool.to(dtype)
+            pool.route(torch.tensor([2, 0, 1]), gates)
+            by_gates = run_tiny(model)
+            pool.route_paths(torch.tensor([2, 0, 1]), paths)
+            found[dtype] = torch.stack((by_gates, run_tiny(model)))
+        assert found[dtype].dtype == dtype
+    torch.testing.assert_close(found[torch.bfloat16].float(), found[torch.float32], rtol=0, atol=0.15)
+
+
 def test_unknown_families_layers_sites_and_kinds_are_told() -> None:
     model = tiny_backbone("bert")
     with pytest.raises(BackboneError, match="expected 0 to 1, got 2"):

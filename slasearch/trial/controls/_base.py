@@ -15,6 +15,7 @@ from slasearch.registry import CONTROLS
 from slasearch.trial.backbone import Backbone, BackboneShapes
 
 __all__ = [
+    "FOR_ALL_TASKS",
     "Adaptation",
     "Control",
     "ControlFacts",
@@ -23,6 +24,9 @@ __all__ = [
     "SlotsControl",
     "register_control",
 ]
+
+FOR_ALL_TASKS = "One set of modules for all tasks, also where tasks train independently"
+"""What the summary of a `ModelControl` says where its modules know no tasks."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,11 @@ class Adaptation(ABC):
 
 
 class ModelControl(Control):
-    """A method with modules of its own, or of another library."""
+    """A method with modules of its own, or of another library.
+
+    It trains one set of modules for all tasks, at the whole size, whatever `training.multitask` says: only structures
+    are given equal parts of the size, one for each task.
+    """
 
     @abstractmethod
     def adapt(self, backbone: Backbone, spec: TrialSpec, *, steps: int, seed: int) -> Adaptation:

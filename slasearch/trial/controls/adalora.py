@@ -2,26 +2,27 @@
 
     ΔW = (α/r₀) · B · diag(e) · A,    triplets (B_i, e_i, A_i) with the lowest smoothed sensitivity are masked: e_i = 0
 
-PEFT's allocator counts triplets, a budget here counts parameters, and a triplet of a wide module costs more. So when
-the last allocation is due, it is given the largest number of triplets whose parameters fit: its own ranking says which
-they are. An export holds e folded into B.
+PEFT's allocator counts triplets, a size here counts parameters, and a triplet of a wide module costs more. So the last
+allocation is made here, by the importance that PEFT has kept: triplets stay from the most important on wherever they
+still fit, and one more, the cheapest, if the size is not reached by them. An export holds e folded into B.
 
 Schedule and settings are those of the authors' GLUE scripts, as shares of the trial's steps.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from slasearch.adapters.budget import fill
 from slasearch.errors import ConfigError
 from slasearch.records import Event, TrialSpec
 from slasearch.trial.backbone import Backbone
-from slasearch.trial.controls._base import Adaptation, ModelControl, register_control
+from slasearch.trial.controls._base import FOR_ALL_TASKS, Adaptation, ModelControl, register_control
 from slasearch.trial.controls.copies import linear_modules, load_peft, private_copy, seeded
+from slasearch.trial.controls.dealing import AT_LEAST
 
 __all__ = ["AdaLora", "AdaLoraAdaptation"]
 
@@ -37,20 +38,26 @@ _NAME = "default"
 @register_control(
     "adalora",
     summary="AdaLoRA on every linear map of every layer, by PEFT: from 12 % to 50 % of the steps ranks are pruned, "
-    "from one and a half times the size or more",
+    "from one and a half times the size or more; the last time to the size in parameters. "
+    f"{FOR_ALL_TASKS}",
     source="Zhang et al. 2023, arXiv 2303.10512, in the package peft; α = 32 and orthogonality 0.1 as in the authors' "
     "scripts",
     equation="Δ(x) = (α/r₀)·B·diag(e)·A·x, e = 0 at the start; loss + 0.1·mean(‖AAᵀ−I‖_F, ‖BᵀB−I‖_F)",
-    size="never above the structure's, below it by less than the dearest triplet; one triplet at least",
+    size=AT_LEAST.format("triplet"),
 )
 class AdaLora(ModelControl):
     """See the module docstring."""
 
     def adapt(self, backbone: Backbone, spec: TrialSpec, *, steps: int, seed: int) -> Adaptation:
-        """AdaLoRA modules in a copy of the backbone; `spec.control_size` is what the kept triplets may cost."""
-        peft = load_peft(self.name)
+        """AdaLoRA modules in a copy of the backbone; `spec.control_size` is what the kept triplets come to.
+
+        Raises:
+            ConfigError: There is a single step, which leaves none to prune in.
+        """
         if steps < 2:
-            raise ConfigError([f"control adalora: expected 2 steps or more, got {steps}. Raise training.steps."])
+            text = "Raise training.steps or training.epochs, or leave this control out."
+            raise ConfigError([f"control adalora: expected 2 steps or more, in which it prunes, got {steps}. {text}"])
+        peft = load_peft(self.name)
         own = private_copy(backbone)
         modules = linear_modules(own.model, own.shapes.layers)
         size = spec.control_size or 0
@@ -81,7 +88,7 @@ class AdaLoraAdaptation(Adaptation):
     Args:
         backbone: The private copy, with PEFT's layers in it.
         tuner: PEFT's `AdaLoraModel`.
-        size: Most parameters of the kept triplets.
+        size: Parameters that the kept triplets come to.
     """
 
     def __init__(self, backbone: Backbone, tuner: Any, size: int) -> None:
@@ -115,30 +122,48 @@ class AdaLoraAdaptation(Adaptation):
         return _ORTHOGONAL * torch.stack(terms).mean()
 
     def after_step(self, step: int, total: int) -> None:
-        """PEFT's allocation, which wants the gradients of this step; after the last one masked triplets are removed."""
+        """An allocation, which wants the gradients of this step; at the end masked triplets are removed."""
         if step == self._config.total_step - self._config.tfinal:
-            self._fit_target()
-        self._tuner.update_and_allocate(step)
+            self._allocate_last()
+        else:
+            self._tuner.update_and_allocate(step)
         if step == total:
             kept = self._config.rank_pattern
             self._tuner.resize_modules_by_rank_pattern(kept, _NAME)
             self._config.rank_pattern = {key: [True] * sum(mask) for key, mask in kept.items()}
 
-    def _fit_target(self) -> None:
-        """Sets the number of triplets to the largest whose parameters fit; one at least."""
+    def _allocate_last(self) -> None:
+        """Masks all triplets but those that come to the size; PEFT holds them masked from now on."""
+        kept, pattern = self._worth_keeping(), {}
+        for path, layer in self._layers().items():
+            pattern[_key(path)] = [(path, index) in kept for index in range(len(layer.lora_E[_NAME]))]
         allocator = self._tuner.rankallocator
-        counts = range(1, allocator.init_bgt)
-        fitting = bisect_right(counts, self._size, key=self._cost_of)
-        allocator.target_bgt = max(1, fitting)
+        allocator.reset_ipt()
+        allocator.mask_using_rank_pattern(self._tuner.model, pattern)
+        self._config.rank_pattern = pattern
 
-    def _cost_of(self, triplets: int) -> int:
-        """Parameters of the best triplets by the allocator's ranking, without masking any."""
+    def _worth_keeping(self) -> set[tuple[str, int]]:
+        """Triplets by path and number: from the most important on wherever they fit, and the cheapest of the rest."""
         layers = self._layers()
-        values = {path: layer.lora_E[_NAME].detach().clone() for path, layer in layers.items()}
-        kept = self._tuner.rankallocator.mask_to_budget(self._tuner.model, triplets)
-        for path, layer in layers.items():
-            layer.lora_E[_NAME].detach().copy_(values[path])
-        return sum(sum(kept[_key(path)]) * _triplet_cost(layer) for path, layer in layers.items())
+        importance = {path: self._importance(path).tolist() for path in layers}
+        triplets = [(path, index) for path, found in importance.items() for index in range(len(found))]
+        triplets.sort(key=lambda triplet: -importance[triplet[0]][triplet[1]])
+        costs = [_triplet_cost(layers[path]) for path, _ in triplets]
+        (kept,) = fill([(0, number) for number in range(len(triplets))], costs, self._size, "union", 1)
+        if sum(costs[number] for number in kept) < self._size or not kept:
+            kept.add(min(set(range(len(triplets))) - kept, key=lambda number: (costs[number], number)))
+        return {triplets[number] for number in kept}
+
+    def _importance(self, path: str) -> Tensor:
+        """s(e_i) + mean_j s(B_ji) + mean_j s(A_ij) of a module's triplets, s smoothed sensitivity times uncertainty."""
+        allocator = self._tuner.rankallocator
+
+        def score(part: str) -> Tensor:
+            name = f"{path}.lora_{part}.{_NAME}"
+            found: Tensor = allocator.exp_avg_ipt[name] * allocator.exp_avg_unc[name]
+            return found
+
+        return score("E").flatten() + score("B").mean(0) + score("A").mean(1)
 
     def exported_parameters(self) -> int:
         """d_in + d_out for each triplet that is left."""

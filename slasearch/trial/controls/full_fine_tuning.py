@@ -17,7 +17,7 @@ _RATE = 0.01
 @register_control(
     "full_fine_tuning",
     summary="every weight of the backbone trained, in fp32, at 0.01 times `training.learning_rate`, which is made for "
-    "adapters; the trained weights are not kept",
+    "adapters; the trained weights are not kept. One backbone for all tasks, also where tasks train independently",
     source="Devlin et al. 2018, arXiv 1810.04805; the factor 0.01 ours (3e-5 beside 3e-3)",
     equation="W' = W + ΔW",
     size="the backbone's",

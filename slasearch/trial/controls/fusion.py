@@ -34,7 +34,8 @@ _RATE = 0.5
 @register_control(
     "fusion",
     summary="AdapterFusion over the study's tasks: a bottleneck for each task after ffn.out of every layer, then, with "
-    "the bottlenecks frozen, attention over all of them for each task, at half the rate; not kept. From two tasks on",
+    "the bottlenecks frozen, attention over all of them for each task, at half the rate; not kept. From two tasks on. "
+    "Attention passes the bottlenecks of all tasks, also where tasks train independently",
     source="Pfeiffer et al. 2020, arXiv 2005.00247",
     equation="h' = y + Σ_t s_t·V_m·Δ_t(y), s = softmax_t(⟨Q_m·y, K_m·Δ_t(y)⟩), V ≈ I at the start",
     size="its own",

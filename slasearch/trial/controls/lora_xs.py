@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from slasearch.adapters.sites import Host
 from slasearch.records import TrialSpec
 from slasearch.trial.backbone import Backbone
-from slasearch.trial.controls._base import Adaptation, ModelControl, register_control
+from slasearch.trial.controls._base import FOR_ALL_TASKS, Adaptation, ModelControl, register_control
 from slasearch.trial.controls.copies import host_weight, hosts, private_copy
 from slasearch.trial.controls.dealing import AT_LEAST, deal
 
@@ -30,7 +30,8 @@ _START = 1e-5
 @register_control(
     "lora_xs",
     summary="LoRA-XS on q, v, attn.out and ffn.out of every layer: an r x r matrix between the host's leading singular "
-    "vectors; an export holds that matrix alone, the vectors are computed again from the backbone",
+    "vectors; an export holds that matrix alone, the vectors are computed again from the backbone. "
+    f"{FOR_ALL_TASKS}",
     source="Bałazy et al. 2024, arXiv 2405.17604; ours after the authors' code, peft does not have it",
     equation="Δ(x) = U_r·R·Σ_r·V_rᵀ·x, W ≈ U_r·Σ_r·V_rᵀ, R ≈ 0 at the start",
     size=AT_LEAST.format("rank of one matrix"),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from slasearch.errors import ConfigError
 from slasearch.records import TrialSpec
 from slasearch.trial.backbone import Backbone
-from slasearch.trial.controls._base import Adaptation, ModelControl, register_control
+from slasearch.trial.controls._base import FOR_ALL_TASKS, Adaptation, ModelControl, register_control
 from slasearch.trial.controls.copies import load_peft, private_copy, seeded
 from slasearch.trial.controls.dealing import AT_LEAST
 
@@ -32,7 +32,8 @@ _ARGUMENTS = ("cache", "past_key_values")
 @register_control(
     "prefix",
     summary="prefix tuning by PEFT: learned keys and values before those of the text in every layer, at ten times "
-    "`training.learning_rate`. Not for DistilBERT and DeBERTa, which take no past keys and values: see `prefix_gated`",
+    "`training.learning_rate`. Not for DistilBERT and DeBERTa, which take no past keys and values: see `prefix_gated`. "
+    f"{FOR_ALL_TASKS}",
     source="Li and Liang 2021, arXiv 2101.00190, in the package peft; the factor 10 ours: prefixes start at size 1",
     equation="attention(q, [P_k; K], [P_v; V])",
     size=AT_LEAST.format("token in all layers"),

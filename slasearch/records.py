@@ -13,7 +13,9 @@ __all__ = [
     "CLEAN_SAMPLE",
     "DIRECTIONS",
     "SITES",
+    "SPARSITY_PATH",
     "SPLITS",
+    "WHOLE_TRIAL",
     "BackboneSpec",
     "ConditionSpec",
     "CostRow",
@@ -49,6 +51,12 @@ SITES: tuple[str, ...] = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.in", "f
 
 CLEAN_SAMPLE = "clean_sample"
 """In place of a condition: undisturbed, on those examples of a split on which conditions were measured."""
+
+SPARSITY_PATH = "sparsity_path"
+"""In place of a condition: undisturbed, at the end of that stage of a sparsity path whose λ is the level."""
+
+WHOLE_TRIAL = "*"
+"""In place of a task's name: the number belongs to the trial over all its tasks."""
 
 DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
     "score": "maximize",
@@ -224,7 +232,8 @@ class SizeSpec:
     """What decides the size. `penalty`: the sparsity weight λ does. `budget`: at most `budget` exported parameters.
 
     `scope` says what a budget counts: the `union` of all tasks' slots, or each task's own (`per_task`).
-    `ramp` is the share of all steps after warm-up over which λ grows from 0, along `schedule`.
+    `ramp` is the share of all steps after warm-up over which λ grows from 0, along `schedule`. With a `path` λ goes
+    through its rising values in stages, the last of which is `sparsity_weight`.
     """
 
     mode: Literal["penalty", "budget"]
@@ -233,6 +242,7 @@ class SizeSpec:
     scope: Literal["union", "per_task"] = "union"
     ramp: float = 0.2
     schedule: Literal["linear", "cosine", "cubic"] = "linear"
+    path: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-__all__ = ["BudgetPressure", "Scope", "by_strength", "expected_share", "fill", "union_openness"]
+__all__ = ["BudgetPressure", "Scope", "by_strength", "expected_share", "fill", "pool_size", "trim", "union_openness"]
 
 Scope = Literal["union", "per_task"]
 
 
 def union_openness(openness: Tensor) -> Tensor:
-    """The chance that at least one task uses a slot, 1 − Π_t (1 − p_{t,s}): `T x S` -> `S`."""
-    return 1 - torch.prod(1 - openness, dim=0)
+    """How open a slot is to the task that uses it most, max_t p_{t,s}: `T x S` -> `S`.
+
+    The chance that any task uses it, 1 − Π_t (1 − p_{t,s}), is the same where gates are 0 or 1, but its gradient is
+    not: with eight tasks at p = .9 each gate would feel a ten-millionth of the size, and λ would be inert [ours].
+    """
+    return openness.amax(dim=0)
 
 
-def expected_share(openness: Tensor, costs: Tensor, scope: Scope = "union") -> Tensor:
+def pool_size(candidates: Tensor, costs: Tensor, scope: Scope) -> Tensor:
+    """The size of everything that may be open: of the union, or of the largest task's own.
+
+    Args:
+        candidates: `T x S` of bool: which slots a task may use.
+        costs: `S`, cost of each slot (parameters).
+        scope: What counts.
+    """
+    if scope == "union":
+        return (candidates.any(dim=0) * costs).sum()
+    return (candidates * costs).sum(dim=1).amax()
+
+
+def expected_share(openness: Tensor, costs: Tensor, scope: Scope = "union", whole: Tensor | None = None) -> Tensor:
     """The expected size as a share of the pool's, R = Σ_s c_s·p_s / Σ_s c_s.
 
     Args:
         openness: `T x S`, p of each gate.
         costs: `S`, cost of each slot (parameters).
         scope: `union`: a slot that several tasks use is paid once. `per_task`: the largest task's own share.
+        whole: What `pool_size` gives, where tasks have slots of their own; None: every task may use every slot.
 
     Returns:
         A number in [0, 1], differentiable in `openness`.
     """
-    weights = costs / costs.sum()
+    weights = costs / (costs.sum() if whole is None else whole)
     if scope == "union":
         return (union_openness(openness) * weights).sum()
     return (openness * weights).sum(dim=1).amax()
@@ -83,10 +102,48 @@ def fill(
     return chosen
 
 
-class BudgetPressure:
-    """The size that is aimed at under a budget, and the weight μ of the size term, by dual ascent [ours].
+def trim(
+    order: Sequence[tuple[int, int]], costs: Sequence[int], budget: float, scope: Scope, tasks: int
+) -> list[set[int]]:
+    """Gives up (task, slot) pairs from the weakest on until the rest keeps to a size, then takes back what still fits.
 
-        μ ← max(0, μ + rate·(E[size]/target − 1))
+    What is given up is as little as it can be from the weak end: what remains is smaller than the size by less than the
+    dearest slot, and never nothing if every slot fits. Arguments and result are those of `fill`.
+    """
+    chosen: list[set[int]] = [set() for _ in range(tasks)]
+    users: Counter[int] = Counter()
+    spent = [0] * tasks
+    for task, slot in order:
+        account = 0 if scope == "union" else task
+        spent[account] += 0 if scope == "union" and users[slot] else costs[slot]
+        chosen[task].add(slot)
+        users[slot] += 1
+    given_up = []
+    for task, slot in reversed(order):
+        account = 0 if scope == "union" else task
+        if spent[account] <= budget:
+            continue
+        chosen[task].discard(slot)
+        users[slot] -= 1
+        given_up.append((task, slot))
+        spent[account] -= 0 if scope == "union" and users[slot] else costs[slot]
+    for task, slot in reversed(given_up):
+        account = 0 if scope == "union" else task
+        price = 0 if scope == "union" and users[slot] else costs[slot]
+        if spent[account] + price <= budget:
+            chosen[task].add(slot)
+            users[slot] += 1
+            spent[account] += price
+    return chosen
+
+
+class BudgetPressure:
+    """The size that is aimed at under a budget, and the weight of the size term, by an augmented Lagrangian [ours].
+
+        e = clip(E[size]/target − 1, −1, 1),   μ ← max(0, μ + rate·e),   weight = max(0, μ + stiffness·e)
+
+    μ alone (dual ascent) grows while the target falls and lets go too late: sizes ended at a fifth of the target. The
+    second term pushes as long as the size is too large and stops when it is not.
 
     The target falls from the whole pool to the budget along a cubic over the share `until` of the gated steps, so that
     slots compete before any must close.
@@ -96,25 +153,28 @@ class BudgetPressure:
         budget: Most parameters of the final structure.
         until: Share of the gated steps at which the target is the budget.
         rate: Step of the ascent.
+        stiffness: Weight of the present excess.
     """
 
-    def __init__(self, pool_parameters: int, budget: int, *, until: float = 0.5, rate: float = 0.05) -> None:
-        self.weight: Tensor | float = 0.0
-        self._pool, self._final = pool_parameters, min(1.0, budget / pool_parameters)
-        self._until, self._rate = until, rate
+    def __init__(
+        self, pool_parameters: int, budget: int, *, until: float = 0.5, rate: float = 0.02, stiffness: float = 2.0
+    ) -> None:
+        self._multiplier: Tensor | float = 0.0
+        self._pool, self._final = pool_parameters, min(pool_parameters, budget)
+        self._until, self._rate, self._stiffness = until, rate, stiffness
 
     def target(self, share: float) -> float:
         """Parameters aimed at when `share` of the gated steps is done."""
         left = max(0.0, 1 - share / self._until) ** 3
-        return self._pool * (self._final + (1 - self._final) * left)
+        return self._final + (self._pool - self._final) * left
 
     def update(self, expected: Tensor, share: float) -> Tensor:
-        """μ after a step, on the device of `expected`.
+        """The weight after a step, on the device of `expected`.
 
         Args:
             expected: Expected size as a share of the pool's.
             share: Share of the gated steps that is done.
         """
-        excess = expected.detach() * (self._pool / self.target(share)) - 1
-        self.weight = (self.weight + self._rate * excess).clamp(min=0)
-        return self.weight
+        excess = (expected.detach() * (self._pool / self.target(share)) - 1).clamp(-1, 1)
+        self._multiplier = (self._multiplier + self._rate * excess).clamp(min=0)
+        return (self._multiplier + self._stiffness * excess).clamp(min=0)

@@ -38,7 +38,8 @@ def finalise(pool: Pool, bank: GateBank, size: SizeSpec, strength: Tensor | None
     stays. Events tell of gates that all closed or all stayed open, and of tasks without a slot.
 
     A slot's value is the mean of z over the tasks that use it: the module is shared, so one number must serve them all
-    [ours]; the training after finalisation absorbs the difference.
+    [ours]; the training after finalisation absorbs the difference. Where a budget keeps a slot whose z is 0, its p
+    stands for it, so that its weights are not erased.
 
     Args:
         pool: The pool, its open gates not yet folded in.
@@ -51,6 +52,7 @@ def finalise(pool: Pool, bank: GateBank, size: SizeSpec, strength: Tensor | None
     """
     with torch.no_grad():
         openness, value, is_open = bank.openness().cpu(), bank.value().cpu(), bank.is_open().cpu()
+        folded = bank.folded().cpu()
     costs = [pool.costs[slot].parameters for slot in pool.candidates]
     strength = bank.strength().cpu() if strength is None else strength
     order = by_strength(strength)
@@ -70,7 +72,7 @@ def finalise(pool: Pool, bank: GateBank, size: SizeSpec, strength: Tensor | None
         tuple((task, tuple(pool.candidates[i] for i in sorted(chosen[t]))) for t, task in enumerate(pool.tasks))
     )
     values = {
-        slot: _mean([float(value[t, i]) for t in range(tasks) if i in chosen[t]])
+        slot: _mean([float(folded[t, i]) for t in range(tasks) if i in chosen[t]])
         for i, slot in enumerate(pool.candidates)
         if any(i in row for row in chosen)
     }

@@ -31,14 +31,16 @@ FINALISERS: tuple[Finaliser, ...] = (
     Finaliser(
         "saliency",
         "ranking",
-        "Σ|w·∂L_t/∂w| over a slot's weights, per parameter, on the gate split; with progressive its moving average",
-        "a forward and backward pass a task",
-        "AdaLoRA, arXiv 2303.10512; S3Delta, arXiv 2206.07382; per parameter ours",
+        "Σ|w·∂L_t/∂w| per parameter on the gate split, tasks compared by rank; with progressive a moving average while "
+        "gates learn, of tasks with gates of their own of |z·∂L_t/∂z|",
+        "a forward and backward pass a task; with progressive nothing",
+        "AdaLoRA, arXiv 2303.10512; S3Delta, arXiv 2206.07382; |z·∂L/∂z|: Molchanov et al., arXiv 1611.06440; per "
+        "parameter and by rank ours",
     ),
     Finaliser(
         "ablation",
         "ranking",
-        "S(all) − S(all without s) + S(s alone), S = −cross entropy on the gate split",
+        "S(all) − S(all without s) + S(s alone), S = −cross entropy on the gate split, tasks compared by rank",
         "two forward passes a slot",
         "ALoRA, arXiv 2403.16187; cross entropy in place of the score ours",
     ),

@@ -26,6 +26,7 @@ __all__ = [
     "Seed",
     "StrictModel",
     "UnitFloat",
+    "Weights",
     "known",
     "registered",
 ]
@@ -45,6 +46,7 @@ Repeats = Annotated[int, Field(ge=1, le=1000)]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 Ints = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
 Ranks = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+Weights = Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)]
 
 
 class StrictModel(BaseModel):

@@ -10,6 +10,7 @@ to blame; several messages stand on lines of their own.
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -29,6 +30,7 @@ from slasearch.config.fields import (
     Seed,
     StrictModel,
     UnitFloat,
+    Weights,
     known,
     registered,
 )
@@ -115,8 +117,10 @@ class BackboneConfig(StrictModel):
 class LimitsOfSplits(StrictModel):
     """Most examples of each split."""
 
-    train: PositiveInt | None = Field(None, description="training examples (none: all)")
-    gate: NonNegativeInt = Field(0, description="examples taken out of train for gates and ranking")
+    train: PositiveInt | None = Field(None, description="training examples, those of `gate` included (none: all)")
+    gate: NonNegativeInt = Field(
+        0, description="examples of train held out for gates and ranking; after finalisation all of train is trained on"
+    )
     validation: PositiveInt | None = Field(None, description="validation examples (none: all)")
     test: PositiveInt | None = Field(None, description="test examples (none: all)")
 
@@ -267,6 +271,18 @@ class PenaltySize(StrictModel):
     schedule: Searchable[Literal["linear", "cosine", "cubic"]] = Field(
         "linear", description="how λ grows over the ramp"
     )
+    path: Searchable[Weights | None] = Field(
+        None,
+        description="rising values of λ that one trial goes through in stages, each read and scored at its end; the "
+        "trial ends at the last one, and sparsity_weight plays no part",
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _path(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and any(low >= high for low, high in itertools.pairwise(value)):
+            raise ValueError(f"expected rising values, got {list(value)}")
+        return value
 
 
 class BudgetSize(StrictModel):

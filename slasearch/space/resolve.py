@@ -137,7 +137,10 @@ def _size(config: StudyConfig) -> SizeSpec:
     size = config.size_control
     if isinstance(size, BudgetSize):
         return SizeSpec(**{**size.model_dump(exclude={"parameters"}), "budget": size.parameters})
-    return SizeSpec(**size.model_dump())
+    fields = size.model_dump()
+    path: tuple[float, ...] = fields["path"] or ()
+    weight = path[-1] if path else fields["sparsity_weight"]
+    return SizeSpec(**{**fields, "path": path, "sparsity_weight": weight})
 
 
 def _scale(kind: str, scale: float | None) -> float | None:

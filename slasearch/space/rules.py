@@ -108,8 +108,8 @@ def inert(config: StudyConfig) -> Iterator[Problem]:
     size, pool = config.size_control, config.pool
     if isinstance(config.gates.threshold, Distribution):
         yield from _inert_threshold(config, config.gates.threshold)
-    if isinstance(size, PenaltySize) and isinstance(size.ramp, Distribution) and size.sparsity_weight == 0:
-        yield Problem(("size_control", "ramp"), "a value", "a distribution, though a sparsity_weight of 0 ignores it")
+    if isinstance(size, PenaltySize):
+        yield from _inert_size(size)
     kinds = _kinds(config)
     if isinstance(pool.ranks, Distribution) and not any(KINDS.get(name).ranked for name in kinds):
         got = f"a distribution, though no kind of the pool ({', '.join(kinds)}) has a rank"
@@ -124,6 +124,16 @@ def inert(config: StudyConfig) -> Iterator[Problem]:
     if isinstance(config.gates.temperature_start, Distribution) and config.gates.temperature_schedule == "constant":
         got = "a distribution, though a constant temperature_schedule ignores it"
         yield Problem(("gates", "temperature_start"), "a value", got)
+
+
+def _inert_size(size: PenaltySize) -> Iterator[Problem]:
+    """A ramp to nothing, and a λ beside a path that is always gone through."""
+    if isinstance(size.ramp, Distribution) and size.sparsity_weight == 0 and size.path is None:
+        yield Problem(("size_control", "ramp"), "a value", "a distribution, though a sparsity_weight of 0 ignores it")
+    always = size.path is not None and not (isinstance(size.path, Distribution) and size.path.when)
+    if isinstance(size.sparsity_weight, Distribution) and always:
+        got = "a distribution, though a path ignores it"
+        yield Problem(("size_control", "sparsity_weight"), "a value", got)
 
 
 def _kinds(config: StudyConfig) -> list[str]:

@@ -80,9 +80,10 @@ def stratified_order(examples: Sequence[Example], seed: int, purpose: str) -> li
 
 
 def assign_splits(parts: Mapping[str, list[Example]], limits: SplitLimits, seed: int) -> dict[str, tuple[Example, ...]]:
-    """The four splits: missing ones taken off `train` (15 % each), then `gate` out of train, then the limits.
+    """The four splits: missing ones taken off `train` (15 % each), then the limits, with `gate` out of train's.
 
-    A smaller limit takes a part of what a larger one takes.
+    `limits.train` counts what stands in train and gate together: whoever trains without gates has both. A smaller limit
+    takes a part of what a larger one takes.
 
     Raises:
         TaskError: There are too few examples.
@@ -96,7 +97,8 @@ def assign_splits(parts: Mapping[str, list[Example]], limits: SplitLimits, seed:
             train, pools[split] = train[:-count], train[-count:]
     train = stratified_order(train, seed, "gate")
     pools |= {"gate": train[: limits.gate], "train": train[limits.gate :]}
-    most = {"train": limits.train, "gate": limits.gate, "validation": limits.validation, "test": limits.test}
+    rest = None if limits.train is None else limits.train - limits.gate
+    most = {"train": rest, "gate": limits.gate, "validation": limits.validation, "test": limits.test}
     assigned: dict[str, tuple[Example, ...]] = {
         split: tuple(stratified_order(pools[split], seed, split)[: most[split]]) for split in SPLITS
     }

@@ -91,7 +91,7 @@ def limits_choose_and_change_nothing_else(spec: TaskSpec) -> None:
     small = load_task(replace(spec, limits=_SMALL))
     less = load_task(replace(spec, limits=replace(_SMALL, train=30, test=6)))
     assert small.labels == full.labels
-    assert [len(small.splits[split]) for split in SPLITS] == [60, 12, 12, 12]
+    assert [len(small.splits[split]) for split in SPLITS] == [48, 12, 12, 12]
     for split in ("validation", "test"):
         assert set(small.splits[split]) <= set(full.splits[split])
     assert set(small.splits["train"]) | set(small.splits["gate"]) <= set(full.splits["train"])

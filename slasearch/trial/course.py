@@ -14,7 +14,18 @@ from slasearch.adapters.finalise import finalise
 from slasearch.adapters.gates.bank import GateBank
 from slasearch.adapters.pool import Pool, candidate_slots
 from slasearch.errors import SlaSearchError
-from slasearch.records import Event, GateRow, MetricRow, Progress, Slot, Structure, TaskData, TrialReport, TrialSpec
+from slasearch.records import (
+    Event,
+    GateRow,
+    MetricRow,
+    Progress,
+    Slot,
+    Split,
+    Structure,
+    TaskData,
+    TrialReport,
+    TrialSpec,
+)
 from slasearch.registry import CONTROLS
 from slasearch.trial.assemble import Outcome, assemble
 from slasearch.trial.backbone import Backbone
@@ -22,6 +33,7 @@ from slasearch.trial.controls._base import Control, GatedControl, ModelControl, 
 from slasearch.trial.data import TrainingData
 from slasearch.trial.evaluate import evaluate, evaluate_at_the_end, mean_score
 from slasearch.trial.gating import GateLearner
+from slasearch.trial.lambda_path import read_out, stage_rows
 from slasearch.trial.model import TaskModel, make_heads
 from slasearch.trial.ranking import rank_slots
 from slasearch.trial.resources import Resources
@@ -30,9 +42,6 @@ from slasearch.trial.stopping import Plateau
 from slasearch.trial.train import Diverged, StepPlan, Trainer, plan_steps
 
 __all__ = ["Course"]
-
-_RANKING_EXAMPLES = 256
-"""Held-out examples on which slots are ranked at most: ablation passes over them twice for each slot."""
 
 
 class Course:
@@ -53,6 +62,7 @@ class Course:
         self._gates: tuple[GateRow, ...] = ()
         self._gated_score: float | None = None
         self._plateau: Plateau | None = None
+        self._path: list[MetricRow] = []
 
     def failure(self, error: Exception) -> TrialReport:
         """The report of a trial that raised."""
@@ -79,7 +89,8 @@ class Course:
         candidates = candidate_slots(spec.pool, layers=backbone.shapes.layers)
         fixed = self._given(backbone, candidates)
         slots = self._own(candidates) if fixed is None else fixed.union
-        data = self._resources.training(tasks, "train", backbone, spec)
+        everything: tuple[Split, ...] = ("train", "gate") if tasks[0].splits["gate"] else ("train",)
+        data = self._resources.training(tasks, everything, backbone, spec)
         self._plan = plan_steps(
             spec.training, spec.gates.warm_up, spec.finalisation.share, data.batches_per_epoch, fixed=fixed is not None
         )
@@ -88,9 +99,10 @@ class Course:
         self._sample = None if part == 1 else self._resources.evaluation(tasks, backbone, part)
         self._plateau = self._make_plateau()
         with self._model(backbone, tasks, slots) as model:
+            holds_out = fixed is None and len(everything) > 1 and self._holds_out
             trainer = Trainer(
                 model,
-                data,
+                self._resources.training(tasks, ("train",), backbone, spec) if holds_out else data,
                 self._gate_data(tasks, backbone),
                 weights=[task.weight for task in spec.tasks],
                 training=spec.training,
@@ -99,10 +111,12 @@ class Course:
             )
             made = sum(weight.numel() for weights in model.weights_by_kind().values() for weight in weights)
             structure = fixed or (yield from self._search(model, trainer, tasks))
+            if holds_out:  # what gates were held to is data like any other from here on, as it is to controls
+                trainer.train_on(data)
             yield from self._follow(trainer, trainer.run_fixed(structure), model, structure)
             if self._plateau is not None and trainer.step < self._plan.total:
                 self._events.append(self._plateau.event(trainer.step))
-            rows = self._evaluate(model, structure, step=None)
+            rows = [*self._path, *self._evaluate(model, structure, step=None)]
             yield assemble(
                 spec,
                 model,
@@ -162,11 +176,16 @@ class Course:
         sizes = {task.spec.name: len(task.labels) for task in tasks}
         return make_heads(sizes, backbone.shapes.hidden, generator=generator(self.spec.seeds.init, purpose))
 
+    @property
+    def _holds_out(self) -> bool:
+        """Whether gates or the ranking need examples that weights do not train on."""
+        return self.spec.gates.learn_on != "train" or self.spec.finalisation.ranking != "gate"
+
     def _gate_data(self, tasks: Sequence[TaskData], backbone: Backbone) -> TrainingData | None:
         """Held-out batches that gates learn on; None: the training batches."""
         if self.spec.gates.learn_on == "train" or not tasks[0].splits["gate"]:
             return None
-        return self._resources.training(tasks, "gate", backbone, self.spec)
+        return self._resources.training(tasks, ("gate",), backbone, self.spec)
 
     # ------------------------------------------------------------ the gated stage
 
@@ -185,7 +204,8 @@ class Course:
             steps=self._plan.gated - self._plan.warm,
             ramp_steps=spec.size.ramp * self._plan.total,
         )
-        yield from self._follow(trainer, trainer.run_gated(learner), model, bank)
+        steps = self._along_path(trainer.run_gated(learner), learner, model)
+        yield from self._follow(trainer, steps, model, bank)
         bank.family.set_progress(1.0)
         rows = self._evaluate(model, bank.value(), step=trainer.step)
         self._gated_score = mean_score(rows, "validation")
@@ -206,6 +226,19 @@ class Course:
             pool.keep(done.structure, done.values)
             trainer.drop_removed()
         return done.structure
+
+    def _along_path(self, steps: Iterator[int], learner: GateLearner, model: TaskModel) -> Iterator[int]:
+        """The same steps; at the end of each stage of a sparsity path its structure is read and scored."""
+        for step in steps:
+            weight = learner.path.points.get(step - self._plan.warm)
+            if weight is not None:
+                started = perf_counter()
+                structure, z = read_out(model.pool, learner.bank, self.spec.size)
+                scores = self._evaluate(model, z, step=step)
+                size = sum(model.pool.costs[slot].parameters for slot in structure.union)
+                self._path.extend(stage_rows(weight, scores, size))
+                self._seconds["train"] -= perf_counter() - started  # the clock of the steps runs on meanwhile
+            yield step
 
     def _bank(self, model: TaskModel) -> GateBank:
         """Gates of every (task, slot); where tasks train independently, those of other tasks' copies are closed."""
@@ -228,9 +261,8 @@ class Course:
             return None
         if self.spec.finalisation.finish == "progressive":
             return learner.strength()
-        data = self._resources.training(tasks, "gate", model.backbone, self.spec)
-        wanted = -(-min(_RANKING_EXAMPLES * len(tasks), data.examples) // self.spec.training.batch_size)
-        batches = [batch for batch, _ in zip(data, range(wanted), strict=False)]
+        data = self._resources.training(tasks, ("gate",), model.backbone, self.spec)
+        batches = [batch for batch, _ in zip(data, range(data.batches_per_epoch), strict=False)]
         return rank_slots(model, bank.value(), bank.alive, batches, how)
 
     # ------------------------------------------------------------ on the way

@@ -27,11 +27,11 @@ _WORTH = 0.5
 
 
 class TrainingData:
-    """Endless training batches of one split: each epoch shuffled anew, and disturbed anew where the trial asks for it.
+    """Endless training batches: each epoch shuffled anew, and disturbed anew where the trial asks for it.
 
     Args:
         tasks: The tasks, in the order of their numbers.
-        split: `train`, or `gate` for gates that learn on held-out examples.
+        splits: `train`, `gate` (for gates that learn on held-out examples), or both together.
         backbone: Tokeniser and embedding width.
         conditions: What to train under.
         batch_size: Examples in a batch.
@@ -44,7 +44,7 @@ class TrainingData:
     def __init__(
         self,
         tasks: Sequence[TaskData],
-        split: Split,
+        splits: Sequence[Split],
         backbone: Backbone,
         conditions: Sequence[ConditionSpec],
         *,
@@ -54,8 +54,8 @@ class TrainingData:
         reuse: Reuse,
         task_temperature: float = 1.0,
     ) -> None:
-        self._tasks, self._split, self._backbone, self._cache = tuple(tasks), split, backbone, cache
-        self._reuse = reuse
+        self._tasks, self._backbone, self._cache, self._reuse = tuple(tasks), backbone, cache, reuse
+        self._examples = [sum((task.splits[split] for split in splits), ()) for task in tasks]
         self._task_temperature = task_temperature
         self._conditions = tuple(conditions)
         self._names = [task.spec.name for task in tasks]
@@ -68,7 +68,7 @@ class TrainingData:
         self._fresh = any(family_of(c) != "label" for c in active)
         self._states: list[HiddenStates | None] = []
         self._depth = 0
-        self.examples = sum(len(task.splits[split]) for task in tasks)
+        self.examples = sum(len(examples) for examples in self._examples)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -77,8 +77,7 @@ class TrainingData:
 
     def _encode(self, epoch: int) -> list[EncodedSplit]:
         encoded = []
-        for task in self._tasks:
-            examples = task.splits[self._split]
+        for task, examples in zip(self._tasks, self._examples, strict=True):
             for condition in (*self._text, *self._labels):
                 examples = perturb_examples(
                     examples, condition, task=task.spec.name, n_labels=len(task.labels), epoch=epoch

@@ -11,16 +11,17 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from slasearch.adapters.budget import BudgetPressure, by_strength, expected_share, fill
+from slasearch.adapters.budget import BudgetPressure, by_strength, expected_share, pool_size, trim
 from slasearch.adapters.gates.bank import GateBank
 from slasearch.adapters.pool import Pool
 from slasearch.records import Event, FinalisationSpec, SizeSpec
-from slasearch.trial.ranking import first_order
+from slasearch.trial.lambda_path import LambdaPath
+from slasearch.trial.ranking import first_order, within_tasks
 
-__all__ = ["GateLearner", "ramp"]
+__all__ = ["GateLearner"]
 
 _PRUNINGS = 40
-"""How often `progressive` closes slots: often enough for a smooth fall, seldom enough to cost nothing."""
+"""How often `progressive` closes slots at most: often enough for a smooth fall, seldom enough to cost nothing."""
 _LOOK_AHEAD = 0.25
 """Share of the gated steps by which `progressive` presses gates before it closes them: pruned to the target itself, the
 pool would always be small enough, and cost would have no say in which gates lose."""
@@ -28,16 +29,6 @@ _MEMORY = 0.85
 """Decay of the moving average of saliency, as in AdaLoRA (arXiv 2303.10512)."""
 _STALLED = 0.01
 _LOPSIDED = 100.0
-
-
-def ramp(schedule: str, share: float) -> float:
-    """Factor on λ when `share` (clipped to [0, 1]) of the ramp is done: rises from 0 to 1."""
-    share = min(1.0, max(0.0, share))
-    if schedule == "cosine":
-        return 0.5 * (1 - math.cos(math.pi * share))
-    if schedule == "cubic":
-        return 1 - (1 - share) ** 3
-    return share
 
 
 class GateLearner:
@@ -65,32 +56,49 @@ class GateLearner:
         ramp_steps: float,
     ) -> None:
         self.bank, self._pool, self._size = bank, pool, size
-        self._rate, self._steps, self._ramp_steps = learning_rate, steps, ramp_steps
+        self._rate, self._steps = learning_rate, steps
+        self.path = LambdaPath(size, steps=steps, ramp_steps=ramp_steps)
         self._optimizer = bank.family.optimizer(learning_rate)
         self._costs = torch.tensor([float(pool.costs[slot].parameters) for slot in pool.candidates])
         self._progressive = finalisation.finish == "progressive"
+        self._whole = pool_size(bank.alive.cpu(), self._costs, size.scope)
         until = 1.0 if self._progressive else 0.5
-        total = int(self._costs.sum())
-        self._pressure = None if size.budget is None else BudgetPressure(total, size.budget, until=until)
-        device = bank.family.logits.device
-        self._costs = self._costs.to(device)
-        self._saliency = torch.zeros_like(self._costs) if finalisation.ranking == "saliency" else None
+        self._pressure = None if size.budget is None else BudgetPressure(int(self._whole), size.budget, until=until)
+        several = len(pool.tasks) > 1 and not bank.shared
+        self._saliency = torch.zeros(len(pool.tasks), len(self._costs)) if finalisation.ranking == "saliency" else None
+        self._by_gates = self._saliency is not None and several
         self._weight: Tensor | float = 0.0
         self._start = bank.openness().detach().cpu()
         self._ratios: list[Tensor] = []
+        self.to(bank.family.logits.device)
+        if self._progressive and size.budget is not None:
+            self._close_what_never_fits(size.budget)
+
+    def to(self, device: torch.device | str) -> None:
+        """Moves the gates and what belongs to them."""
+        self.bank.family.to(device)
+        self._costs, self._whole = self._costs.to(device), self._whole.to(device)
+        if self._saliency is not None:
+            self._saliency = self._saliency.to(device)
+        for state in self._optimizer.state.values():
+            state.update({name: value.to(device) for name, value in state.items() if isinstance(value, Tensor)})
+
+    def _close_what_never_fits(self, budget: int) -> None:
+        """A slot dearer than the budget cannot be in any structure: it must not outlive those that can."""
+        fits = self._costs.cpu() <= budget
+        self.bank.close(fits.expand(len(self._pool.tasks), -1))
+        self._pool.discard([slot for slot, fit in zip(self._pool.candidates, fits.tolist(), strict=True) if not fit])
 
     def begin(self, step: int) -> None:
         """Sets temperatures and λ (or μ) for gated step number `step` (from 0), and forgets old gradients."""
         share = step / self._steps
         family = self.bank.family
-        family.set_progress(share)
-        ahead = min(1.0, share + _LOOK_AHEAD) if self._progressive else share
-        if self._pressure is not None:
-            family.set_target(self._pressure.target(ahead), self._size.scope)
+        family.set_progress(self.path.progress(step))
         if self._pressure is None:
-            shape = 1.0 if self._ramp_steps <= 0 else ramp(self._size.schedule, (step + 1) / self._ramp_steps)
-            self._weight = self._size.sparsity_weight * shape
+            self._weight = self.path.weight(step)
         else:
+            ahead = min(1.0, share + _LOOK_AHEAD) if self._progressive else share
+            family.set_target(self._pressure.target(ahead), self._size.scope)
             self._weight = self._pressure.update(self._expected(), ahead)
         self._optimizer.zero_grad(set_to_none=True)
 
@@ -100,7 +108,7 @@ class GateLearner:
         return self._weight * expected if self.bank.family.penalised else torch.zeros_like(expected)
 
     def _expected(self) -> Tensor:
-        return expected_share(self.bank.openness(), self._costs, self._size.scope)
+        return expected_share(self.bank.openness(), self._costs, self._size.scope, self._whole)
 
     def step(self, penalty: Tensor | None = None) -> None:
         """Updates the logits, whose gradient is that of the task loss.
@@ -117,15 +125,43 @@ class GateLearner:
         self._optimizer.step()
         family.after_step(self._rate, self._weight)
 
-    def observe(self) -> None:
-        """Takes the saliency |w·∂L/∂w| per parameter of this step's gradients into its moving average, if it counts."""
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Gates z of one training step, `T x S`, differentiable."""
+        z = self.bank.sample(generator)
+        if self._by_gates:
+            z.retain_grad()
+        return z
+
+    def all_open(self) -> Tensor | None:
+        """Gates z of the warm-up, where every gate that may be open is; None where that is all of them."""
+        if self._by_gates:
+            return self.bank.alive.float().requires_grad_()
+        return self.bank.all_open()
+
+    def observe(self, z: Tensor | None = None, gradient: Tensor | None = None) -> None:
+        """Takes what a backward pass says of each slot's worth into the moving average, where that ranks slots.
+
+        Of one task, or of several that share their gates, it is Σ|w·∂L/∂w| over the slot's weights, as in AdaLoRA; of
+        tasks with gates of their own |z·∂L/∂z|, the first-order change of the loss if the gate closed for that task.
+        Both are divided by the slot's parameters.
+
+        Args:
+            z: The gates of the pass, as `sample` or `all_open` gave them.
+            gradient: ∂L/∂z; None: it stands in `z.grad`.
+        """
         if self._saliency is None:
             return
+        if self._by_gates:
+            gradient = z.grad if gradient is None and z is not None else gradient
+            if z is not None and gradient is not None:
+                now = (z.detach() * gradient).abs() / self._costs
+                self._saliency = _MEMORY * self._saliency + (1 - _MEMORY) * now
+            return
         there = [column for column, slot in enumerate(self._pool.candidates) if slot in self._pool.present]
-        now = torch.stack([first_order(self._pool.modules_of(self._pool.candidates[column])) for column in there])
-        columns = torch.tensor(there).to(now.device, non_blocking=True)
-        kept = _MEMORY * self._saliency[columns] + (1 - _MEMORY) * now / self._costs[columns]
-        self._saliency[columns] = kept
+        found = torch.stack([first_order(self._pool.modules_of(self._pool.candidates[column])) for column in there])
+        columns = torch.tensor(there).to(found.device, non_blocking=True)
+        now = found / self._costs[columns]
+        self._saliency[:, columns] = _MEMORY * self._saliency[:, columns] + (1 - _MEMORY) * now
 
     def prune(self, step: int) -> bool:
         """Under `progressive`, every so often: closes for good what the target leaves no room for.
@@ -136,32 +172,31 @@ class GateLearner:
         Returns:
             Whether modules left the pool.
         """
-        every = max(1, self._steps // _PRUNINGS)
-        if not self._progressive or step % every or self._pressure is None:
+        every = -(-self._steps // _PRUNINGS)
+        if not self._progressive or self._pressure is None or (step % every and step < self._steps):
             return False
         room = self._pressure.target(step / self._steps)
         tasks = self.bank.alive.shape[0]
         costs = [self._pool.costs[slot].parameters for slot in self._pool.candidates]
-        chosen = fill(by_strength(self.strength()), costs, room, self._size.scope, tasks)
+        chosen = trim(by_strength(self.strength()), costs, room, self._size.scope, tasks)
         alive = torch.zeros(tasks, len(costs), dtype=torch.bool)
         for task, slots in enumerate(chosen):
             alive[task, sorted(slots)] = True
-        if not bool(alive.any()):  # the pool is one slot dearer than the target: finalisation decides
-            return False
         self.bank.close(alive)
-        still = self.bank.alive.any(0).tolist()
-        gone = [
-            s for s, open_ in zip(self._pool.candidates, still, strict=True) if not open_ and s in self._pool.present
-        ]
+        used = zip(self._pool.candidates, self.bank.alive.any(0).tolist(), strict=True)
+        gone = [slot for slot, open_ in used if not open_ and slot in self._pool.present]
         self._pool.discard(gone)
         return bool(gone)
 
     def strength(self) -> Tensor:
-        """What slots are ranked by while gates learn, `T x S` on the CPU: the gates', or the moving saliency."""
+        """What slots are ranked by while gates learn, `T x S` on the CPU: the gates', or the moving saliency.
+
+        Saliencies are ranked within each task, see `ranking.within_tasks`.
+        """
         strength = self.bank.strength().cpu()
         if self._saliency is None:
             return strength
-        return self._saliency.cpu().expand_as(strength).masked_fill(strength == -torch.inf, -torch.inf)
+        return within_tasks(self._saliency.cpu(), strength > -torch.inf)
 
     def health(self) -> tuple[Event, ...]:
         """Warnings about gates that did not move, or that heard only one side."""

@@ -3,7 +3,8 @@
     saliency   Σ|w·∂L_t/∂w| over the slot's weights, divided by their number        (first order, per parameter)
     ablation   S(all) − S(all without s) + S(s alone),  S = −cross entropy          (ALoRA, arXiv 2403.16187)
 
-Both are taken for each task on its own examples, with the gates at their values. ALoRA's S is a score; the cross
+Both are taken for each task on its own examples, with the gates at their values, and slots are compared by their place
+among their task's: losses of different tasks have different scales [ours]. ALoRA's S is a score; the cross
 entropy tells more apart on few examples [ours].
 """
 
@@ -19,7 +20,7 @@ from slasearch.tasks.batches import Batch
 from slasearch.trial.model import TaskModel
 from slasearch.trial.noise import EmbeddingNoise
 
-__all__ = ["first_order", "rank_slots"]
+__all__ = ["first_order", "rank_slots", "within_tasks"]
 
 Batches = Sequence[tuple[Batch, EmbeddingNoise | None]]
 
@@ -40,7 +41,23 @@ def rank_slots(
         `T x S`.
     """
     worth = _saliency(model, gates, batches) if how == "saliency" else _ablation(model, gates, batches)
-    return worth.masked_fill(~alive.cpu(), -torch.inf)
+    return within_tasks(worth, alive.cpu())
+
+
+def within_tasks(worth: Tensor, alive: Tensor) -> Tensor:
+    """Each slot's place among its task's, from 0 (the least worth) to 1: losses of tasks have scales of their own.
+
+    Args:
+        worth: `T x S`, larger is better.
+        alive: `T x S` of bool: which gates may still be open.
+
+    Returns:
+        `T x S`, −∞ where closed for good.
+    """
+    places = worth.masked_fill(~alive, -torch.inf).argsort(dim=1, stable=True).argsort(dim=1, stable=True)
+    closed = (~alive).sum(dim=1, keepdim=True)
+    last = (alive.sum(dim=1, keepdim=True) - 1).clamp(min=1)
+    return ((places - closed) / last).masked_fill(~alive, -torch.inf)
 
 
 def _saliency(model: TaskModel, gates: Tensor, batches: Batches) -> Tensor:

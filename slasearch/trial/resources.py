@@ -64,15 +64,17 @@ class Resources:
             self._evaluation[key] = EvaluationData(part, backbone, self._cache, self.reuse(backbone))
         return self._evaluation[key]
 
-    def training(self, tasks: Sequence[TaskData], split: Split, backbone: Backbone, spec: TrialSpec) -> TrainingData:
-        """Training batches of one split under the trial's conditions; the gate split is never disturbed."""
+    def training(
+        self, tasks: Sequence[TaskData], splits: Sequence[Split], backbone: Backbone, spec: TrialSpec
+    ) -> TrainingData:
+        """Training batches under the trial's conditions; the gate split by itself is never disturbed."""
         return TrainingData(
             tasks,
-            split,
+            splits,
             backbone,
-            () if split == "gate" else spec.train_conditions,
+            () if tuple(splits) == ("gate",) else spec.train_conditions,
             batch_size=spec.training.batch_size,
-            seed=derived_seed(spec.seeds.data, split),
+            seed=derived_seed(spec.seeds.data, " and ".join(splits)),
             cache=self._cache,
             reuse=self.reuse(backbone),
             task_temperature=spec.training.task_temperature,

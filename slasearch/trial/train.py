@@ -107,6 +107,10 @@ class Trainer:
         self._worst = torch.zeros(())
         self._optimizer = self._make_optimizer()
 
+    def train_on(self, data: TrainingData) -> None:
+        """Other training batches from now on."""
+        self._data, self._batches = data, iter(data)
+
     def restart_schedule(self) -> None:
         """For fresh modules: a fresh optimiser, and learning rates that start over for the steps that are left."""
         self._schedule_start, self._schedule_length = self.step, max(1, self.plan.total - self.step)
@@ -136,12 +140,10 @@ class Trainer:
         while self.step < self.plan.gated:
             done = self.step - self.plan.warm
             if done < 0:
-                self._weight_step(learner.bank.all_open())
-                learner.observe()
+                self._weight_step(learner.all_open(), learner)
             else:
                 learner.begin(done)
                 self._gate_step(learner)
-                learner.observe()
                 if learner.prune(done + 1):
                     self.drop_removed()
             yield self.step
@@ -159,15 +161,17 @@ class Trainer:
     def _gate_step(self, learner: GateLearner) -> None:
         """One step of weights and gates together, or of one after the other on their own batches."""
         logits = learner.bank.family.logits
-        z = learner.bank.sample(self._generator)
+        z = learner.sample(self._generator)
         if self._gate_data is None or self._gate_batches is None:
-            self._weight_step(z)
+            self._weight_step(z, learner)
         else:
-            self._weight_step(z.detach())
+            self._weight_step(z.detach(), learner)
             batch, noise = next(self._gate_batches)
             lower = self._gate_data.lower(self.model, batch, self.plan.gated - self.step)
-            loss = self.model.loss(batch, self._weights, learner.bank.sample(self._generator), noise, lower)
-            (logits.grad,) = torch.autograd.grad(loss, [logits])
+            held_out = learner.sample(self._generator)
+            loss = self.model.loss(batch, self._weights, held_out, noise, lower)
+            logits.grad, effect = torch.autograd.grad(loss, [logits, held_out])
+            learner.observe(held_out, effect)
         learner.step(learner.penalty())
 
     def _watch(self, loss: Tensor) -> None:
@@ -179,7 +183,7 @@ class Trainer:
         if bool(self._worst):
             raise Diverged(f"the loss is {float(loss)} at step {self.step + 1} of {self.plan.total}")
 
-    def _weight_step(self, gates: Tensor | Structure | None) -> None:
+    def _weight_step(self, gates: Tensor | Structure | None, learner: GateLearner | None = None) -> None:
         share = (self.step - self._schedule_start) / self._schedule_length
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * rate(self.training.schedule, share)
@@ -189,6 +193,8 @@ class Trainer:
         loss = self.model.loss(batch, self._weights, gates, noise, lower)
         self._watch(loss.detach())
         loss.backward()  # type: ignore[no-untyped-call]
+        if learner is not None:
+            learner.observe(gates if isinstance(gates, Tensor) else None)
         nn.utils.clip_grad_norm_(self._clipped, self.training.gradient_clip)
         self._optimizer.step()
         self.step += 1

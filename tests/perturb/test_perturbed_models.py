@@ -187,7 +187,7 @@ def batches(backbone: Backbone, *conditions: ConditionSpec, count: int = 6) -> l
     """For six batches, three an epoch, the token numbers, labels, and embeddings as the model sees them."""
     data = TrainingData(
         [TASK],
-        "train",
+        ("train",),
         backbone,
         conditions,
         batch_size=4,
@@ -225,7 +225,7 @@ def test_training_under_every_kind_is_paired_and_another_in_each_epoch(backbone:
 def test_training_under_neighbours_draws_anew_in_each_epoch(backbone: Backbone) -> None:
     data = TrainingData(
         [TASK],
-        "train",
+        ("train",),
         backbone,
         [ConditionSpec("neighbour", 0.5, "train")],
         batch_size=12,

@@ -48,7 +48,7 @@ def test_a_trials_epochs_draw_tasks_as_its_temperature_says(temperature: float, 
         seeds=SeedPair(0, 0),
     )
     resources = Resources(tasks, cache=None, device="cpu")
-    data = resources.training(tasks, "train", resources.backbone(spec.backbone), spec)
+    data = resources.training(tasks, ("train",), resources.backbone(spec.backbone), spec)
     assert data.batches_per_epoch == 13
     batches = itertools.islice(data, data.batches_per_epoch)
     counts = Counter(int(number) for batch, _ in batches for number in batch.task_index)

@@ -45,7 +45,7 @@ def model(backbone: Backbone) -> Iterator[TaskModel]:
 
 def training(backbone: Backbone, store: PrefixStore, *conditions: ConditionSpec) -> TrainingData:
     reuse = Reuse(backbone, store)
-    return TrainingData(TASKS, "train", backbone, conditions, batch_size=6, seed=3, cache=None, reuse=reuse)
+    return TrainingData(TASKS, ("train",), backbone, conditions, batch_size=6, seed=3, cache=None, reuse=reuse)
 
 
 def test_losses_and_gradients_are_those_of_the_whole_model(backbone: Backbone, model: TaskModel) -> None:

@@ -96,6 +96,11 @@ class GateFamily(nn.Module, ABC):
     def is_open(self) -> Tensor:
         """Which gates stay open where no budget decides, `T x S` of bool."""
 
+    def folded(self) -> Tensor:
+        """What is folded into a module whose gate was kept, `T x S`: z, or p where a budget kept what z would erase."""
+        value = self.value()
+        return torch.where(value == 0, self.openness(), value).detach()
+
     def strength(self) -> Tensor:
         """What slots are ranked by, `T x S`, larger is better: the openness."""
         return self.openness().detach()

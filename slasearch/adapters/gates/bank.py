@@ -29,6 +29,11 @@ class GateBank:
         self._tasks = tasks
 
     @property
+    def shared(self) -> bool:
+        """Whether all tasks have the same gates."""
+        return bool(self.family.settings.shared)
+
+    @property
     def alive(self) -> Tensor:
         """`T x S` of bool: which gates may still be open."""
         return self._spread(self.family.alive)
@@ -49,6 +54,10 @@ class GateBank:
     def value(self) -> Tensor:
         """Gates z without randomness."""
         return self._masked(self.family.value().detach())
+
+    def folded(self) -> Tensor:
+        """What is folded into a module whose gate was kept."""
+        return self._masked(self.family.folded())
 
     def openness(self) -> Tensor:
         """Openness p of the penalty."""

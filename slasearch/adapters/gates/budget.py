@@ -5,7 +5,7 @@
 
 p̂ is p in value, but what one gate gains the others lose: slots compete for the budget. The division is the
 cost-weighted form, since S3Delta's p/Σp leaks gradient where costs differ [ours]. With several tasks E is the expected
-size of the union, Σ_s c_s·(1 − Π_t(1 − p_{t,s})), or each task has its own x (scope `per_task`) [ours].
+size of the union, Σ_s c_s·max_t p_{t,s}, or each task has its own x (scope `per_task`) [ours].
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from slasearch.adapters.budget import pool_size, union_openness
 from slasearch.adapters.gates._base import GateFamily, register_gate
 from slasearch.records import GateSpec
 
@@ -54,7 +55,7 @@ class Budget(GateFamily):
         p = p.double()
         costs = self.costs.to(p.device)
         if self._scope == "union":
-            return ((1 - torch.prod(1 - p, dim=0)) * costs).sum()
+            return (union_openness(p) * costs).sum()
         return (p * costs).sum(dim=1, keepdim=True)
 
     def shift(self) -> Tensor:
@@ -93,5 +94,6 @@ class Budget(GateFamily):
         return self._p().to(self.logits.dtype)
 
     def is_open(self) -> Tensor:
-        """Open where p > ½; the budget itself decides what stays."""
-        return self._p() > 0.5
+        """Open where p is at least what it would be if all gates were alike: the budget makes every p small."""
+        whole = pool_size(self.alive, self.costs.to(self.alive.device), self._scope)
+        return self._p() >= (self._target / whole).clamp(max=1.0) * (1 - 1e-9)

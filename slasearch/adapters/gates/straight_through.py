@@ -41,6 +41,10 @@ class StraightThrough(GateFamily):
         """0 or 1."""
         return self.is_open().float()
 
+    def folded(self) -> Tensor:
+        """1: a slot that is kept was trained at full strength."""
+        return torch.ones_like(self.logits)
+
     def openness(self) -> Tensor:
         """σ(α)."""
         return torch.sigmoid(self.logits)

@@ -1,0 +1,206 @@
+"""The gated steps by themselves: pruning under any scores, pressure on one task or several, ranking across tasks."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slasearch.adapters.budget import by_strength, trim
+from slasearch.adapters.finalise import finalise
+from slasearch.adapters.gates.bank import GateBank
+from slasearch.adapters.pool import Pool
+from slasearch.adapters.sites import HostShape
+from slasearch.records import FinalisationSpec, SizeSpec, Slot
+from slasearch.registry import GATES
+from slasearch.testing.gates import GATE_SPEC
+from slasearch.trial.gating import GateLearner
+from slasearch.trial.lambda_path import ramp
+from slasearch.trial.ranking import within_tasks
+
+HOSTS = {site: (HostShape(8, 8),) for site in ("attn.q", "attn.out", "ffn.out")}
+SHAPES = [("lora", 1), ("lora", 2), ("lora", 7), ("bottleneck", 3), ("bias", 1), ("scale", 1)]
+
+
+def pool_of(kinds: Sequence[tuple[int, int]], tasks: int = 1) -> Pool:
+    """A pool of random slots: (place, shape) pairs, each once."""
+    places = [(layer, site) for layer in range(3) for site in ("attn.out", "ffn.out")]
+    slots = [Slot(*places[place], *SHAPES[shape]) for place, shape in kinds]
+    names = [f"t{number}" for number in range(tasks)]
+    return Pool(slots, HOSTS, names, generator=torch.Generator().manual_seed(0))
+
+
+def learner_of(pool: Pool, family: str, size: SizeSpec, end: FinalisationSpec, steps: int) -> GateLearner:
+    costs = torch.tensor([float(pool.costs[slot].parameters) for slot in pool.candidates])
+    bank = GateBank(dataclasses.replace(GATE_SPEC, family=family), len(pool.tasks), costs)
+    return GateLearner(bank, pool, size, end, learning_rate=0.3, steps=steps, ramp_steps=size.ramp * steps)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    kinds=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=20, unique=True),
+    tasks=st.integers(1, 3),
+    scope=st.sampled_from(["union", "per_task"]),
+    family=st.sampled_from(GATES.names()),
+    share=st.floats(0.0, 1.2),
+    steps=st.integers(1, 45),
+    seed=st.integers(0, 2**31),
+)
+def test_progressive_ends_within_the_budget_and_never_with_nothing(
+    kinds: list[tuple[int, int]], tasks: int, scope: str, family: str, share: float, steps: int, seed: int
+) -> None:
+    """Whatever the gates say, at every step: the size is met, something is open, and little room is wasted."""
+    found = []
+    for _ in range(2):
+        pool = pool_of(kinds, tasks)
+        costs = [pool.costs[slot].parameters for slot in pool.candidates]
+        budget = max(min(costs), round(share * sum(costs)))
+        size = SizeSpec("budget", budget=budget, scope=scope)  # type: ignore[arg-type]
+        learner = learner_of(pool, family, size, FinalisationSpec(finish="progressive"), steps)
+        generator = torch.Generator().manual_seed(seed)
+        for step in range(steps):
+            with torch.no_grad():
+                learner.bank.family.logits.copy_(torch.randn(tasks, len(costs), generator=generator) * 4)
+            learner.begin(step)
+            learner.prune(step + 1)
+        done = finalise(pool, learner.bank, size)
+        counted = [done.structure.union] if scope == "union" else [slots for _, slots in done.structure.paths]
+        sizes = [sum(pool.costs[slot].parameters for slot in slots) for slots in counted]
+        assert 0 < max(sizes) <= budget
+        fitting = [cost for cost in costs if cost <= budget]
+        assert max(sizes) > min(budget, sum(fitting)) - max(fitting), "less than the dearest slot is left over"
+        assert set(done.structure.union) == set(pool.slots), "what was pruned is gone"
+        found.append(done.structure)
+    assert found[0] == found[1], "the same gates give the same structure"
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    costs=st.lists(st.integers(1, 900), min_size=1, max_size=12),
+    tasks=st.integers(1, 3),
+    scope=st.sampled_from(["union", "per_task"]),
+    share=st.floats(0, 1.1),
+    seed=st.integers(0, 2**31),
+)
+def test_trimming_keeps_to_the_size_and_gives_up_no_more_than_it_must(
+    costs: list[int], tasks: int, scope: str, share: float, seed: int
+) -> None:
+    strength = torch.randn(tasks, len(costs), generator=torch.Generator().manual_seed(seed))
+    budget = share * sum(costs)
+    chosen = trim(by_strength(strength), costs, budget, scope, tasks)  # type: ignore[arg-type]
+    union = set().union(*chosen)
+    accounts = [union] if scope == "union" else chosen
+    for account in accounts:
+        spent = sum(costs[slot] for slot in account)
+        assert spent <= budget
+        left = set(range(len(costs))) - account
+        assert all(spent + costs[slot] > budget for slot in left), "what still fits is taken back"
+    if scope == "union":
+        assert all(chosen_by == union for chosen_by in chosen), "a slot that is paid is free for every task"
+
+
+@pytest.mark.parametrize("tasks", [1, 5])
+@pytest.mark.parametrize("family", ["sigmoid", "hard_concrete", "straight_through"])
+def test_pressure_holds_the_expected_size_to_the_target_with_any_number_of_tasks(family: str, tasks: int) -> None:
+    pool = pool_of([(place, shape) for place in range(6) for shape in (0, 1, 4, 5)], tasks)
+    whole = sum(cost.parameters for cost in pool.costs.values())
+    size = SizeSpec("budget", budget=round(0.3 * whole))
+    learner = learner_of(pool, family, size, FinalisationSpec(), 400)
+    worth = torch.rand(tasks, len(pool.candidates), generator=torch.Generator().manual_seed(0)) / len(pool.candidates)
+    seen = []
+    for step in range(400):
+        learner.begin(step)
+        (-(learner.bank.openness() * worth).sum()).backward()  # every task wants every gate open, some more than others
+        learner.step(learner.penalty())
+        seen.append(float(learner._expected().detach()))
+    assert sum(seen[-100:]) / 100 == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.parametrize("tasks", [1, 8])
+def test_a_sparsity_weight_presses_each_task_alike(tasks: int) -> None:
+    pool = pool_of([(place, 1) for place in range(6)], tasks)
+    learner = learner_of(pool, "sigmoid", SizeSpec("penalty", 1.0, ramp=0.0), FinalisationSpec(), 10)
+    learner.begin(0)
+    (pull,) = torch.autograd.grad(learner.penalty(), [learner.bank.family.logits])
+    assert float(learner._expected().detach()) == pytest.approx(0.8, abs=1e-5)
+    assert float(pull.sum()) == pytest.approx(0.8 * 0.2, rel=1e-4), "p·(1 − p), all together as of one task"
+
+
+def test_shared_gates_are_counted_once() -> None:
+    pool = pool_of([(place, 1) for place in range(6)], 8)
+    costs = torch.tensor([float(pool.costs[slot].parameters) for slot in pool.candidates])
+    bank = GateBank(dataclasses.replace(GATE_SPEC, shared=True), 8, costs)
+    size = SizeSpec("penalty", 1.0, ramp=0.0)
+    learner = GateLearner(bank, pool, size, FinalisationSpec(), learning_rate=0.1, steps=10, ramp_steps=0)
+    learner.begin(0)
+    (pull,) = torch.autograd.grad(learner.penalty(), [bank.family.logits])
+    assert float(learner._expected().detach()) == pytest.approx(0.8, abs=1e-5)
+    assert float(pull.sum()) == pytest.approx(0.8 * 0.2, rel=1e-4)
+
+
+def test_a_budget_for_each_task_aims_at_what_each_task_may_use() -> None:
+    """Tasks with slots of their own: the target falls from one task's pool, not from all of them together."""
+    pool = pool_of([(0, 0), (1, 0), (2, 0), (3, 0)], 2)
+    costs = torch.tensor([float(pool.costs[slot].parameters) for slot in pool.candidates])
+    bank = GateBank(GATE_SPEC, 2, costs)
+    bank.close(torch.tensor([[True, False, True, False], [False, True, False, True]]))
+    size = SizeSpec("budget", budget=16, scope="per_task")
+    end = FinalisationSpec(finish="progressive")
+    learner = GateLearner(bank, pool, size, end, learning_rate=0.1, steps=10, ramp_steps=0)
+    learner.begin(0)
+    assert float(learner._expected().detach()) == pytest.approx(0.8, abs=1e-5)
+    assert learner._pressure is not None
+    assert learner._pressure.target(0.0) == 32
+
+
+def test_tasks_are_ranked_by_place_not_by_the_scale_of_their_loss() -> None:
+    worth = torch.tensor([[0.1, 0.3, 0.2], [1000.0, 500.0, 2000.0]])
+    alive = torch.ones(2, 3, dtype=torch.bool)
+    assert within_tasks(worth, alive).tolist() == [[0.0, 1.0, 0.5], [0.5, 0.0, 1.0]]
+    alive[1, 2] = False
+    assert within_tasks(worth, alive)[1].tolist() == [1.0, 0.0, -torch.inf]
+
+
+def test_moving_saliency_tells_tasks_apart() -> None:
+    pool = pool_of([(0, 0), (1, 0), (2, 0)], 2)
+    end = FinalisationSpec("saliency", "progressive")
+    learner = learner_of(pool, "sigmoid", SizeSpec("budget", budget=16, scope="per_task"), end, 20)
+    worth = torch.tensor([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
+    for _ in range(3):
+        learner.begin(0)
+        z = learner.sample(torch.Generator().manual_seed(0))
+        (z * worth).sum().backward()
+        learner.observe(z)
+    assert learner.strength().tolist() == [[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]]
+    warm = learner.all_open()
+    assert warm is not None
+    assert warm.requires_grad
+
+
+@pytest.mark.parametrize(("schedule", "middle"), [("linear", 0.5), ("cosine", 0.5), ("cubic", 0.875)])
+def test_the_sparsity_weight_grows_along_its_schedule(schedule: str, middle: float) -> None:
+    assert [ramp(schedule, share) for share in (0.0, 0.5, 1.0, 2.0)] == pytest.approx([0.0, middle, 1.0, 1.0])
+
+
+def test_kept_slots_are_not_erased_by_a_gate_of_zero() -> None:
+    for family, expected in (("straight_through", 1.0), ("hard_concrete", None)):
+        pool = pool_of([(0, 0), (1, 0)])
+        learner = learner_of(pool, family, SizeSpec("budget", budget=16), FinalisationSpec(), 10)
+        with torch.no_grad():
+            learner.bank.family.logits.copy_(torch.tensor([[-3.0, -4.0]]))
+        assert not bool(learner.bank.value().any())
+        (value,) = finalise(pool, learner.bank, SizeSpec("budget", budget=16)).values.values()
+        assert value == (expected or pytest.approx(float(learner.bank.openness()[0, 0].detach())))
+
+
+def test_budget_gates_are_healthy_when_they_are_small() -> None:
+    pool = pool_of([(place, shape) for place in range(6) for shape in (0, 1, 4, 5)], 2)
+    size = SizeSpec("budget", budget=100)
+    learner = learner_of(pool, "budget", size, FinalisationSpec(), 10)
+    learner.begin(9)
+    with torch.no_grad():
+        learner.bank.family.logits.normal_(generator=torch.Generator().manual_seed(0))
+    kinds = [event.kind for event in finalise(pool, learner.bank, size).events]
+    assert "gate_health.all_closed" not in kinds

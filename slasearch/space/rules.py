@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from slasearch.config.document import Path, Problem
@@ -106,8 +106,7 @@ def _largest(value: Any, name: str, found: tuple[Parameter, ...]) -> float:
 def inert(config: StudyConfig) -> Iterator[Problem]:
     """Searched fields that change nothing."""
     size, pool = config.size_control, config.pool
-    if isinstance(config.gates.threshold, Distribution):
-        yield from _inert_threshold(config, config.gates.threshold)
+    yield from _inert_in_gates(config)
     if isinstance(size, PenaltySize):
         yield from _inert_size(size)
     kinds = _kinds(config)
@@ -144,22 +143,36 @@ def _kinds(config: StudyConfig) -> list[str]:
     return sorted(names & set(KINDS.names()))
 
 
-def _inert_threshold(config: StudyConfig, threshold: Distribution) -> Iterator[Problem]:
-    """Whether a searched threshold always decides: in the mode penalty, under families that have one."""
-    path: Path = ("gates", "threshold")
-    if isinstance(config.size_control, BudgetSize):
-        yield Problem(path, "a value", "a distribution, though the mode budget ignores it")
-        return
+def _inert_in_gates(config: StudyConfig) -> Iterator[Problem]:
+    """Searched fields of gates that some gate family of the study ignores."""
+    gates = config.gates
+    if isinstance(gates.threshold, Distribution) and isinstance(config.size_control, BudgetSize):
+        yield Problem(("gates", "threshold"), "a value", "a distribution, though the mode budget ignores it")
+    elif isinstance(gates.threshold, Distribution):
+        yield from _ignored(config, "threshold", "a threshold", lambda entry: entry.thresholded)
+    for name in ("temperature", "temperature_start"):
+        if isinstance(getattr(gates, name), Distribution):
+            yield from _ignored(config, name, "a temperature", lambda entry: entry.tempered)
+    if isinstance(gates.initial_openness, Distribution):
+        yield from _ignored(
+            config, "initial_openness", "a start that a budget does not decide", lambda entry: not entry.needs_budget
+        )
+
+
+def _ignored(config: StudyConfig, field: str, what: str, heeds: Callable[[Any], bool]) -> Iterator[Problem]:
+    """Whether a searched field is only searched where the gate family heeds it."""
+    path: Path = ("gates", field)
+    searched = getattr(config.gates, field)
     family = config.gates.family
     families = [str(name) for name in family.categorical or ()] if isinstance(family, Distribution) else [family]
     if isinstance(family, Distribution) and family.when:
         families.append(str(GatesConfig().family))
     known = [name for name in families if name in GATES.names()]
-    deciding = [name for name in known if GATES.get(name).thresholded]
-    accepted = threshold.when.get("gates.family", tuple(known))
+    heeding = [name for name in known if heeds(GATES.get(name))]
+    accepted = searched.when.get("gates.family", tuple(known))
     accepted = accepted if isinstance(accepted, tuple) else (accepted,)
-    if not deciding:
-        yield Problem(path, "a value", f"a distribution, though no gate family ({', '.join(known)}) has a threshold")
-    elif not set(accepted) <= set(deciding):
-        expected = f"when: {{gates.family: [{', '.join(deciding)}]}}, as no other gate family has a threshold"
-        yield Problem((*path, "when"), expected, shown(accepted) if threshold.when else "none")
+    if not heeding:
+        yield Problem(path, "a value", f"a distribution, though no gate family ({', '.join(known)}) has {what}")
+    elif not set(accepted) <= set(heeding):
+        expected = f"when: {{gates.family: [{', '.join(heeding)}]}}, as no other gate family has {what}"
+        yield Problem((*path, "when"), expected, shown(accepted) if searched.when else "none")

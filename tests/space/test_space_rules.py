@@ -59,6 +59,18 @@ def told(config: StudyConfig) -> list[str]:
             ("gates.temperature_start={float: [1, 2]}", "gates.temperature_schedule=constant"),
             "gates.temperature_start: expected a value, got a distribution, though a constant",
         ),
+        (
+            ("gates.family={categorical: [sigmoid, proximal]}", "gates.temperature={float: [0.5, 1]}"),
+            "gates.temperature.when: expected when: {gates.family: [sigmoid]}, as no other gate family has a",
+        ),
+        (
+            ("gates={family: proximal, temperature_start: {float: [0.5, 1]}}",),
+            "gates.temperature_start: expected a value, got a distribution, though no gate family (proximal) has",
+        ),
+        (
+            (*BUDGET, "gates={family: budget, initial_openness: {float: [0.5, 0.9]}}"),
+            "gates.initial_openness: expected a value, got a distribution, though no gate family (budget) has a start",
+        ),
     ],
 )
 def test_contradictions_are_told(overrides: tuple[str, ...], wanted: str, study: Study) -> None:

@@ -110,7 +110,8 @@ class GateFamily(nn.Module, ABC):
 class GateEntry:
     """A registered gate family.
 
-    `thresholded`: `gates.threshold` decides what stays open. `needs_budget`: it works under the mode `budget` only.
+    `thresholded`: `gates.threshold` decides what stays open. `needs_budget`: it works under the mode `budget` only,
+    which also says how open gates start. `tempered`: it has a temperature.
     """
 
     name: str
@@ -119,13 +120,20 @@ class GateEntry:
     equation: str
     source: str
     needs_budget: bool = False
+    tempered: bool = True
 
 
 F = TypeVar("F", bound=type[GateFamily])
 
 
 def register_gate(
-    name: str, *, thresholded: bool, equation: str, source: str, needs_budget: bool = False
+    name: str,
+    *,
+    thresholded: bool,
+    equation: str,
+    source: str,
+    needs_budget: bool = False,
+    tempered: bool = True,
 ) -> Callable[[F], F]:
     """Class decorator that adds a gate family under `name`.
 
@@ -134,7 +142,7 @@ def register_gate(
     """
 
     def add(family: F) -> F:
-        entry = GateEntry(name, family, thresholded, equation, source, needs_budget)
+        entry = GateEntry(name, family, thresholded, equation, source, needs_budget, tempered)
         GATES.register(name, entry, module=family.__module__)
         return family
 

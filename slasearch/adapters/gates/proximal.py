@@ -21,6 +21,7 @@ __all__ = ["Proximal"]
 @register_gate(
     "proximal",
     thresholded=False,
+    tempered=False,
     equation="z ← soft(z − η·∂L/∂z, η·λ·c̃), p = 1[z ≠ 0]; open: z ≠ 0",
     source="SoRA, Ding et al. 2023, arXiv 2311.11696; weighting by cost ours",
 )

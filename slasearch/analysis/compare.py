@@ -8,7 +8,7 @@ was tuned stands beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 
 from slasearch.analysis.frames import MEAN, StudyFrames
+from slasearch.analysis.goals import goals_of
 from slasearch.analysis.intervals import Estimate, holm, paired_p, t_interval
 from slasearch.analysis.roles import role_label, role_phrase
 from slasearch.analysis.tuning import Tuning, picked, searched_trials, tuning_cautions, tuning_of, tuning_terms
 from slasearch.errors import ReportError
 from slasearch.records import DIRECTIONS
+from slasearch.search.winners import Goal
 
 Verdict = Literal["better", "worse", "not told apart", "no interval"]
 
@@ -137,15 +139,15 @@ def compare(frames: StudyFrames) -> tuple[Comparisons, ...]:
             "Comparison with controls: expected complete trials of the confirm phase, got none. "
             "Add `phases.confirm` to the study, or run it to its end."
         )
-    scores = frames.clean_scores("test")
-    found = [_one_winner(frames, int(pair_of), scores) for pair_of in winners["pair_of"].dropna().unique()]
+    scores, by = frames.clean_scores("test"), goals_of(frames)
+    found = [_one_winner(frames, int(pair_of), scores, by) for pair_of in winners["pair_of"].dropna().unique()]
     return _adjusted(found)
 
 
-def _one_winner(frames: StudyFrames, pair_of: int, scores: pd.DataFrame) -> Comparisons:
+def _one_winner(frames: StudyFrames, pair_of: int, scores: pd.DataFrame, by: Mapping[int | None, Goal]) -> Comparisons:
     mine = frames.confirmed(pair_of)
     roles = frames.confirm_roles(mine)
-    arms = tuple(_arm(frames, role, pair_of, mine[mine["role"] == role], scores) for role in roles)
+    arms = tuple(_arm(frames, role, pair_of, mine[mine["role"] == role], scores, by) for role in roles)
     wide = mine[mine["state"] == "complete"].merge(scores, on="trial_id")
     differences = tuple(
         _difference(wide[wide["series"] == series], role, series)
@@ -166,7 +168,14 @@ def _one_winner(frames: StudyFrames, pair_of: int, scores: pd.DataFrame) -> Comp
     )
 
 
-def _arm(frames: StudyFrames, role: str, pair_of: int, runs: pd.DataFrame, scores: pd.DataFrame) -> Arm:
+def _arm(
+    frames: StudyFrames,
+    role: str,
+    pair_of: int,
+    runs: pd.DataFrame,
+    scores: pd.DataFrame,
+    by: Mapping[int | None, Goal],
+) -> Arm:
     variants = runs["control_variant"].dropna()
     complete = runs[runs["state"] == "complete"]
     mine = scores[scores["trial_id"].isin(complete["trial_id"])]
@@ -181,7 +190,7 @@ def _arm(frames: StudyFrames, role: str, pair_of: int, runs: pd.DataFrame, score
         failed=frames.failed(runs),
         tuning=None
         if role == "winner"
-        else tuning_of(frames, role, pair_of, str(variants.iloc[0]) if len(variants) else None),
+        else tuning_of(frames, role, pair_of, str(variants.iloc[0]) if len(variants) else None, by),
     )
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from slasearch.analysis.counts import count_trials
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.roles import control_name, layout_label, role_label, role_phrase
-from slasearch.registry import CONTROL_VARIANTS
+from slasearch.registry import CONTROL_VARIANTS, UNSIZED_CONTROLS
 from slasearch.search.job import SEARCH_PHASES
 from slasearch.search.tuning import effort, tuning_count
+from slasearch.search.winners import Goal
 
 __all__ = ["Tuning", "picked", "searched_trials", "tuning_cautions", "tuning_of", "tuning_terms"]
 
@@ -27,6 +28,7 @@ class Tuning:
         variant: The layout that was confirmed; None where it has none, or nothing was picked.
         best: Id of the tuning trial whose values and layout were confirmed, None where none is complete.
         needless: Whether there was nothing to choose: no searched field acts on it, and it has one layout.
+        goal: What the best was picked by.
     """
 
     trials: int = 0
@@ -35,6 +37,7 @@ class Tuning:
     variant: str | None = None
     best: int | None = None
     needless: bool = False
+    goal: Goal = "score"
 
     @property
     def tuned(self) -> bool:
@@ -47,7 +50,9 @@ def searched_trials(frames: StudyFrames) -> int:
     return count_trials(frames, *SEARCH_PHASES).total
 
 
-def tuning_of(frames: StudyFrames, role: str, pair_of: int, variant: str | None) -> Tuning:
+def tuning_of(
+    frames: StudyFrames, role: str, pair_of: int, variant: str | None, by: Mapping[int | None, Goal]
+) -> Tuning:
     """How one control was tuned.
 
     Args:
@@ -55,10 +60,12 @@ def tuning_of(frames: StudyFrames, role: str, pair_of: int, variant: str | None)
         role: `control:NAME`.
         pair_of: The winner's search trial; a control without a size to match was tuned once for all winners.
         variant: The layout that was confirmed.
+        by: What controls are tuned by, as `goals_of` has it.
     """
+    goal = by.get(None if control_name(role) in UNSIZED_CONTROLS else pair_of, "score")
     trials = frames.phase_trials("tune")
     mine = trials[(trials["role"] == role) & ((trials["pair_of"] == pair_of) | trials["pair_of"].isna())]
-    complete = mine[mine["state"] == "complete"].sort_values(["score", "trial_id"], ascending=[False, True])
+    complete = mine[mine["state"] == "complete"].sort_values([goal, "trial_id"], ascending=[False, True])
     confirm = frames.config.phases.confirm
     allowed = effort(confirm, searched_trials(frames)) if confirm else 0
     return Tuning(
@@ -68,6 +75,7 @@ def tuning_of(frames: StudyFrames, role: str, pair_of: int, variant: str | None)
         variant=variant,
         best=int(complete["trial_id"].iloc[0]) if len(complete) else None,
         needless=allowed > 1 and tuning_count(frames.config, control_name(role), allowed) == 0,
+        goal=goal,
     )
 
 
@@ -94,10 +102,25 @@ def tuning_terms(tunings: Mapping[str, Tuning], searched: int) -> Iterator[str]:
         ]
         aside = f" ({', '.join(others)})" if others else ""
         yield f"controls were tuned with {most} trials each{aside}, the search with {searched}"
+        yield _goal_term({role: one for role, one in tunings.items() if one.tuned})
     if bare and counts:
         yield f"not tuned, hence trained with {_BORROWED}: {', '.join(role_phrase(role) for role in bare)}"
     elif bare:
         yield f"controls were tuned with 0 trials each, the search with {searched}: they train with {_BORROWED}"
+
+
+_PICKED: Mapping[Goal, str] = {
+    "score": "by validation score",
+    "robustness": "by robustness on validation, by which alone their winner was chosen",
+}
+
+
+def _goal_term(tuned: Mapping[str, Tuning]) -> str:
+    """By what settings were picked, with the names of the controls for which it is not as for most."""
+    most = Counter(one.goal for one in tuned.values()).most_common(1)[0][0]
+    others = {role_phrase(role): one.goal for role, one in tuned.items() if one.goal != most}
+    aside = f" ({', '.join(others)} {_PICKED[next(iter(others.values()))]})" if others else ""
+    return f"settings picked {_PICKED[most]}{aside}"
 
 
 def tuning_cautions(tunings: Mapping[str, Tuning]) -> Iterator[str]:

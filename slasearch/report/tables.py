@@ -123,12 +123,12 @@ def tuning_table(results: Results) -> Table | None:
                 layout_label(str(variant)) if pd.notna(variant) else "",
                 str(tuning.trials),
                 str(tuning.trials - tuning.complete),
-                f"{trial['score']:.3f}",
+                f"{tuning.goal} {trial[tuning.goal]:.3f}",
                 *(_value(params.loc[tuning.best, name]) for name in felt),
             )
     if not rows:
         return None
-    columns = ("tuning", "beside", "layout", "trials", "failed", "best validation score")
+    columns = ("tuning", "beside", "layout", "trials", "failed", "best on validation by")
     note = sentences(
         "on validation, over the searched fields that act on a control; layout and values of the best are confirmed"
     )

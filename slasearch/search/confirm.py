@@ -2,8 +2,8 @@
 
 A control of equal size is tuned for each winner at the size that the winner's search trial came to, under the seeds of
 the search, and confirmed at the size of the winner's run of the same seed pair. A control without a size to match is
-tuned and confirmed once for the study, from the first winner's values. If more tuning finds better settings later, a
-control is confirmed again with them.
+tuned and confirmed once for the study, from the first winner's values and by the first winner's goal. If more tuning
+finds better settings later, a control is confirmed again with them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from slasearch.config.schema import ConfirmPhase, StudyConfig
 from slasearch.registry import UNSIZED_CONTROLS
 from slasearch.search.job import SEARCH_PHASES, Job
 from slasearch.search.tuning import best_tuned, effort, settings_of, tuning_count
-from slasearch.search.winners import winners
+from slasearch.search.winners import Winner, chosen, goals, searched, winners
 from slasearch.storage.rows import TrialRow
 
 __all__ = ["count_confirm", "count_tune", "missing_confirm", "missing_tune", "most_confirm", "most_tune"]
@@ -115,16 +115,19 @@ def missing_confirm(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator
     if confirm is None:
         return
     made = {(*_arm(trial), trial.repeat) for trial in trials if trial.phase == "confirm"}
-    for job in _confirm_jobs(confirm, winners(config.objectives, trials, confirm.top), trials):
+    for job in _confirm_jobs(confirm, chosen(config.objectives, searched(trials), confirm.top), trials):
         arm = _arm_of(job.role, job.pair_of, json.dumps(job.params, sort_keys=True), job.control_variant)
         if (*arm, job.repeat) not in made:
             yield job
 
 
-def _confirm_jobs(confirm: ConfirmPhase, best: Sequence[TrialRow], trials: Sequence[TrialRow]) -> Iterator[Job]:
+def _confirm_jobs(
+    confirm: ConfirmPhase, found: Sequence[Winner[TrialRow]], trials: Sequence[TrialRow]
+) -> Iterator[Job]:
+    best = [winner.trial for winner in found]
     for repeat, winner in product(range(confirm.seeds), best):
         yield Job("confirm", "winner", "fixed", repeat, winner.values, pair_of=winner.id)
-    tuned = best_tuned(trials)
+    tuned = best_tuned(trials, goals(found))
     runs = {(trial.pair_of, trial.repeat): trial for trial in trials if trial.role == "winner"}
     for repeat, control in product(range(confirm.seeds), list(_controls(confirm, best))):
         size = None
@@ -174,8 +177,8 @@ def count_confirm(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
     confirm = config.phases.confirm
     if confirm is None:
         return len(made)
-    best = winners(config.objectives, trials, confirm.top)
-    tuned = best_tuned(trials)
+    found = chosen(config.objectives, searched(trials), confirm.top)
+    best, tuned = [winner.trial for winner in found], best_tuned(trials, goals(found))
     there = Counter(_arm(trial) for trial in made if trial.repeat < confirm.seeds)
     lost = Counter(trial.pair_of for trial in made if _without_controls(trial) and trial.repeat < confirm.seeds)
     missing = sum(confirm.seeds - there["winner", winner.id, "", None] for winner in best)

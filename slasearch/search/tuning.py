@@ -3,18 +3,20 @@
 Its first trials try each of its layouts once with the winner's values. Those after them take points of a scrambled
 Sobol sequence over the searched fields that act on it (`training.`, `conditions.train.`), the layouts in turn; fields
 of pool, gates and size keep the winner's values. `random_best` draws a structure a trial, all with the winner's values.
-The best complete trial by validation score decides what is confirmed.
+The best complete trial on validation decides what is confirmed: by the score, or by robustness where the winner was
+chosen by robustness alone.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from slasearch.config.schema import ConfirmPhase, StudyConfig
 from slasearch.registry import CONTROL_VARIANTS, DRAWN_CONTROLS, UNFELT_FIELDS
+from slasearch.search.winners import Goal
 from slasearch.space.design import sobol_values
 from slasearch.space.parameters import Parameter, active_only, parameters
 from slasearch.storage.rows import TrialRow
@@ -76,14 +78,24 @@ def settings_of(config: StudyConfig, control: str, winner: TrialRow, number: int
     return Settings(active_only(found, {**middle, **winner.values, **point}), variant, "qmc")
 
 
-def best_tuned(trials: Iterable[TrialRow]) -> dict[tuple[str, int | None], TrialRow]:
-    """The best complete tuning trial of each control, by its role and winner; ties go to the earlier one."""
+def best_tuned(trials: Iterable[TrialRow], goals: Mapping[int | None, Goal]) -> dict[tuple[str, int | None], TrialRow]:
+    """The best complete tuning trial of each control, by its role and winner; ties go to the earlier one.
+
+    Args:
+        trials: Trials of the study, those of other phases too.
+        goals: What decides, by the id of the winner, which is None for controls beside all winners; the score where
+            it says nothing.
+    """
     best: dict[tuple[str, int | None], TrialRow] = {}
+
+    def rank(trial: TrialRow) -> tuple[float, int]:
+        return trial.objective(goals.get(trial.pair_of, "score")) or 0.0, -trial.id
+
     for trial in trials:
-        if trial.phase == "tune" and trial.state == "complete" and trial.score is not None:
+        goal = goals.get(trial.pair_of, "score")
+        if trial.phase == "tune" and trial.state == "complete" and trial.objective(goal) is not None:
             key = trial.role, trial.pair_of
-            if key not in best or (trial.score, -trial.id) > (best[key].score or 0.0, -best[key].id):
-                best[key] = trial
+            best[key] = max(best.get(key, trial), trial, key=rank)
     return best
 
 

@@ -1,13 +1,49 @@
-"""Which trials of the search are confirmed."""
+"""Which trials of the search are confirmed, and what the controls beside them are tuned by."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar
 
 from slasearch.config.schema import ObjectiveConfig
 from slasearch.storage.rows import TrialRow
 
-__all__ = ["last_attempts", "winners"]
+__all__ = ["Contender", "Goal", "Winner", "chosen", "goals", "last_attempts", "searched", "winners"]
+
+Goal = Literal["score", "robustness"]
+"""What decides among the tuning trials of a control."""
+
+
+class Contender(Protocol):
+    """A complete search trial, as far as it is looked at to choose some of them."""
+
+    @property
+    def id(self) -> int:
+        """Its row in the database: earlier trials have lower ones."""
+
+    @property
+    def params(self) -> str:
+        """Its searched fields, equal for trials of one configuration."""
+
+    def objective(self, name: str) -> float | None:
+        """Its `score`, `exported_parameters` or `robustness`; None if it has none."""
+
+
+C = TypeVar("C", bound=Contender)
+
+
+@dataclass(frozen=True)
+class Winner(Generic[C]):
+    """A trial that is confirmed.
+
+    Args:
+        trial: The trial.
+        goal: `robustness` where that alone chose it, else `score`; size is no goal for controls, which are held to it.
+    """
+
+    trial: C
+    goal: Goal
 
 
 def last_attempts(rows: Iterable[TrialRow]) -> list[TrialRow]:
@@ -17,24 +53,49 @@ def last_attempts(rows: Iterable[TrialRow]) -> list[TrialRow]:
     return [row for row in rows if row.id not in retried]
 
 
+def searched(rows: Iterable[TrialRow]) -> list[TrialRow]:
+    """The complete trials of the search."""
+    return [row for row in last_attempts(rows) if row.role == "search" and row.state == "complete"]
+
+
 def winners(objectives: Sequence[ObjectiveConfig], rows: Iterable[TrialRow], top: int) -> list[TrialRow]:
     """The `top` best complete search trials by each objective, each configuration once.
 
     Ties go to the better score, then to the earlier trial.
     """
-    complete = [row for row in last_attempts(rows) if row.role == "search" and row.state == "complete"]
-    chosen: dict[str, TrialRow] = {}
+    return [winner.trial for winner in chosen(objectives, searched(rows), top)]
+
+
+def chosen(objectives: Sequence[ObjectiveConfig], contenders: Sequence[C], top: int) -> list[Winner[C]]:
+    """The winners among the complete trials of the search, each with what its controls are tuned by."""
+    found: dict[str, C] = {}
+    reasons: dict[str, set[str]] = {}
     for objective in objectives:
-        best: dict[str, TrialRow] = {}
-        for row in sorted(complete, key=lambda row: _rank(objective, row)):
-            if len(best) == top:
-                break
-            best.setdefault(row.params, row)
-        for params, row in best.items():
-            chosen.setdefault(params, row)
-    return list(chosen.values())
+        for params, trial in _best(objective, contenders, top).items():
+            found.setdefault(params, trial)
+            reasons.setdefault(params, set()).add(objective.name)
+    return [
+        Winner(trial, "robustness" if reasons[params] == {"robustness"} else "score") for params, trial in found.items()
+    ]
 
 
-def _rank(objective: ObjectiveConfig, row: TrialRow) -> tuple[float, float, int]:
-    value = row.objective(objective.name) or 0.0
-    return (value if objective.direction == "minimize" else -value), -(row.score or 0.0), row.id
+def goals(found: Sequence[Winner[C]]) -> dict[int | None, Goal]:
+    """What controls are tuned by, by the id of their winner; None: those beside all winners go by the first one's."""
+    if not found:
+        return {}
+    return {None: found[0].goal, **{winner.trial.id: winner.goal for winner in found}}
+
+
+def _best(objective: ObjectiveConfig, contenders: Sequence[C], top: int) -> dict[str, C]:
+    """The best trial of each of the `top` best configurations, by its parameters."""
+    best: dict[str, C] = {}
+    for trial in sorted(contenders, key=lambda trial: _rank(objective, trial)):
+        if len(best) == top:
+            break
+        best.setdefault(trial.params, trial)
+    return best
+
+
+def _rank(objective: ObjectiveConfig, trial: Contender) -> tuple[float, float, int]:
+    value = trial.objective(objective.name) or 0.0
+    return (value if objective.direction == "minimize" else -value), -(trial.objective("score") or 0.0), trial.id

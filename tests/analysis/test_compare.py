@@ -165,9 +165,38 @@ def test_controls_tuned_otherwise_than_most_are_told_by_name() -> None:
     }
     assert list(tuning_terms(found, 30)) == [
         "controls were tuned with 24 trials each (BitFit with 3, the linear probe had nothing to tune), "
-        "the search with 30"
+        "the search with 30",
+        "settings picked by validation score",
     ]
     assert list(tuning_terms({}, 30)) == []
+
+
+def test_it_is_said_by_what_settings_were_picked() -> None:
+    found = {
+        "control:lora": Tuning(trials=24, complete=24, best=1, goal="robustness"),
+        "control:random": Tuning(trials=24, complete=20, best=2, goal="robustness"),
+        "control:linear_probe": Tuning(needless=True),
+    }
+    alone = "settings picked by robustness on validation, by which alone their winner was chosen"
+    assert list(tuning_terms(found, 24))[1:] == [alone]
+    probed = {**found, "control:linear_probe": Tuning(trials=24, complete=24, best=3)}
+    assert list(tuning_terms(probed, 24))[1:] == [f"{alone} (the linear probe by validation score)"]
+
+
+def test_the_best_of_tuning_is_that_by_what_the_winner_was_chosen_by(
+    frames_of: Callable[[Plan], StudyFrames],
+) -> None:
+    frames = frames_of(Plan(tuning=5))
+    trials = frames.trials.copy()
+    tune = trials["phase"] == "tune"
+    trials.loc[tune, "robustness"] = 1 - trials.loc[tune, "score"]
+    for item in compare(replace(frames, trials=trials)):
+        goal = {"best by robustness": "robustness"}.get(item.label, "score")
+        for role, tuning in item.tunings.items():
+            mine = trials[tune & (trials["role"] == role)]
+            mine = mine[(mine["pair_of"] == item.winner_id) | mine["pair_of"].isna()]
+            expected = "score" if role == "control:linear_probe" else goal
+            assert (tuning.goal, tuning.best) == (expected, mine.loc[mine[expected].idxmax(), "trial_id"])
 
 
 def test_runs_with_earlier_settings_take_no_part(frames_of: Callable[[Plan], StudyFrames]) -> None:

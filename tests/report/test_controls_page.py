@@ -100,7 +100,9 @@ def test_the_tuning_table_shows_what_was_picked(many: Results) -> None:
         tuning = item.tunings["control:lora"]
         (row,) = [row for row in rows if (row["tuning"], row["beside"]) == ("LoRA", f"trial {item.number}")]
         assert row["layout"] == layout_label(str(tuning.variant))
-        assert row["best validation score"] == f"{trials.loc[tuning.best, 'score']:.3f}"
+        value = trials.loc[tuning.best, tuning.goal]
+        assert row["best on validation by"] == f"{tuning.goal} {value:.3f}"
+        assert tuning.goal == ("robustness" if item.label == "best by robustness" else "score")
         rate = many.frames.params.set_index("trial_id").loc[tuning.best, "training.learning_rate"]
         assert row["learning rate"] == f"{rate:.3g}"
     assert [row["tuning"] for row in rows].count("Linear probe") == 1, "once for all winners"

@@ -29,12 +29,13 @@ from slasearch.search.job import PHASES, Job
 from slasearch.search.plan import plan, planned
 from slasearch.search.study import StudySession
 from slasearch.search.tuning import best_tuned, settings_of, tuning_count
-from slasearch.search.winners import last_attempts
+from slasearch.search.winners import chosen, goals, last_attempts, searched
 from slasearch.space import design_points, parameters
 from slasearch.storage.rows import TrialRow
 
 LAYOUTS = ("qv", "all", "last")
 RANDOM_LAYOUTS = ("even", "first")
+MEASURED = {"measured": [{"kind": "typos", "levels": [0.2]}]}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -215,13 +216,108 @@ def test_only_complete_tuning_trials_of_its_own_winner_decide():
             row(4, "tune", role="control:random", pair_of=3, score=0.8),
             row(5, "tune", role="control:lora", pair_of=3, score=None),
             row(6, "confirm", role="control:lora", pair_of=3, score=0.99),
-        ]
+        ],
+        {},
     )
     assert {key: trial.id for key, trial in best.items()} == {
         ("control:lora", 3): 1,
         ("control:lora", 4): 3,
         ("control:random", 3): 4,
     }
+
+
+def test_the_best_is_by_what_the_winner_was_chosen_by():
+    tuned = [
+        row(1, "tune", role="control:lora", pair_of=3, score=0.5, robustness=0.4),
+        row(2, "tune", role="control:lora", pair_of=3, score=0.9, robustness=0.3),
+        row(3, "tune", role="control:lora", pair_of=3, score=0.7, robustness=0.4),
+        row(4, "tune", role="control:lora", pair_of=3, score=0.7, robustness=None),
+        row(5, "tune", role="control:lora", pair_of=4, score=0.6, robustness=0.1),
+        row(6, "tune", role="control:lora", pair_of=4, score=0.5, robustness=0.2),
+        row(7, "tune", role="control:linear_probe", score=0.6, robustness=0.1),
+        row(8, "tune", role="control:linear_probe", score=0.5, robustness=0.2),
+    ]
+
+    def best(by):
+        return [trial.id for trial in best_tuned(tuned, by).values()]
+
+    assert best({}) == [2, 5, 7]
+    assert best({3: "robustness", 4: "score", None: "score"}) == [1, 5, 7], "ties go to the earlier trial"
+    assert best({3: "score", 4: "robustness", None: "robustness"}) == [2, 6, 8]
+
+
+def objectives(*names):
+    return study(optimise=3, objectives=names, conditions=MEASURED).objectives
+
+
+def test_the_goal_is_robustness_where_that_alone_chose_the_winner():
+    rows = [
+        row(1, score=0.9, robustness=0.1, exported_parameters=900.0),
+        row(2, score=0.6, robustness=0.8, exported_parameters=900.0),
+        row(3, score=0.5, robustness=0.2, exported_parameters=10.0),
+    ]
+
+    def found(*names, top=1):
+        return goals(chosen(objectives(*names), searched(rows), top))
+
+    assert found("score") == {1: "score", None: "score"}
+    assert found("score", "robustness") == {1: "score", 2: "robustness", None: "score"}
+    assert found("robustness") == {2: "robustness", None: "robustness"}
+    assert found("robustness", "score") == {2: "robustness", 1: "score", None: "robustness"}
+    assert found("exported_parameters", "robustness") == {3: "score", 2: "robustness", None: "score"}
+    assert found("score", "robustness", top=2) == {1: "score", 2: "score", 3: "robustness", None: "score"}
+    assert goals(chosen(objectives("score"), [], 1)) == {}
+
+
+def test_a_winner_that_is_the_best_by_several_counts_is_one_by_score():
+    same = json.dumps({WEIGHT: 0.5})
+    rows = [
+        row(1, score=0.9, robustness=0.1, params=same),
+        row(2, score=0.8, robustness=0.8, params=same),
+        row(3, score=0.7, robustness=0.7),
+    ]
+    for names in (("score", "robustness"), ("robustness", "score"), ("robustness", "exported_parameters")):
+        (winner, *_) = chosen(objectives(*names), searched(rows), 1)
+        assert (winner.trial.params, winner.goal) == (same, "score")
+
+
+def robust_study(trials=3, **confirm):
+    both = ("score", "robustness")
+    return study(optimise=trials, confirm=confirming(tuning=4, **confirm), objectives=both, conditions=MEASURED)
+
+
+def test_controls_beside_a_robust_winner_are_confirmed_with_their_most_robust_settings():
+    config = robust_study(controls=["lora", "linear_probe"])
+    rows = [replace(trial, robustness=number) for trial, number in zip(SEARCHED, (0.2, 0.8, 0.1), strict=True)]
+    facts = [{"score": 0.5 + number / 10, "robustness": 0.5 - number / 10} for number in range(4)]
+    jobs, rows = jobs_of(config, rows, lambda job: facts[job.point])
+    again = {(job.control, job.pair_of): job for job in plans(config, rows) if job.role != "winner"}
+    tuned = {(job.control, job.pair_of, job.point): job for job in jobs}
+    for winner, best in ((3, 3), (2, 0)):
+        job = tuned["lora", winner, best]
+        found = again["lora", winner]
+        assert (found.params, found.control_variant) == (job.params, job.control_variant)
+    assert len(again) == 3
+
+
+def test_another_winner_by_score_changes_what_a_control_is_confirmed_with():
+    """A winner by both counts becomes one by robustness alone; its control is confirmed again, and counted."""
+    config = robust_study()
+    both = replace(SEARCHED[1], score=0.6, robustness=0.8)
+    rows = [replace(SEARCHED[0], robustness=0.2), both, row(3, state="fail")]
+    facts = [{"score": 0.5 + number / 10, "robustness": 0.5 - number / 10} for number in range(4)]
+    jobs, rows = jobs_of(config, rows, lambda job: facts[job.point])
+    rows += [answered(job, 200 + number, robustness=0.5) for number, job in enumerate(plans(config, rows))]
+    assert plan(config, rows, []) == "done"
+    config = robust_study(trials=4)
+    rows += [replace(WINNER, id=900, score=0.9, robustness=0.1)]
+    more, rows = jobs_of(config, rows, lambda job: facts[job.point])
+    assert {job.pair_of for job in more} == {900}
+    confirmed = [job for job in plans(config, rows) if job.pair_of == 2]
+    assert [(job.role, job.params, job.control_variant) for job in confirmed] == [
+        ("control:lora", jobs[0].params, jobs[0].control_variant)
+    ]
+    assert planned(config, rows, [])["confirm"] == 2 + 1 + 2
 
 
 def test_a_control_whose_tuning_failed_is_confirmed_with_the_winners_values():
@@ -305,7 +401,7 @@ class Run:
                 self.rows.append(replace(trial, id=len(self.rows) + 1, attempt=2, retry_of=trial.id, state="running"))
             return
         numbers = {"score": self.draw.random(), "exported_parameters": float(self.draw.choice([0, 10, 20, 30]))}
-        self.rows[index] = replace(trial, state="complete", **numbers)
+        self.rows[index] = replace(trial, state="complete", robustness=self.draw.random(), **numbers)
 
 
 def key(trial):
@@ -314,13 +410,13 @@ def key(trial):
 
 
 @settings(max_examples=150, deadline=None)
-@given(CONFIRM, st.booleans(), st.integers(1, 2), st.integers(0, 10**9))
-def test_every_planned_trial_comes_exactly_once_and_a_grown_study_gets_the_rest(confirm, design, objectives, seed):
-    goals = ("score", "exported_parameters")[:objectives]
-    config = study(design=SMALL_DESIGN if design else None, optimise=3, confirm=confirm, objectives=goals)
+@given(CONFIRM, st.booleans(), st.integers(1, 3), st.integers(0, 10**9))
+def test_every_planned_trial_comes_exactly_once_and_a_grown_study_gets_the_rest(confirm, design, count, seed):
+    same = {"objectives": ("score", "exported_parameters", "robustness")[:count], "conditions": MEASURED}
+    config = study(design=SMALL_DESIGN if design else None, optimise=3, confirm=confirm, **same)
     run = Run(random.Random(seed))
     more = {**confirm, "tuning": "equal", "seeds": confirm["seeds"] + 1}
-    grown = study(design=SMALL_DESIGN if design else None, optimise=4, confirm=more, objectives=goals)
+    grown = study(design=SMALL_DESIGN if design else None, optimise=4, confirm=more, **same)
     for stage in (config, grown):
         run.to_the_end(stage)
         ended = last_attempts(run.rows)
@@ -379,6 +475,31 @@ def test_a_session_tunes_on_validation_under_the_seeds_of_the_search(opened, whe
     assert shorts[1] == f"lora all of trial {rows[lora.trial_id].pair_of}, tuning trial 1"
 
 
+def test_a_session_tunes_by_robustness_beside_a_robust_winner(opened, where):
+    """Tuning trials are measured under the conditions, and the most robust one is confirmed."""
+
+    def answer(ask):
+        said = learning(ask)
+        return replace(said, objectives={**said.objectives, "robustness": 1 - said.objectives["score"]})
+
+    config = robust_study()
+    session = opened(config)
+    asks = work(session, answer=answer)
+    session.close()
+    check_truth(config, where)
+    rows = {trial.id: trial for trial in trials_of(where)}
+    assert {ask.spec.measured for ask in asks if ask.phase == "tune"} == {asks[0].spec.measured}
+    assert asks[0].spec.measured
+    by = goals(chosen(config.objectives, searched(rows.values()), 1))
+    assert sorted(by.values()) == ["robustness", "score", "score"]
+    for winner, goal in by.items():
+        for run in (trial for trial in rows.values() if (trial.role, trial.pair_of) == ("control:lora", winner)):
+            tuned = [trial for trial in rows.values() if trial.phase == "tune" and trial.pair_of == winner]
+            best = max(tuned, key=lambda trial: trial.objective(goal))
+            if run.phase == "confirm":
+                assert (run.params, run.control_variant) == (best.params, best.control_variant)
+
+
 def simulated(ask):
     reports = SimulatedWorker([], cache=None, threads=1).run(ask.spec)
     return deque(reports, maxlen=1)[0]
@@ -391,7 +512,7 @@ def test_simulated_trials_tune_too(opened, where):
     session.close()
     check_truth(config, where)
     rows = trials_of(where)
-    best = {trial.control_variant for trial in best_tuned(rows).values()}
+    best = {trial.control_variant for trial in best_tuned(rows, {}).values()}
     assert len(best & set(LAYOUTS)) == 1, "one layout is best whatever the rate, and whoever the winner"
     confirmed = {row.control_variant for row in rows if row.phase == "confirm" and row.role != "winner"}
     assert confirmed == best

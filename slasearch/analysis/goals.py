@@ -1,0 +1,51 @@
+"""What the controls of a stored study were tuned by, read from its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slasearch.analysis.frames import StudyFrames
+from slasearch.search.winners import Goal, chosen, goals
+
+__all__ = ["goals_of"]
+
+
+@dataclass(frozen=True)
+class _Contender:
+    """A complete search trial, for `chosen`."""
+
+    id: int
+    params: str
+    values: Mapping[Any, float]
+
+    def objective(self, name: str) -> float | None:
+        return self.values[name]
+
+
+def goals_of(frames: StudyFrames) -> dict[int | None, Goal]:
+    """What decided among the tuning trials of controls, by the id of their winner; None: those beside all winners.
+
+    Where the search has gone on and found better, an earlier winner's goal is that of the time when its controls were
+    tuned. Without robustness among the objectives it is empty: the score decides everywhere.
+    """
+    confirm, objectives = frames.config.phases.confirm, frames.config.objectives
+    if confirm is None or all(objective.name != "robustness" for objective in objectives):
+        return {}
+    contenders = list(_contenders(frames))
+    found = goals(chosen(objectives, contenders, confirm.top))
+    tuned = frames.phase_trials("tune").dropna(subset=["pair_of"])
+    for pair_of in (int(value) for value in tuned["pair_of"].unique() if value not in found):
+        last = tuned.loc[tuned["pair_of"] == pair_of, "trial_id"].max()
+        then = goals(chosen(objectives, [trial for trial in contenders if trial.id < last], confirm.top))
+        found[pair_of] = then.get(pair_of, "score")
+    return found
+
+
+def _contenders(frames: StudyFrames) -> Iterator[_Contender]:
+    complete = frames.search_trials("complete")
+    params = frames.params.set_index("trial_id").loc[complete["trial_id"]].itertuples(index=False, name=None)
+    values = complete[["score", "exported_parameters", "robustness"]].to_dict("records")
+    for trial_id, searched, measured in zip(complete["trial_id"], params, values, strict=True):
+        yield _Contender(int(trial_id), str(searched), measured)

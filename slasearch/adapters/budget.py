@@ -154,12 +154,15 @@ class BudgetPressure:
         until: Share of the gated steps at which the target is the budget.
         rate: Step of the ascent.
         stiffness: Weight of the present excess.
+
+    Attributes:
+        multiplier: μ.
     """
 
     def __init__(
         self, pool_parameters: int, budget: int, *, until: float = 0.5, rate: float = 0.02, stiffness: float = 2.0
     ) -> None:
-        self._multiplier: Tensor | float = 0.0
+        self.multiplier: Tensor | float = 0.0
         self._pool, self._final = pool_parameters, min(pool_parameters, budget)
         self._until, self._rate, self._stiffness = until, rate, stiffness
 
@@ -176,5 +179,5 @@ class BudgetPressure:
             share: Share of the gated steps that is done.
         """
         excess = (expected.detach() * (self._pool / self.target(share)) - 1).clamp(-1, 1)
-        self._multiplier = (self._multiplier + self._rate * excess).clamp(min=0)
-        return (self._multiplier + self._stiffness * excess).clamp(min=0)
+        self.multiplier = (self.multiplier + self._rate * excess).clamp(min=0)
+        return (self.multiplier + self._stiffness * excess).clamp(min=0)

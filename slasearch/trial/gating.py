@@ -6,7 +6,9 @@ loss = task loss + λ(t)·R,    R = Σ_s c_s·p_s / Σ_s c_s  (cost-weighted, no
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,6 +82,8 @@ class GateLearner:
         self._costs, self._whole = self._costs.to(device), self._whole.to(device)
         if self._saliency is not None:
             self._saliency = self._saliency.to(device)
+        if self._pressure is not None:
+            self._pressure.multiplier = torch.as_tensor(self._pressure.multiplier).to(device)
         for state in self._optimizer.state.values():
             state.update({name: value.to(device) for name, value in state.items() if isinstance(value, Tensor)})
 
@@ -88,6 +92,34 @@ class GateLearner:
         fits = self._costs.cpu() <= budget
         self.bank.close(fits.expand(len(self._pool.tasks), -1))
         self._pool.discard([slot for slot, fit in zip(self._pool.candidates, fits.tolist(), strict=True) if not fit])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it takes to go on later: plain values and tensors."""
+        return {
+            "gates": self.bank.family.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "pressure": None if self._pressure is None else torch.as_tensor(self._pressure.multiplier),
+            "saliency": self._saliency,
+            "start": self._start,
+            "ratios": list(self._ratios),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], step: int) -> None:
+        """Goes on from a state; slots whose gates are closed for good leave the pool.
+
+        Args:
+            state: What `state_dict` gave, of the same pool and settings.
+            step: Gated steps done.
+        """
+        self.bank.family.load_state_dict(state["gates"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._pressure is not None:
+            self._pressure.multiplier = state["pressure"]
+        self._saliency, self._start, self._ratios = state["saliency"], state["start"], list(state["ratios"])
+        self.bank.family.set_progress(self.path.progress(step))
+        used = zip(self._pool.candidates, self.bank.alive.any(0).tolist(), strict=True)
+        self._pool.discard([slot for slot, open_ in used if not open_ and slot in self._pool.present])
+        self.to(self.bank.family.logits.device)
 
     def begin(self, step: int) -> None:
         """Sets temperatures and λ (or μ) for gated step number `step` (from 0), and forgets old gradients."""

@@ -98,7 +98,7 @@ class GateLearner:
         return {
             "gates": self.bank.family.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "pressure": None if self._pressure is None else torch.as_tensor(self._pressure.multiplier),
+            "multiplier": None if self._pressure is None else torch.as_tensor(self._pressure.multiplier),
             "saliency": self._saliency,
             "start": self._start,
             "ratios": list(self._ratios),
@@ -114,7 +114,7 @@ class GateLearner:
         self.bank.family.load_state_dict(state["gates"])
         self._optimizer.load_state_dict(state["optimizer"])
         if self._pressure is not None:
-            self._pressure.multiplier = state["pressure"]
+            self._pressure.multiplier = state["multiplier"]
         self._saliency, self._start, self._ratios = state["saliency"], state["start"], list(state["ratios"])
         self.bank.family.set_progress(self.path.progress(step))
         used = zip(self._pool.candidates, self.bank.alive.any(0).tolist(), strict=True)

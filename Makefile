@@ -54,8 +54,18 @@ lint: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-dev ## Measure the fixed cost of a trial, beside bare Ray Tune
-	$(BIN)/python benchmarks/overhead.py
+# Names of scripts in benchmarks/; until_best is search_speed.py --until-best. A target that is missed stops nothing.
+BENCH ?= overhead step
+BENCH_OPTIONS ?=
+BENCH_RESULTS := bench-results
+
+bench: $(VENV)/.installed-dev ## Measure costs beside other stacks (BENCH="overhead step scale search_speed until_best")
+	@mkdir -p $(BENCH_RESULTS)
+	@for name in $(BENCH); do \
+		case $$name in until_best) script=search_speed; more=--until-best ;; *) script=$$name; more= ;; esac; \
+		$(BIN)/python benchmarks/$$script.py $$more $(BENCH_OPTIONS) --json $(BENCH_RESULTS)/$$name.json; \
+		code=$$?; [ $$code -le 1 ] || exit $$code; \
+	done
 
 clean: ## Remove the environment, caches and the quickstart's output; studies in .slasearch stay
 	rm -rf $(VENV) $(OUT) build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

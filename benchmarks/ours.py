@@ -33,7 +33,7 @@ from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.orchestrate.driver import run_study
 from slasearch.orchestrate.progress import ProgressPrinter
-from slasearch.records import Progress, TaskData, TrialReport, TrialSpec
+from slasearch.records import Progress, SeedPair, TaskData, TrialReport, TrialSpec
 
 __all__ = ["EqualWorker", "equal_study"]
 
@@ -44,15 +44,18 @@ COSTS = "SELECT trial_id, name, value FROM sla_cost WHERE name IN ('train_second
 class EqualWorker:
     """Trains every module of the pool without gates, the head at the rate of the modules, as the stock stack does."""
 
-    def __init__(self, tasks: Sequence[TaskData], *, cache: Path | None, threads: int, device: str) -> None:
+    def __init__(self, tasks: Sequence[TaskData], *, cache: Path | None, threads: int, work: Workload) -> None:
         from slasearch.trial.run import TrialWorker
 
-        self._worker = TrialWorker(tasks, cache=cache, threads=threads, device=device)
+        self._work = work
+        self._worker = TrialWorker(tasks, cache=cache, threads=threads, device=work.device)
 
     def run(self, spec: TrialSpec) -> Iterator[Progress | TrialReport]:
         """The trial of the worker that trains."""
-        training = replace(spec.training, head_learning_rate=spec.training.learning_rate)
-        return self._worker.run(replace(spec, control="all_open", training=training))
+        rate = spec.training.learning_rate
+        training = replace(spec.training, head_learning_rate=rate)
+        seeds = SeedPair(self._work.seed_of(rate), self._work.seed_of(rate))
+        return self._worker.run(replace(spec, control="all_open", training=training, seeds=seeds))
 
 
 def equal_study(work: Workload) -> StudyConfig:
@@ -101,7 +104,7 @@ def search(work: Workload) -> dict[str, Any]:
     """The whole search of equal work, from Ray's start to its end."""
     with tempfile.TemporaryDirectory(prefix="sla-bench-") as folder:
         locations = Locations(f"sqlite:///{folder}/study.db", Path(folder))
-        return _run(equal_study(work), locations, partial(EqualWorker, device=work.device))
+        return _run(equal_study(work), locations, partial(EqualWorker, work=work))
 
 
 def search_until(study_file: Path, work: Workload, target: float) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def train(config: dict[str, Any], data: dict[str, Any], work: Workload, variant:
     from transformers import AutoConfig, AutoModel, AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments
 
     torch.set_num_threads(work.threads)
-    torch.manual_seed(work.seed)
+    seed = work.seed_of(config["learning_rate"])
+    torch.manual_seed(seed)
     backbone = data["backbone"]
     tokenizer = AutoTokenizer.from_pretrained(backbone)
     settings = AutoConfig.from_pretrained(backbone)
@@ -79,7 +80,7 @@ def train(config: dict[str, Any], data: dict[str, Any], work: Workload, variant:
                 dataloader_pin_memory=work.device == "cuda",
                 use_cpu=work.device == "cpu",
                 train_sampling_strategy="group_by_length" if variant["group_by_length"] else "random",
-                seed=work.seed,
+                seed=seed,
             ),
             train_dataset=data["train"],
             eval_dataset=data["validation"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ class Workload:
         trials: How many.
         rates: Learning rate of each trial, of modules and head; None: a sampler draws them out of `rate_range`.
         noise: Whether trials train under fresh noise on embeddings.
-        seed: Seed of sampler, weights and order of the data.
+        seed: Seed of sampler, weights and order of the data; see `seed_of`.
         device: `cpu` or `cuda`.
     """
 
@@ -42,6 +43,12 @@ class Workload:
     threads: int = 1
     seed: int = 0
     device: str = "cpu"
+
+    def seed_of(self, rate: float) -> int:
+        """Seed of a trial: its own where rates are given, so that trials of equal work count one by one."""
+        if self.rates is None:
+            return self.seed
+        return int.from_bytes(hashlib.sha256(f"{self.seed}:{rate:.6g}".encode()).digest()[:3])
 
 
 def examples_of(work: Workload) -> dict[str, Any]:

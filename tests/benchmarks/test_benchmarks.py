@@ -1,0 +1,103 @@
+"""Each benchmark runs at its smallest size and tells its numbers; what they share counts rightly."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pytest
+
+from slasearch.config.load import parse_study
+from slasearch.space import check
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a script of the folder defines."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return runpy.run_path(str(BENCHMARKS / f"{name}.py"))
+
+
+def smoke(name: str, *options: str) -> dict[str, Any]:
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--smoke", "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["benchmark"] == name
+    assert {"cpu", "cores", "load", "threads", "packages"} <= found["machine"].keys()
+    assert "torch" in found["machine"]["packages"]
+    assert set(found["verdicts"].values()) <= {"not judged", "not measured"}
+    return found
+
+
+def test_both_stacks_search() -> None:
+    (pair,) = smoke("search_speed")["pairs"].values()
+    assert pair["ratio"] == pytest.approx(pair["ours"]["trials_per_hour"] / pair["stock"]["trials_per_hour"])
+    assert pair["ours"]["failed"] == pair["stock"]["failed"] == 0
+    assert pair["paired_score_difference"]["n"] == pair["ours"]["score"]["n"] == pair["stock"]["score"]["n"] == 1
+
+
+def test_steps_are_timed_and_counted(tmp_path: Path) -> None:
+    journal = tmp_path / "step.jsonl"
+    found = smoke("step", "--journal", str(journal))["medians"]
+    assert all(milliseconds > 0 for milliseconds in found["step_ms"].values())
+    assert found["flops"]["lora"] == pytest.approx(found["floor_flops"]["total"], rel=0.01)
+    assert found["flops"]["gated"] == pytest.approx(found["flops"]["peft"], rel=0.01)
+    assert found["share_of_sgemm"] > 0
+    pieces = [json.loads(line)["piece"] for line in journal.read_text().splitlines()]
+    assert pieces == ["flops", "round 0"]
+
+
+def test_a_database_is_filled_asked_and_reported_on() -> None:
+    found = smoke("scale")
+    (row,) = found["cells"].values()
+    assert found["unfinished"] == []
+    assert row["fill"]["trials"] == row["trials"]
+    assert min(row[name] for name in ("ask_ms", "alone_ms", "report_ms", "tell_ms", "rss_mib", "page_s")) > 0
+
+
+def test_our_study_until_the_best_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields, workload = script("ours", monkeypatch)["_fields"], script("workload", monkeypatch)["Workload"]
+    text = Template((BENCHMARKS / "until_best.yaml").read_text(encoding="utf-8")).substitute(fields(workload()))
+    config = parse_study(text, "until_best")
+    assert check(config) == []
+    assert config.tasks[0].limits.validation == workload().validation
+
+
+def test_finished_pieces_are_reused_if_they_are_of_the_same_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    journal_class = script("kit", monkeypatch)["Journal"]
+    options = Namespace(json=str(tmp_path / "found.json"), journal=None, any_code=False)
+
+    def never() -> dict[str, Any]:
+        raise AssertionError("measured again")
+
+    first = journal_class(options, {"size": 1}).piece("a", lambda: {"ms": 3.0})
+    assert journal_class(options, {"size": 1}).piece("a", never) == first
+    assert journal_class(options, {"size": 2}).piece("a", lambda: {"ms": 4.0})["ms"] == 4.0
+    (tmp_path / "found.jsonl").write_text(
+        (tmp_path / "found.jsonl").read_text().replace('"code": "', '"code": "other'), encoding="utf-8"
+    )
+    assert journal_class(options, {"size": 1}).piece("a", lambda: {"ms": 5.0})["ms"] == 5.0
+    options.any_code = True
+    assert journal_class(options, {"size": 2}).piece("a", never)["ms"] == 4.0
+
+
+def test_a_repetition_that_never_gets_there_is_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
+    median = script("kit", monkeypatch)["median"]
+    assert median([12.0, None, 8.0]) == 8.0
+    assert median([12.0, None, None]) is None
+
+
+def test_growth_is_linear_where_cost_doubles_with_the_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    growth = script("scale", monkeypatch)["growth"]
+    rows = {str(n): {"trials": n, "objectives": 1, "ask_ms": n / 10, "rss_mib": 300.0} for n in (10, 100, 200)}
+    assert growth(rows) == {"1": {"ask_ms": pytest.approx(1.0), "rss_mib": 0.0}}

@@ -12,7 +12,7 @@ from slasearch.analysis.compare import Comparisons
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.intervals import NORMAL
 from slasearch.analysis.roles import role_label
-from slasearch.records import CLEAN_SAMPLE, SITES, SPLITS, ConditionSpec, Slot
+from slasearch.records import CLEAN_SAMPLE, SITES, SPARSITY_PATH, SPLITS, ConditionSpec, Slot
 from slasearch.registry import KINDS
 from slasearch.report.labels import p_label, series_label, thousands
 from slasearch.report.origin import Origin
@@ -120,6 +120,7 @@ def scores_section(card: AdapterCard, origin: Origin) -> Iterator[str]:
 def _scores(origin: Origin, task: str, metric: str) -> Iterator[str]:
     rows = origin.frames.metrics
     rows = rows[(rows["trial_id"] == origin.trial.id) & (rows["task"] == task) & (rows["metric"] == metric)]
+    rows = rows[rows["condition"] != SPARSITY_PATH]
     keys = zip(rows["condition"], rows["level"].astype(float), rows["split"], strict=True)
     values = dict(zip(keys, map(_number, rows["value"], rows["error"]), strict=True))
     splits = [split for split in SPLITS if (rows["split"] == split).any()]

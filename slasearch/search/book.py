@@ -17,12 +17,11 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState as OptunaState
 
 from slasearch.config.plain import to_plain
-from slasearch.records import Event, MetricRow, Progress, TrialReport, TrialSpec
+from slasearch.records import WHOLE_TRIAL, Event, MetricRow, Progress, TrialReport, TrialSpec
 from slasearch.search.lease import Holder
 from slasearch.search.logs import write_log
 from slasearch.search.mirror import MirroredStudy
 from slasearch.storage.artifacts import discard_artifacts, write_artifacts
-from slasearch.storage.models import WHOLE_TRIAL
 from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState
 from slasearch.storage.store import Store
 from slasearch.storage.writer import finite_or_none

@@ -11,7 +11,6 @@ from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, MetaData, 
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 __all__ = [
-    "WHOLE_TRIAL",
     "Base",
     "SlaArtifact",
     "SlaCost",
@@ -22,9 +21,6 @@ __all__ = [
     "SlaStudy",
     "SlaTrial",
 ]
-
-WHOLE_TRIAL = "*"
-"""In place of a task's name in `sla_metric`: the number belongs to the trial over all its tasks."""
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from slasearch.errors import StorageError, StudyNotFoundError
-from slasearch.records import GateRow, Slot
+from slasearch.records import WHOLE_TRIAL, GateRow, Slot
 from slasearch.storage.engine import make_engine, storage_errors
-from slasearch.storage.models import WHOLE_TRIAL, SlaArtifact, SlaEvent, SlaGate, SlaMetric, SlaStudy, SlaTrial
+from slasearch.storage.models import SlaArtifact, SlaEvent, SlaGate, SlaMetric, SlaStudy, SlaTrial
 from slasearch.storage.rows import ArtifactRow, EventRow, StudyRow, TrialRow
 from slasearch.storage.upgrade import newest_revision, stored_revision, upgrade
 from slasearch.storage.writer import Writer

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from optuna.trial import TrialState, create_trial
 
 from slasearch.errors import StorageError
-from slasearch.records import CostRow, Event, GateRow, MetricRow, Slot
+from slasearch.records import WHOLE_TRIAL, CostRow, Event, GateRow, MetricRow, Slot
 from slasearch.storage.engine import optuna_storage
-from slasearch.storage.models import WHOLE_TRIAL, SlaCost, SlaGate, SlaMetric
+from slasearch.storage.models import SlaCost, SlaGate, SlaMetric
 from slasearch.storage.rows import ArtifactRow, StudyRow, TrialRow
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer

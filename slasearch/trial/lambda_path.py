@@ -1,12 +1,13 @@
 """λ over the gated steps: a ramp to one value, or a path from small to large that gives a whole curve in one run.
 
-    λ(t) = λ_{k−1} + (λ_k − λ_{k−1}) · shape(t in stage k),    λ_0 = 0,    as many gated steps for each λ_k
+    λ(t) = λ_{k−1} + (λ_k − λ_{k−1}) · shape(t in stage k),    λ_0 = 0
 
-Each stage begins with the gates and weights that the one before has left (warm start), so a path of K values costs one
-run instead of K, and its sizes fall along it. At the end of a stage that structure is read which finalisation would
-take there, and scored with its gates' values and without further training; then the gates go on as if nothing had been
-read. A trial of one λ, as a path of one, is read in the same way, so that the two can be compared: a path tells the
-truth only if its stages are long enough for the gates to come to rest, and λ's own ramp is part of a stage.
+Gates start wide open and have farthest to go in the first stage: it takes half of the gated steps, and the others share
+the rest evenly. Each stage begins with the gates and weights that the one before has left (warm start), so a path of K
+values costs one run instead of K, and its sizes fall along it. At the end of a stage that structure is read which
+finalisation would take there, and scored with its gates' values and without further training; then the gates go on as
+if nothing had been read. A trial of one λ, as a path of one, is read in the same way, so that the two can be compared:
+a path tells the truth only if its stages are long enough for the gates to come to rest.
 
 Along regularisation paths see Friedman et al. 2010 (Journal of Statistical Software 33); stages and read-out are ours.
 """
@@ -43,29 +44,31 @@ class LambdaPath:
     Args:
         size: The λ, or the path of several, and the shape of the ramp.
         steps: Steps in which gates learn.
-        ramp_steps: Steps over which λ grows, shared out evenly over the stages.
+        ramp_steps: Steps over which λ grows, shared out over the stages by their lengths.
 
     Raises:
-        ConfigError: There are fewer steps than stages.
+        ConfigError: There are too few steps for so many stages.
     """
 
     def __init__(self, size: SizeSpec, *, steps: int, ramp_steps: float) -> None:
-        self._weights = size.path or (size.sparsity_weight,)
-        count = len(self._weights)
-        if steps < count:
-            raise ConfigError(
-                [f"size_control.path: expected at most {steps} values, one for each step of the gates, got {count}."]
-            )
-        self._ends = [round(steps * stage / count) for stage in range(1, count + 1)]
-        self._ramp_steps, self._schedule = ramp_steps / count, size.schedule
-        self.points: Mapping[int, float] = dict(zip(self._ends, size.path, strict=True)) if size.path else {}
+        path = size.path if size.mode == "penalty" else ()
+        self._weights = path or (size.sparsity_weight,)
+        later = len(self._weights) - 1
+        first = steps - steps // 2 if later else steps
+        if later > steps - first:
+            expected = f"at most {steps - first + 1} values, as gates learn in {steps} steps"
+            raise ConfigError([f"size_control.path: expected {expected}, got {later + 1}. Raise training.steps."])
+        self._ends = [first, *(first + round((steps - first) * stage / later) for stage in range(1, later + 1))]
+        self._ramp, self._schedule = ramp_steps / steps, size.schedule
+        self.points: Mapping[int, float] = dict(zip(self._ends, path, strict=True)) if path else {}
         """Gated steps done at the end of each stage of a path, and the stage's λ; empty without a path."""
 
     def weight(self, step: int) -> float:
         """λ at gated step number `step` (from 0)."""
         stage = sum(step >= end for end in self._ends)
         start, before = (self._ends[stage - 1], self._weights[stage - 1]) if stage else (0, 0.0)
-        done = 1.0 if self._ramp_steps <= 0 else ramp(self._schedule, (step - start + 1) / self._ramp_steps)
+        ramp_steps = self._ramp * (self._ends[stage] - start)
+        done = 1.0 if ramp_steps <= 0 else ramp(self._schedule, (step - start + 1) / ramp_steps)
         return before + (self._weights[stage] - before) * done
 
     def progress(self, step: int) -> float:

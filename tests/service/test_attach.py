@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForSequenceClassification
 
 import slasearch
 from slasearch.errors import BackboneError, ConfigError
@@ -95,22 +96,103 @@ def test_a_sparsity_weight_closes_gates() -> None:
     assert sizes[1] < sizes[0]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "wanted"),
-    [
-        ({}, "expected exactly one of sparsity_weight and budget"),
-        ({"budget": 100, "sparsity_weight": 1.0}, "expected exactly one of sparsity_weight and budget"),
-        ({"budget": 3}, "expected at least 16"),
-        ({"sparsity_weight": 1.0, "finish": "progressive"}, "expected a budget with finish progressive"),
-    ],
-)
-def test_what_does_not_fit_is_told_and_nothing_attached(arguments: dict[str, Any], wanted: str) -> None:
+@pytest.mark.parametrize(("schedule", "half"), [(None, 0.5), ("linear", 0.5), ("cosine", 0.5), ("cubic", 0.875)])
+def test_a_ramp_brings_lambda_to_its_weight(schedule: Any, half: float) -> None:
     model = tiny_backbone("bert")
+    gates = {"learning_rate": 1e-6, "warm_up": 0.0}
+    gated = slasearch.attach(model, steps=20, sparsity_weight=3.0, ramp=0.5, schedule=schedule, gates=gates)
+    penalties = train(model, gated, 20)
+    assert penalties[4] == pytest.approx(half * penalties[-1], rel=1e-3)
+    assert penalties[9:] == pytest.approx(penalties[-1:] * 11, rel=1e-3)
+    assert penalties[-1] == pytest.approx(3.0 * 0.9, rel=1e-2)
+
+
+@pytest.mark.parametrize("finish", ["continue", "progressive"])
+@pytest.mark.parametrize("tasks", [("one",), ("one", "two")])
+@pytest.mark.parametrize(("ranking", "layer"), [("gate", 0), ("saliency", 1)])
+def test_a_ranking_decides_what_stays(finish: Any, tasks: tuple[str, ...], ranking: Any, layer: int) -> None:
+    model = tiny_backbone("bert")
+    pool = {"sites": ["ffn.out"], "kinds": ["bias", "lora"], "ranks": [1]}
+    options: dict[str, Any] = {"finish": finish, "ranking": ranking, "gates": {"learning_rate": 1e-6}}
+    gated = slasearch.attach(model, pool, steps=20, budget=56, tasks=tasks, **options)
+    state = gated.state_dict()
+    for column, slot in enumerate(gated.pool.slots):
+        if slot.layer == 0:  # gates like these best, and they do nothing to the loss
+            state["learner"]["gates"]["logits"][:, column] += 3
+            for module in gated.pool.modules_of(slot):
+                module.requires_grad_(False)
+    gated.load_state_dict(state)
+    train(model, gated, 20, task=torch.tensor([0, len(tasks) - 1, 0]))
+    assert {slot.layer for slot in gated.finalise().union} == {layer}
+    assert 0 < gated.pool.parameter_count() <= 56
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({}, "attach: budget: expected exactly one of sparsity_weight and budget, got neither"),
+    ({"budget": 100, "sparsity_weight": 1.0}, "attach: budget: expected exactly one .*, got both"),
+    ({"budget": 3}, r"attach: budget: expected at least 16 \(the cheapest slot\), got 3"),
+    ({"budget": 0}, "attach: budget: expected a number of at least 1, got 0"),
+    ({"budget": 2.5}, "attach: budget: expected a whole number, got 2.5"),
+    ({"sparsity_weight": -0.5}, "attach: sparsity_weight: expected a number of at least 0, got -0.5"),
+    ({"sparsity_weight": float("nan")}, "attach: sparsity_weight: expected a finite number, got NaN"),
+    ({"budget": 100, "steps": 0}, "attach: steps: expected a number of at least 1, got 0"),
+    ({"budget": 100, "tasks": ()}, "attach: tasks: expected at least 1 entries"),
+    ({"budget": 100, "tasks": ("a", "b", "a")}, "attach: tasks: expected different names, got a, b, a"),
+    ({"budget": 100, "tasks": "abc"}, 'attach: tasks: expected a list, got "abc"'),
+    ({"budget": 100, "tasks": ("../up",)}, r"attach: tasks.0: expected text that matches .*, got \"../up\""),
+    ({"budget": 100, "seed": -1}, "attach: seed: expected a number of at least 0, got -1"),
+    ({"budget": 100, "pool": "lora"}, "attach: pool.preset: expected a known pool preset .*, got 'lora'"),
+    ({"budget": 100, "pool": 5}, "attach: pool: expected a mapping of fields, got 5"),
+    ({"budget": 100, "pool": {"kinds": ["lore"]}}, "attach: pool.kinds: expected a known .*, got 'lore'"),
+    ({"budget": 100, "pool": {"kind": ["lora"]}}, "attach: pool.kind: expected .* did you mean 'kinds'"),
+    ({"budget": 100, "pool": {"layers": [7]}}, "attach: pool.layers: expected numbers from 0 to 1, got 7"),
+    (
+        {"budget": 100, "pool": {"ranks": {"categorical": [[1], [2]]}}},
+        "attach: pool.ranks: expected a value, as nothing is searched here, got a distribution",
+    ),
+    ({"budget": 100, "gates": {"rate": 1}}, "attach: gates.rate: expected one of family, .*, got an unknown field"),
+    ({"budget": 100, "gates": {"learning_rate": 0}}, "attach: gates.learning_rate: expected a number above 0, got 0"),
+    ({"budget": 100, "gates": {"learning_rate": {"log_float": [0.01, 0.1]}}}, "gates.learning_rate: .* a distribution"),
+    ({"budget": 100, "gates": {"learn_on": "gate"}}, "attach: gates.learn_on: expected auto or train"),
+    ({"sparsity_weight": 1.0, "gates": {"family": "budget"}}, "attach: budget: expected a budget with the gate family"),
+    ({"sparsity_weight": 1.0, "finish": "progressive"}, "attach: budget: expected a budget with finish progressive"),
+    ({"sparsity_weight": 1.0, "ranking": "saliency"}, "attach: budget: expected a budget with ranking saliency"),
+    ({"sparsity_weight": 1.0, "scope": "per_task"}, "attach: budget: expected a budget with scope per_task"),
+    ({"budget": 100, "scope": "tasks"}, "attach: scope: expected 'union' or 'per_task', got \"tasks\""),
+    ({"budget": 100, "ranking": "ablation"}, "attach: ranking: expected 'gate' or 'saliency', got \"ablation\""),
+    ({"budget": 100, "finish": "stop"}, "attach: finish: expected 'continue' or 'progressive', got \"stop\""),
+    ({"budget": 100, "finish": "retrain"}, r"attach: finish: expected .*finalise\(\), then train a fresh model"),
+    ({"budget": 100, "ramp": 0.5}, "attach: ramp: expected nothing with a budget.*, got 0.5"),
+    ({"budget": 100, "schedule": "cubic"}, "attach: schedule: expected nothing with a budget"),
+    ({"sparsity_weight": 1.0, "ramp": 1.5}, "attach: ramp: expected a number of at most 1, got 1.5"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "wanted"), WRONG, ids=[wanted[8:60] for _, wanted in WRONG])
+def test_what_does_not_fit_is_told_and_nothing_attached(arguments: dict[str, Any], wanted: str) -> None:
+    model = tiny_backbone("bert").requires_grad_(True)
     plain = run_tiny(model)
     with pytest.raises(ConfigError, match=wanted):
-        slasearch.attach(model, "granular", steps=10, **arguments)
+        slasearch.attach(model, **{"pool": "granular", "steps": 10, **arguments})
     assert torch.equal(run_tiny(model), plain)
     assert not any("slasearch" in name for name, _ in model.named_modules())
+    assert all(parameter.requires_grad for parameter in model.parameters()), "nor frozen"
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        slasearch.attach(tiny_backbone("bert"), {"kinds": ["lore"]}, steps=0, budget=100, gates={"threshold": 2})
+    assert [line.split(": ")[1] for line in caught.value.problems] == ["pool.kinds", "gates.threshold", "steps"]
+
+
+def test_a_second_pool_is_refused_until_the_first_is_gone() -> None:
+    model = AutoModelForSequenceClassification.from_config(tiny_backbone("bert").config)
+    first = slasearch.attach(model, steps=10, budget=1000)
+    for again in (model, model.base_model):
+        with pytest.raises(ConfigError, match=r"expected a model without a gated pool.*detach\(\)"):
+            slasearch.attach(again, steps=10, budget=1000)
+    first.detach()
+    slasearch.attach(model.base_model, steps=10, budget=1000)
 
 
 def test_an_unknown_family_is_told() -> None:

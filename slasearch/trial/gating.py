@@ -78,14 +78,15 @@ class GateLearner:
 
     def to(self, device: torch.device | str) -> None:
         """Moves the gates and what belongs to them."""
+        moments = self._optimizer.state_dict()
         self.bank.family.to(device)
+        self._optimizer = self.bank.family.optimizer(self._rate)
+        self._optimizer.load_state_dict(moments)  # which puts each value where it belongs
         self._costs, self._whole = self._costs.to(device), self._whole.to(device)
         if self._saliency is not None:
             self._saliency = self._saliency.to(device)
         if self._pressure is not None:
             self._pressure.multiplier = torch.as_tensor(self._pressure.multiplier).to(device)
-        for state in self._optimizer.state.values():
-            state.update({name: value.to(device) for name, value in state.items() if isinstance(value, Tensor)})
 
     def _close_what_never_fits(self, budget: int) -> None:
         """A slot dearer than the budget cannot be in any structure: it must not outlive those that can."""

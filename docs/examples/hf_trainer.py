@@ -59,10 +59,10 @@ class Gates(TrainerCallback):
             self.gated.finalise()
 
 
-def main(out: Path, *, examples: int = 1000, epochs: int = 2) -> float:
+def main(out: Path, *, examples: int = 1000, validation: int = 400, epochs: int = 2) -> float:
     """Trains on tweets, writes the adapter to `out`, and gives the accuracy on validation."""
     folder = backbone_folder(BackboneSpec("bundled:minilm"))
-    limits = SplitLimits(train=examples, validation=400)
+    limits = SplitLimits(train=examples, validation=validation)
     task = load_task(TaskSpec("tweets", "bundled:tweet_sentiment", limits=limits))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(task.labels))

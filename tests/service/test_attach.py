@@ -213,6 +213,6 @@ def test_the_trainer_example_runs(tmp_path: Path) -> None:
     assert spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    accuracy = example.main(tmp_path, examples=64, epochs=2)
+    accuracy = example.main(tmp_path, examples=64, validation=64, epochs=2)
     assert 0 < accuracy <= 1
     assert (tmp_path / "adapter" / "adapter.json").is_file()

@@ -21,7 +21,7 @@ Spec = Callable[..., TrialSpec]
 Finish = Callable[..., TrialReport]
 
 POOL = PoolSpec(("attn.v", "ffn.out"), ("lora", "bias"), (1, 2), layers=(4, 5))
-TRAINING = TrainingSpec(8, 5e-3, 3e-2, 0.01, "linear", steps=30, reports=3)
+TRAINING = TrainingSpec(8, 5e-3, 3e-2, 0.01, "linear", steps=20, reports=2)
 
 
 def paths(report: TrialReport) -> dict[str, set[Slot]]:

@@ -45,7 +45,7 @@ def learner_of(pool: Pool, family: str, size: SizeSpec, end: FinalisationSpec, s
     scope=st.sampled_from(["union", "per_task"]),
     family=st.sampled_from(GATES.names()),
     share=st.floats(0.0, 1.2),
-    steps=st.integers(1, 45),
+    steps=st.integers(1, 14),
     seed=st.integers(0, 2**31),
 )
 def test_progressive_ends_within_the_budget_and_never_with_nothing(

@@ -128,12 +128,26 @@ class GateLearner:
         family = self.bank.family
         family.set_progress(self.path.progress(step))
         if self._pressure is None:
+            if step in self.path.points:
+                self._begin_stage()
             self._weight = self.path.weight(step)
         else:
             ahead = min(1.0, share + _LOOK_AHEAD) if self._progressive else share
             family.set_target(self._pressure.target(ahead), self._size.scope)
             self._weight = self._pressure.update(self._expected(), ahead)
         self._optimizer.zero_grad(set_to_none=True)
+
+    def _begin_stage(self) -> None:
+        """For the next stage of a sparsity path: no gate is wider open than at the trial's start, nor has it momentum.
+
+        A gate that the last stage has opened wide hardly feels λ: dp/dα is almost 0 there. It would stay open whatever
+        λ came next.
+        """
+        family = self.bank.family
+        if family.bounded:
+            with torch.no_grad():
+                family.logits.clamp_(max=family.initial_logit())
+        self._optimizer.state.clear()
 
     def penalty(self) -> Tensor:
         """λ·R of this step, differentiable in the logits; 0 where the family applies λ itself."""

@@ -44,6 +44,7 @@ TPE = "phases.optimise.sampler={name: tpe, options: {%s}}"
         ("finalisation.share={float: [0.2, 1]}", "a distribution over a number below 1, got one with 1.0"),
         ("gates.family={categorical: [sigmoid, foo]}", "a distribution over a known gate family"),
         ("conditions.train.0.level={float: [0, 1.5]}", "a distribution over a share of words from 0 to 1, got one"),
+        ("size_control={mode: penalty, path: {categorical: [[0.1], [2, 1]]}}", "over rising values, got one with"),
         ("pool.kinds={categorical: [lora, bias]}", 'a distribution over a list, got one with "lora"'),
         ("pool.layers={int: [0, 3]}", "a distribution over a list or 'all', got one with 0"),
         ("pool.sites={categorical: [[attn.q], [attn.z]]}", "a distribution over a known site"),

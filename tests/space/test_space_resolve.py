@@ -102,6 +102,16 @@ def test_controls_carry_their_name_and_size(study: Study) -> None:
     assert (control.control, control.control_size) == ("lora", 1000)
 
 
+def test_a_paths_last_weight_is_the_one_the_trial_ends_at(study: Study) -> None:
+    assert spec(study()).size.path == ()
+    fixed = study("size_control={mode: penalty, path: [0.1, 0.5, 2]}")
+    found = spec(fixed, **{"size_control.sparsity_weight": None}).size
+    assert (found.path, found.sparsity_weight) == ((0.1, 0.5, 2.0), 2.0)
+    searched = study("size_control={mode: penalty, path: {categorical: [[0.1], [0.1, 0.5]]}}")
+    chosen = {"size_control.sparsity_weight": None, "size_control.path": "[0.1, 0.5]"}
+    assert spec(searched, **chosen).size.path == (0.1, 0.5)
+
+
 def test_early_stopping_is_off_unless_asked_for(study: Study) -> None:
     assert spec(study()).training.early_stop is None
     asked = spec(study("training.early_stop={patience: 2, min_delta: 0.01}"))

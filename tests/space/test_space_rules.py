@@ -48,6 +48,10 @@ def told(config: StudyConfig) -> list[str]:
             "finalisation.share: expected a share below 0.5",
         ),
         (
+            ("size_control.path=[0.1, 1]",),
+            "size_control.sparsity_weight: expected a value, got a distribution, though a path ignores it",
+        ),
+        (
             ("training.early_stop={patience: 2}", "training.reports=5"),
             "training.early_stop.patience: expected fewer than the 1 of 5 reports that come after finalisation",
         ),

@@ -30,6 +30,7 @@ __all__ = [
 
 _FACTORS = {
     "size_control.sparsity_weight": ("sparsity weight λ", "no unit"),
+    "size_control.path": ("sparsity path", "λ of its stages"),
     "size_control.parameters": ("budget", "exported parameters"),
     "size_control.ramp": ("ramp of λ", "share of steps"),
     "training.learning_rate": ("learning rate", "per step"),

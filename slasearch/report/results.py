@@ -16,6 +16,7 @@ from slasearch.analysis.importance import Importance, importance
 from slasearch.analysis.pareto import ParetoFront, pareto_front
 from slasearch.analysis.robustness import robustness_curves
 from slasearch.analysis.sensitivity import Response, design_curves, measured_curves, responses
+from slasearch.analysis.sparsity_path import PathAgreement, has_path, path_agreement, path_curves
 from slasearch.analysis.structure import GateMap, WinnerPaths, gate_map, winner_paths
 from slasearch.errors import ReportError
 from slasearch.records import Event
@@ -34,6 +35,8 @@ class Results:
     failures: tuple[Failure, ...]
     design: dict[Response, tuple[Curve, ...]]
     measured: tuple[Curve, ...]
+    sparsity_path: tuple[Curve, ...]
+    path_agreement: tuple[PathAgreement, ...]
     front: ParetoFront | None
     importances: tuple[Importance, ...]
     comparisons: tuple[Comparisons, ...]
@@ -81,6 +84,8 @@ def analyse(frames: StudyFrames) -> Results:
         failures=failures(frames),
         design=_design(frames, attempt),
         measured=attempt(partial(measured_curves, frames)) or (),
+        sparsity_path=(attempt(partial(path_curves, frames)) or ()) if has_path(frames) else (),
+        path_agreement=path_agreement(frames),
         front=attempt(partial(pareto_front, frames)),
         importances=tuple(item for item in found if item is not None),
         comparisons=comparisons,

@@ -1,47 +1,18 @@
 """Curves along sparsity paths, and whether they agree with trials of one λ each."""
 
-import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from synthetic import NOISE, TASKS, Plan
+from synthetic_paths import LAMBDAS, along
 
 from slasearch.analysis.frames import StudyFrames, load_frames
 from slasearch.analysis.sparsity_path import ALONE, ALONG, has_path, path_agreement, path_curves
 from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import ReportError
-from slasearch.records import SPARSITY_PATH, WHOLE_TRIAL, TrialReport
+from slasearch.records import TrialReport
 from slasearch.search.study import StudySession
-
-LAMBDAS = (0.01, 0.1, 1.0)
-
-
-def along(frames: StudyFrames, shift: float = 0.0, factor: float = 1.0) -> StudyFrames:
-    """The design with a path at its base point and one λ each at three other points, which differ by so much."""
-    design = frames.phase_trials("design")
-    base = design[design["factor"].isna()]
-    others = design[design["factor"] == NOISE].sort_values(["point", "repeat"])
-    rows = []
-    for trial in base.itertuples():
-        for level in LAMBDAS:
-            rows += _rows(trial.trial_id, level, 0.01 * trial.repeat + shift * (1 + 0.1 * trial.repeat), factor)
-    for number, trial in enumerate(others.itertuples()):
-        rows += _rows(trial.trial_id, LAMBDAS[number // 3], 0.01 * trial.repeat, 1.0)
-    metrics = pd.concat([frames.metrics, pd.DataFrame(rows)], ignore_index=True)
-    trials = frames.trials.replace({"factor": {NOISE: "size_control.path"}})
-    return replace(frames, metrics=metrics, trials=trials)
-
-
-def _rows(trial_id: int, level: float, shift: float, factor: float) -> list[dict[str, object]]:
-    key = {"trial_id": trial_id, "split": "validation", "condition": SPARSITY_PATH, "level": level}
-    score = 0.8 - 0.05 * math.log10(level) + shift
-    scores = [{**key, "task": task, "metric": metric, "value": score} for task, (_, metric) in TASKS.items()]
-    size = factor * (1 + shift) * 1000 / (1 + level)
-    return [*scores, {**key, "task": WHOLE_TRIAL, "metric": "exported_parameters", "value": size}]
 
 
 def test_both_kinds_stand_on_one_curve(frames: StudyFrames) -> None:
@@ -78,7 +49,7 @@ def test_a_difference_whose_spread_is_unknown_is_neither(frames: StudyFrames) ->
     assert {item.agrees for item in path_agreement(single)} == {None}
 
 
-def test_without_a_path_there_is_no_curve(frames: StudyFrames, frames_of: Callable[[Plan], StudyFrames]) -> None:
+def test_without_a_path_there_is_no_curve(frames: StudyFrames) -> None:
     assert not has_path(frames)
     assert path_agreement(frames) == ()
     with pytest.raises(ReportError, match=r"complete trials of the search with `size_control\.path`, got none"):

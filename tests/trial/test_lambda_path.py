@@ -115,7 +115,9 @@ def test_no_gate_is_wider_open_at_a_stage_than_at_the_start(family: str) -> None
     with torch.no_grad():
         bank.family.logits.copy_(torch.tensor([[start + 9, start, start - 1, start - 9]]))
     learner.begin(3)
-    assert float(bank.family.logits.detach().max()) == pytest.approx(start + 9), "in the middle of a stage nothing happens"
+    assert float(bank.family.logits.detach().max()) == pytest.approx(start + 9), (
+        "in the middle of a stage nothing happens"
+    )
     learner.begin(4)
     expected = torch.tensor([[start, start, start - 1, start - 9]])
     torch.testing.assert_close(bank.family.logits.detach(), expected)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from slasearch.report.figures import comparison, gates, history, importance, pareto, paths, robustness, sensitivity
+from slasearch.report.figures import (
+    comparison,
+    gates,
+    history,
+    importance,
+    pareto,
+    paths,
+    robustness,
+    sensitivity,
+    sparsity_path,
+)
 from slasearch.report.figures._base import ReportFigure
 from slasearch.report.results import Results
 
 __all__ = ["all_figures"]
 
-_KINDS = (comparison, robustness, sensitivity, pareto, gates, paths, importance, history)
+_KINDS = (comparison, robustness, sensitivity, sparsity_path, pareto, gates, paths, importance, history)
 
 
 def all_figures(results: Results) -> list[ReportFigure]:

@@ -29,7 +29,7 @@ from slasearch.records import (
 from slasearch.registry import CONTROLS
 from slasearch.trial.assemble import Outcome, assemble
 from slasearch.trial.backbone import Backbone
-from slasearch.trial.controls._base import Control, GatedControl, ModelControl, SlotsControl
+from slasearch.trial.controls._base import Control, GatedControl, ModelControl, SlotsControl, Wanted
 from slasearch.trial.data import TrainingData
 from slasearch.trial.evaluate import evaluate, evaluate_at_the_end, mean_score
 from slasearch.trial.gating import GateLearner
@@ -138,17 +138,19 @@ class Course:
             return Structure(tuple((name, ()) for name in names))
         if not isinstance(self._control, SlotsControl):
             return None
-        settings = {"variant": spec.control_variant, "seed": derived_seed(spec.seeds.init, "structure")}
-        size, structure = spec.control_size or 0, self._control.structure
+        wanted = Wanted(
+            backbone.shapes,
+            candidates,
+            spec.control_size or 0,
+            derived_seed(spec.seeds.init, "structure"),
+            spec.control_variant,
+        )
         if spec.training.multitask == "joint" or len(names) == 1:
-            return structure(backbone.shapes, candidates, names, size=size, **settings)  # type: ignore[arg-type]
-        share = size // len(names)
-        alone = [structure(backbone.shapes, candidates, [name], size=share, **settings) for name in names]  # type: ignore[arg-type]
+            slots = self._control.slots(wanted)
+            return Structure(tuple((name, slots) for name in names))
+        share = self._control.slots(dataclasses.replace(wanted, size=wanted.size // len(names)))
         return Structure(
-            tuple(
-                (name, tuple(_copy(slot, number, len(names)) for slot in one.slots_of(name)))
-                for number, (name, one) in enumerate(zip(names, alone, strict=True))
-            )
+            tuple((name, tuple(_copy(s, number, len(names)) for s in share)) for number, name in enumerate(names))
         )
 
     def _own(self, candidates: Sequence[Slot]) -> tuple[Slot, ...]:

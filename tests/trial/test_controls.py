@@ -28,7 +28,7 @@ from slasearch.records import (
 from slasearch.registry import CONTROL_VARIANTS, CONTROLS, UNSIZED_CONTROLS
 from slasearch.testing.tiny import TINY_FAMILIES, tiny_backbone
 from slasearch.trial.backbone import Backbone, BackboneShapes, read_shapes
-from slasearch.trial.controls._base import Adaptation, ModelControl
+from slasearch.trial.controls._base import Adaptation, ModelControl, Wanted
 from slasearch.trial.controls.adalora import AdaLoraAdaptation
 from slasearch.trial.controls.copies import host_weight, private_copy
 from slasearch.trial.controls.dealing import deal
@@ -176,11 +176,9 @@ def structure(
     name: str, shapes: BackboneShapes, size: int, *, variant: str | None = None, seed: int = 0
 ) -> tuple[Slot, ...]:
     candidates = candidate_slots(PoolSpec(("attn.v", "ffn.out"), ("lora", "bias"), (1, 2)), layers=shapes.layers)
-    made: Structure = CONTROLS.get(name).structure(
-        shapes, candidates, ["a", "b"], size=size, seed=seed, variant=variant
-    )
-    assert made.slots_of("a") == made.slots_of("b")
-    return made.union
+    found: tuple[Slot, ...] = CONTROLS.get(name).slots(Wanted(shapes, candidates, size, seed, variant))
+    assert len(set(found)) == len(found), "no slot twice"
+    return tuple(sorted(found))
 
 
 def cost_of(slot: Slot, shapes: BackboneShapes) -> int:

@@ -10,7 +10,7 @@ from typing import ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from slasearch.records import Event, Slot, Structure, TrialSpec
+from slasearch.records import Event, Slot, TrialSpec
 from slasearch.registry import CONTROLS
 from slasearch.trial.backbone import Backbone, BackboneShapes
 
@@ -22,6 +22,7 @@ __all__ = [
     "GatedControl",
     "ModelControl",
     "SlotsControl",
+    "Wanted",
     "register_control",
 ]
 
@@ -53,30 +54,31 @@ class Control(ABC):
     facts: ClassVar[ControlFacts]
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a structure is asked for.
+
+    Args:
+        shapes: Widths of the backbone's hosts.
+        candidates: Slots of the study's pool.
+        size: Exported parameters to come to.
+        seed: Seed of whatever is random.
+        variant: One of the layouts in `registry.CONTROL_VARIANTS`; None: the first.
+    """
+
+    shapes: BackboneShapes
+    candidates: Sequence[Slot]
+    size: int
+    seed: int = 0
+    variant: str | None = None
+
+
 class SlotsControl(Control):
-    """A structure that is given before training; its slots may lie outside the study's pool."""
+    """A structure that is given before training, the same for every task; it may go beyond the study's pool."""
 
     @abstractmethod
-    def structure(
-        self,
-        shapes: BackboneShapes,
-        candidates: Sequence[Slot],
-        tasks: Sequence[str],
-        *,
-        size: int,
-        seed: int,
-        variant: str | None,
-    ) -> Structure:
-        """The open slots of each task.
-
-        Args:
-            shapes: Widths of the backbone's hosts.
-            candidates: Slots of the study's pool.
-            tasks: Names of the tasks.
-            size: Exported parameters to come to.
-            seed: Seed of whatever is random.
-            variant: One of the layouts in `registry.CONTROL_VARIANTS`; None: the first.
-        """
+    def slots(self, wanted: Wanted) -> tuple[Slot, ...]:
+        """The open slots."""
 
 
 class GatedControl(Control):

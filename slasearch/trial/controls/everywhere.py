@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slasearch.adapters.pool import slot_cost
-from slasearch.records import Slot, Structure
-from slasearch.trial.backbone import BackboneShapes
-from slasearch.trial.controls._base import SlotsControl, register_control
+from slasearch.records import Slot
+from slasearch.trial.controls._base import SlotsControl, Wanted, register_control
 from slasearch.trial.controls.dealing import AT_LEAST, deal
-from slasearch.trial.controls.slots import for_all
 
 __all__ = ["Bottlenecks", "GatedPrefix"]
 
 
-def _everywhere(
-    shapes: BackboneShapes, tasks: Sequence[str], kind: str, sites: Sequence[str], size: int, *, least: int = 1
-) -> Structure:
+def _everywhere(wanted: Wanted, kind: str, sites: Sequence[str], *, least: int = 1) -> tuple[Slot, ...]:
     """Ranks dealt to a kind at some sites of every layer, the last layer first, so that small sizes fill the top."""
 
     def cost(place: tuple[int, str], rank: int) -> int:
-        return slot_cost(Slot(*place, kind, rank), shapes.hosts).parameters
+        return slot_cost(Slot(*place, kind, rank), wanted.shapes.hosts).parameters
 
-    places = [(layer, site) for layer in reversed(range(shapes.layers)) for site in sites]
-    ranks = deal(places, size, cost, least=least)
-    return for_all(tasks, tuple(Slot(*place, kind, rank) for place, rank in sorted(ranks.items())))
+    places = [(layer, site) for layer in reversed(range(wanted.shapes.layers)) for site in sites]
+    ranks = deal(places, wanted.size, cost, least=least)
+    return tuple(Slot(*place, kind, rank) for place, rank in sorted(ranks.items()))
 
 
 @register_control(
@@ -37,18 +33,9 @@ def _everywhere(
 class Bottlenecks(SlotsControl):
     """Ranks differ by at most one where every layer has its two modules."""
 
-    def structure(
-        self,
-        shapes: BackboneShapes,
-        candidates: Sequence[Slot],
-        tasks: Sequence[str],
-        *,
-        size: int,
-        seed: int,
-        variant: str | None,
-    ) -> Structure:
-        """The same slots for every task."""
-        return _everywhere(shapes, tasks, "bottleneck", ("ffn.out", "attn.out"), size)
+    def slots(self, wanted: Wanted) -> tuple[Slot, ...]:
+        """See the class."""
+        return _everywhere(wanted, "bottleneck", ("ffn.out", "attn.out"))
 
 
 @register_control(
@@ -63,15 +50,6 @@ class Bottlenecks(SlotsControl):
 class GatedPrefix(SlotsControl):
     """A single key is a shift and no attention, hence two at least."""
 
-    def structure(
-        self,
-        shapes: BackboneShapes,
-        candidates: Sequence[Slot],
-        tasks: Sequence[str],
-        *,
-        size: int,
-        seed: int,
-        variant: str | None,
-    ) -> Structure:
-        """The same slots for every task."""
-        return _everywhere(shapes, tasks, "prefix", ("attn.out",), size, least=2)
+    def slots(self, wanted: Wanted) -> tuple[Slot, ...]:
+        """See the class."""
+        return _everywhere(wanted, "prefix", ("attn.out",), least=2)

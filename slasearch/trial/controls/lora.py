@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from slasearch.adapters.pool import slot_cost
-from slasearch.records import Slot, Structure
+from slasearch.records import Slot
 from slasearch.registry import CONTROL_VARIANTS
 from slasearch.trial.backbone import BackboneShapes
-from slasearch.trial.controls._base import SlotsControl, register_control
+from slasearch.trial.controls._base import SlotsControl, Wanted, register_control
 from slasearch.trial.controls.dealing import AT_LEAST, deal, evenly_spaced
-from slasearch.trial.controls.slots import for_all
 
 __all__ = ["Lora", "LoraRank8"]
 
@@ -33,24 +32,15 @@ Place = tuple[int, str]
 class Lora(SlotsControl):
     """Rank-one units dealt to the places of a layout, round after round, until the size is reached."""
 
-    def structure(
-        self,
-        shapes: BackboneShapes,
-        candidates: Sequence[Slot],
-        tasks: Sequence[str],
-        *,
-        size: int,
-        seed: int,
-        variant: str | None,
-    ) -> Structure:
-        """The same slots for every task."""
+    def slots(self, wanted: Wanted) -> tuple[Slot, ...]:
+        """See the class."""
 
         def cost(place: Place, rank: int) -> int:
-            return slot_cost(Slot(*place, "lora", rank), shapes.hosts).parameters
+            return slot_cost(Slot(*place, "lora", rank), wanted.shapes.hosts).parameters
 
-        places = list(_places(variant or CONTROL_VARIANTS["lora"][0], shapes, size))
-        ranks = deal(places, size, cost)
-        return for_all(tasks, tuple(Slot(*place, "lora", rank) for place, rank in sorted(ranks.items())))
+        places = list(_places(wanted.variant or CONTROL_VARIANTS["lora"][0], wanted.shapes, wanted.size))
+        ranks = deal(places, wanted.size, cost)
+        return tuple(Slot(*place, "lora", rank) for place, rank in sorted(ranks.items()))
 
 
 def _places(layout: str, shapes: BackboneShapes, size: int) -> Iterator[Place]:
@@ -75,16 +65,7 @@ def _places(layout: str, shapes: BackboneShapes, size: int) -> Iterator[Place]:
 class LoraRank8(SlotsControl):
     """The same slots whatever the structure's size."""
 
-    def structure(
-        self,
-        shapes: BackboneShapes,
-        candidates: Sequence[Slot],
-        tasks: Sequence[str],
-        *,
-        size: int,
-        seed: int,
-        variant: str | None,
-    ) -> Structure:
-        """Two slots of rank 8 in every layer, for every task."""
-        places = [(layer, site) for layer in range(shapes.layers) for site in ("attn.q", "attn.v")]
-        return for_all(tasks, tuple(Slot(*place, "lora", _RANK) for place in places))
+    def slots(self, wanted: Wanted) -> tuple[Slot, ...]:
+        """Two slots of rank 8 in every layer."""
+        places = [(layer, site) for layer in range(wanted.shapes.layers) for site in ("attn.q", "attn.v")]
+        return tuple(Slot(*place, "lora", _RANK) for place in places)

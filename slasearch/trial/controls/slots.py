@@ -8,18 +8,13 @@ from collections.abc import Sequence
 from slasearch.adapters.budget import fill
 from slasearch.adapters.kinds._base import KindEntry
 from slasearch.adapters.pool import slot_cost
-from slasearch.records import Slot, Structure
+from slasearch.records import Slot
 from slasearch.registry import KINDS
 from slasearch.trial.backbone import BackboneShapes
-from slasearch.trial.controls._base import SlotsControl, register_control
+from slasearch.trial.controls._base import SlotsControl, Wanted, register_control
 from slasearch.trial.seeds import derived_seed
 
-__all__ = ["AllOpen", "BitFit", "LinearProbe", "RandomBest", "RandomStructure", "for_all"]
-
-
-def for_all(tasks: Sequence[str], slots: tuple[Slot, ...]) -> Structure:
-    """One set of slots for every task."""
-    return Structure(tuple((task, slots) for task in tasks))
+__all__ = ["AllOpen", "BitFit", "LinearProbe", "RandomBest", "RandomStructure"]
 
 
 def _drawn(shapes: BackboneShapes, candidates: Sequence[Slot], size: int, seed: int) -> tuple[Slot, ...]:
@@ -40,18 +35,9 @@ def _drawn(shapes: BackboneShapes, candidates: Sequence[Slot], size: int, seed: 
 class RandomStructure(SlotsControl):
     """Another structure for each seed pair."""
 
-    def structure(
-        self,
-        shapes: BackboneShapes,
-        candidates: Sequence[Slot],
-        tasks: Sequence[str],
-        *,
-        size: int,
-        seed: int,
-        variant: str | None,
-    ) -> Structure:
-        """The same slots for every task."""
-        return for_all(tasks, _drawn(shapes, candidates, size, seed))
+    def slots(self, wanted: Wanted) -> tuple[Slot, ...]:
+        """See the class."""
+        return _drawn(wanted.shapes, wanted.candidates, wanted.size, wanted.seed)
 
 
 @register_control(
@@ -66,19 +52,10 @@ class RandomBest(SlotsControl):
     At another size the same draw's shuffle is filled.
     """
 
-    def structure(
-        self,
-        shapes: BackboneShapes,
-        candidates: Sequence[Slot],
-        tasks: Sequence[str],
-        *,
-        size: int,
-        seed: int,
-        variant: str | None,
-    ) -> Structure:
-        """The same slots for every task."""
-        draw = derived_seed(int(variant or 0), "random structure")
-        return for_all(tasks, _drawn(shapes, candidates, size, draw))
+    def slots(self, wanted: Wanted) -> tuple[Slot, ...]:
+        """See the class."""
+        draw = derived_seed(int(wanted.variant or 0), "random structure")
+        return _drawn(wanted.shapes, wanted.candidates, wanted.size, draw)
 
 
 @register_control(
@@ -91,18 +68,9 @@ class RandomBest(SlotsControl):
 class LinearProbe(SlotsControl):
     """No slot at all."""
 
-    def structure(
-        self,
-        shapes: BackboneShapes,
-        candidates: Sequence[Slot],
-        tasks: Sequence[str],
-        *,
-        size: int,
-        seed: int,
-        variant: str | None,
-    ) -> Structure:
-        """Nothing for every task."""
-        return for_all(tasks, ())
+    def slots(self, wanted: Wanted) -> tuple[Slot, ...]:
+        """Nothing."""
+        return ()
 
 
 @register_control(
@@ -115,18 +83,9 @@ class LinearProbe(SlotsControl):
 class AllOpen(SlotsControl):
     """What the pool gives when nothing has to be left out."""
 
-    def structure(
-        self,
-        shapes: BackboneShapes,
-        candidates: Sequence[Slot],
-        tasks: Sequence[str],
-        *,
-        size: int,
-        seed: int,
-        variant: str | None,
-    ) -> Structure:
-        """All candidates for every task."""
-        return for_all(tasks, tuple(candidates))
+    def slots(self, wanted: Wanted) -> tuple[Slot, ...]:
+        """All candidates."""
+        return tuple(wanted.candidates)
 
 
 @register_control(
@@ -141,16 +100,7 @@ class AllOpen(SlotsControl):
 class BitFit(SlotsControl):
     """The kind `bias` wherever it may sit."""
 
-    def structure(
-        self,
-        shapes: BackboneShapes,
-        candidates: Sequence[Slot],
-        tasks: Sequence[str],
-        *,
-        size: int,
-        seed: int,
-        variant: str | None,
-    ) -> Structure:
-        """The same slots for every task."""
+    def slots(self, wanted: Wanted) -> tuple[Slot, ...]:
+        """See the class."""
         entry: KindEntry = KINDS.get("bias")
-        return for_all(tasks, tuple(Slot(n, site, "bias", 1) for n in range(shapes.layers) for site in entry.sites))
+        return tuple(Slot(n, site, "bias", 1) for n in range(wanted.shapes.layers) for site in entry.sites)

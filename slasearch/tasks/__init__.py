@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from slasearch.tasks.batches import Batch, batch_count, eval_batches, train_batches
+    from slasearch.tasks.batches import Batch, batch_count, eval_batches, evaluation_tokens, train_batches
     from slasearch.tasks.digest import data_digest
     from slasearch.tasks.encoding import EncodedSplit, encode_split
     from slasearch.tasks.load import describe_sources, load_task
@@ -21,6 +21,7 @@ __all__ = [
     "describe_sources",
     "encode_split",
     "eval_batches",
+    "evaluation_tokens",
     "load_task",
     "score",
     "train_batches",
@@ -34,6 +35,7 @@ _HOMES = {
     "describe_sources": "load",
     "encode_split": "encoding",
     "eval_batches": "batches",
+    "evaluation_tokens": "batches",
     "load_task": "load",
     "score": "metrics",
     "train_batches": "batches",

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from slasearch.tasks.encoding import EncodedSplit
 
-__all__ = ["Batch", "batch_count", "draws_per_task", "eval_batches", "train_batches"]
+__all__ = ["Batch", "batch_count", "draws_per_task", "eval_batches", "evaluation_tokens", "train_batches"]
 
-EVALUATION_TOKENS = 4096
-"""Tokens of an evaluation batch: enough to keep the cores busy, few enough to stay in a cache, whatever the lengths."""
+_EVALUATION_TOKENS = {"cpu": 1024, "cuda": 32768}
+"""Tokens of an evaluation batch: enough to keep the device busy, few enough that a CPU core has them in its cache."""
 _BATCHES_IN_A_CHUNK = 16
 """Examples are sorted by length within chunks of this many batches: enough to save padding, few enough to mix."""
 
@@ -134,9 +134,12 @@ def train_batches(
         yield _batch(dict(enumerate(splits)), tasks[chosen], rows[chosen], pad_token_id)
 
 
-def eval_batches(
-    split: EncodedSplit, task_index: int, *, pad_token_id: int, tokens: int = EVALUATION_TOKENS
-) -> Iterator[Batch]:
+def evaluation_tokens(device: torch.device) -> int:
+    """Most tokens of an evaluation batch, padding included, on a device."""
+    return _EVALUATION_TOKENS.get(device.type, _EVALUATION_TOKENS["cuda"])
+
+
+def eval_batches(split: EncodedSplit, task_index: int, *, pad_token_id: int, tokens: int) -> Iterator[Batch]:
     """Every example of one task once, longest first, so that the batch that needs most memory comes first.
 
     Args:

@@ -24,6 +24,7 @@ from slasearch.perturb.vocabulary import Int32s, Vocabulary, forms_of
 from slasearch.records import BackboneSpec
 from slasearch.registry import BACKBONES
 from slasearch.tasks.batches import Batch
+from slasearch.trial.attention import set_attention
 from slasearch.trial.hub import hub_folder
 
 __all__ = [
@@ -202,6 +203,7 @@ def load_backbone(spec: BackboneSpec, device: torch.device) -> Backbone:
     model, tokenizer = _read(spec, folder, config)
     shapes = _shapes(model, config)
     model.requires_grad_(False).eval().to(device)
+    set_attention(model)
     if spec.gradient_checkpointing:
         _compute_again(model)
     return Backbone(

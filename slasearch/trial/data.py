@@ -12,7 +12,7 @@ from torch import Tensor
 
 from slasearch.perturb.apply import perturb_examples, substitute_tokens
 from slasearch.records import ConditionSpec, Split, Structure, TaskData
-from slasearch.tasks.batches import Batch, eval_batches, train_batches
+from slasearch.tasks.batches import Batch, eval_batches, evaluation_tokens, train_batches
 from slasearch.tasks.encoding import EncodedSplit, encode_split
 from slasearch.trial.backbone import Backbone
 from slasearch.trial.model import TaskModel
@@ -206,8 +206,8 @@ class EvaluationData:
         key = (number, split, condition)
         if key not in self._encoded:
             encoded = self._make(number, split, condition)
-            pad = self._backbone.tokenizer.pad_token_id
-            self._encoded[key] = encoded, list(eval_batches(encoded, number, pad_token_id=pad))
+            pad, tokens = self._backbone.tokenizer.pad_token_id, evaluation_tokens(self._backbone.device)
+            self._encoded[key] = encoded, list(eval_batches(encoded, number, pad_token_id=pad, tokens=tokens))
         return self._encoded[key]
 
     def _make(self, number: int, split: Split, condition: ConditionSpec | None) -> EncodedSplit:

@@ -11,7 +11,7 @@ import torch
 from slasearch.adapters.export import AdapterCard, read_adapter, restore_pool
 from slasearch.errors import ArtifactError, TaskError
 from slasearch.records import Example
-from slasearch.tasks.batches import eval_batches
+from slasearch.tasks.batches import eval_batches, evaluation_tokens
 from slasearch.tasks.encoding import encode_split
 from slasearch.trial.load import load_fitting
 from slasearch.trial.model import TaskModel
@@ -80,11 +80,17 @@ class Predictor:
             )
             for number, text in enumerate(texts)
         ]
-        tokenizer = self._model.backbone.tokenizer
-        encoded = encode_split(tokenizer, examples, card.max_tokens, None)
+        backbone = self._model.backbone
+        encoded = encode_split(backbone.tokenizer, examples, card.max_tokens, None)
+        batches = eval_batches(
+            encoded,
+            self.tasks.index(task),
+            pad_token_id=backbone.tokenizer.pad_token_id,
+            tokens=evaluation_tokens(backbone.device),
+        )
         out = torch.empty(len(examples), len(card.labels))
         with torch.inference_mode():
-            for batch in eval_batches(encoded, self.tasks.index(task), pad_token_id=tokenizer.pad_token_id):
+            for batch in batches:
                 ((_, _, logits),) = self._model.forward(batch, self._card.structure)
                 out[[int(example) for example in batch.example_ids]] = logits.cpu()
         return out

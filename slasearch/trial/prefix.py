@@ -3,6 +3,10 @@
 An entry holds the hidden states that enter one layer, for every token of one encoded split under one condition. It is a
 `.npy` file, named by a hash of everything that its content follows from, and mapped into memory when read: workers of
 one node share its pages. Entries that were not used for longest go first when the folder grows beyond its limit.
+
+Workers that want an entry at the same time make it together: it comes in pieces, and each worker takes those that no
+other has taken. Which worker makes a piece changes no bit of it. What a worker had in hand when it was killed is taken by
+another.
 """
 
 from __future__ import annotations
@@ -12,7 +16,10 @@ import fcntl
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +30,7 @@ from torch import Tensor
 
 from slasearch.tasks.encoding import EncodedSplit
 
-__all__ = ["LIMIT", "HiddenStates", "PrefixStore", "key_of"]
+__all__ = ["LIMIT", "HiddenStates", "Piece", "PrefixStore", "key_of"]
 
 LIMIT = 4 * 2**30
 """Bytes of hidden states that are kept by default."""
@@ -32,7 +39,14 @@ _log = logging.getLogger(__name__)
 _DTYPES: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.bfloat16: np.int16, torch.float16: np.float16}
 """How numpy holds each precision; it has no bfloat16."""
 
+_ABANDONED = 24 * 3600
+"""Seconds after which an entry that nobody has finished is removed."""
+_DOOR = 0
+"""The byte of a lock file that is held while an entry is begun or finished; the pieces' bytes follow."""
+
 Array = npt.NDArray[Any]
+Piece = Callable[[Array], None]
+"""Fills its part of an array `tokens x d`."""
 
 
 class HiddenStates:
@@ -68,14 +82,19 @@ class PrefixStore:
         self._folder, self._limit = folder, limit
         self._held: dict[str, Array] = {}
         self.made = 0
-        """How many entries this process has computed."""
+        """How many pieces this process has computed."""
 
     def has(self, key: str) -> bool:
         """Whether an entry is there without computing it."""
         return key in self._held or (self._folder is not None and self._file(key).is_file())
 
     def get(
-        self, key: str, split: EncodedSplit, width: int, dtype: torch.dtype, make: Callable[[Array], None]
+        self,
+        key: str,
+        split: EncodedSplit,
+        width: int,
+        dtype: torch.dtype,
+        pieces: Callable[[], Sequence[Piece]],
     ) -> HiddenStates | None:
         """The entry, computed if it is not there; None if it is too large to be kept.
 
@@ -84,7 +103,7 @@ class PrefixStore:
             split: The tokens.
             width: d.
             dtype: Precision.
-            make: Fills an array `tokens x d`.
+            pieces: What fills an array `tokens x d` together, in any order, the same for each caller of a key.
         """
         shape, kind = (len(split.input_ids), width), np.dtype(_DTYPES[dtype])
         if shape[0] * width * kind.itemsize > self._limit:
@@ -92,37 +111,68 @@ class PrefixStore:
         values = self._held.get(key)
         if values is None:
             values = (
-                self._in_memory(shape, kind, make) if self._folder is None else self._on_disk(key, shape, kind, make)
+                self._in_memory(shape, kind, pieces())
+                if self._folder is None
+                else self._on_disk(key, shape, kind, pieces)
             )
             self._held[key] = values
             self._forget()
         return HiddenStates(values, split.offsets, dtype)
 
-    def _in_memory(self, shape: tuple[int, int], kind: np.dtype[Any], make: Callable[[Array], None]) -> Array:
+    def _in_memory(self, shape: tuple[int, int], kind: np.dtype[Any], pieces: Sequence[Piece]) -> Array:
         values = np.empty(shape, kind)
-        make(values)
-        self.made += 1
+        for piece in pieces:
+            piece(values)
+            self.made += 1
         return values
 
-    def _on_disk(self, key: str, shape: tuple[int, int], kind: np.dtype[Any], make: Callable[[Array], None]) -> Array:
+    def _on_disk(
+        self, key: str, shape: tuple[int, int], kind: np.dtype[Any], pieces: Callable[[], Sequence[Piece]]
+    ) -> Array:
         file = self._file(key)
         try:
+            found = _read(file, shape, kind)
+            if found is not None:
+                os.utime(file)
+                return found
             file.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(file.with_suffix(".lock")):  # of two workers that want it at once, one computes it
-                found = _read(file, shape, kind)
-                if found is not None:
-                    os.utime(file)
-                    return found
-                values = self._in_memory(shape, kind, make)
-                temporary = file.with_suffix(f".{os.getpid()}.tmp")
-                with temporary.open("wb") as out:
-                    np.save(out, values, allow_pickle=False)
-                temporary.replace(file)
+            values = self._together(file, shape, kind, pieces())
             self._evict(file)
-            return _read(file, shape, kind) if file.is_file() else values  # type: ignore[return-value]
+            found = _read(file, shape, kind)
+            return values if found is None else found
         except OSError as error:
             _log.warning("%s: expected a folder to keep hidden states in, got %s; going on without", file, error)
-            return self._in_memory(shape, kind, make)
+            return self._in_memory(shape, kind, pieces())
+
+    def _together(self, file: Path, shape: tuple[int, int], kind: np.dtype[Any], pieces: Sequence[Piece]) -> Array:
+        """Makes the pieces that no other worker of this machine is making, and waits for those that one is."""
+        part, lock_file = (file.with_suffix(f".{_machine()}.{ending}") for ending in ("part", "lock"))
+        lock = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            with _holding(lock, _DOOR):
+                found = _read(file, shape, kind)  # by those that were here a moment ago
+                if found is not None:
+                    return found
+                values = _begun(part, lock, shape, kind, len(pieces))
+            for wait in (False, True):
+                for number, piece in enumerate(pieces, _DOOR + 1):
+                    self._make(piece, number, lock, values, wait=wait)
+            with _holding(lock, _DOOR):
+                if _is_at(lock, lock_file):  # else others have finished it
+                    part.replace(file)
+                    lock_file.unlink()
+        finally:
+            os.close(lock)
+        return values
+
+    def _make(self, piece: Piece, number: int, lock: int, values: Array, *, wait: bool) -> None:
+        if _done(lock, number):
+            return
+        with _holding(lock, number, wait=wait) as mine:
+            if mine and not _done(lock, number):
+                piece(values)
+                self.made += 1
+                os.pwrite(lock, b"\1", number)
 
     def _file(self, key: str) -> Path:
         assert self._folder is not None
@@ -140,8 +190,11 @@ class PrefixStore:
             if spent <= self._limit or file == newest:
                 continue
             file.unlink(missing_ok=True)
-            file.with_suffix(".lock").unlink(missing_ok=True)
             spent -= size
+        for file in (*newest.parent.glob("*.part"), *newest.parent.glob("*.lock")):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > _ABANDONED:
+                    file.unlink()
 
     def _forget(self) -> None:
         """Lets go of what was asked for first, so that this process holds no more than the limit."""
@@ -157,11 +210,55 @@ def key_of(split: EncodedSplit, *facts: object) -> str:
     return digest.hexdigest()
 
 
+@cache
+def _machine() -> str:
+    """This machine since it was started: pages of a file are shared within it, and lost when it goes down."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
 @contextlib.contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _holding(lock: int, byte: int, *, wait: bool = True) -> Iterator[bool]:
+    """Holds a byte of a lock file; False if another process has it and this one shall not wait.
+
+    What a process held is free when it ends, however it ends. A piece's byte is 1 once the piece is done.
+    """
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
+    except BlockingIOError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        fcntl.lockf(lock, fcntl.LOCK_UN, 1, byte)
+
+
+def _done(lock: int, number: int) -> bool:
+    return os.pread(lock, 1, number) == b"\1"
+
+
+def _is_at(opened: int, path: Path) -> bool:
+    """Whether an open file still has its place in the folder."""
+    try:
+        return os.path.samestat(os.fstat(opened), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _begun(part: Path, lock: int, shape: tuple[int, int], kind: np.dtype[Any], pieces: int) -> Array:
+    """The entry as far as it is, or an empty one whose space is taken on the disk: a full disk is an error here."""
+    if part.exists() and os.fstat(lock).st_size == _DOOR + 1 + pieces:
+        return np.load(part, mmap_mode="r+", allow_pickle=False)  # type: ignore[no-any-return]
+    part.unlink(missing_ok=True)
+    os.ftruncate(lock, 0)
+    values = np.lib.format.open_memmap(part, mode="w+", dtype=kind, shape=shape)
+    with part.open("r+b") as out:
+        os.posix_fallocate(out.fileno(), 0, part.stat().st_size)
+    os.ftruncate(lock, _DOOR + 1 + pieces)
+    return values
 
 
 def _read(file: Path, shape: tuple[int, int], kind: np.dtype[Any]) -> Array | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,16 +12,16 @@ import torch
 from torch import Tensor
 
 from slasearch.records import ConditionSpec
-from slasearch.tasks.batches import Batch, eval_batches
+from slasearch.tasks.batches import Batch, eval_batches, evaluation_tokens
 from slasearch.tasks.encoding import EncodedSplit
 from slasearch.trial.backbone import Backbone
 from slasearch.trial.model import TaskModel
 from slasearch.trial.noise import noise_for
-from slasearch.trial.prefix import HiddenStates, PrefixStore, key_of
+from slasearch.trial.prefix import HiddenStates, Piece, PrefixStore, key_of
 
 __all__ = ["Reuse", "gathered"]
 
-_VERSION = 1
+_VERSION = 2
 """Part of every key: raised when the way in which hidden states are computed changes."""
 
 
@@ -53,39 +54,41 @@ class Reuse:
         backbone = self._backbone
         start = max((known for known in self._there.get(base, set()) if known < depth), default=0)
 
-        def make(out: np.ndarray[Any, Any]) -> None:
+        def pieces() -> Sequence[Piece]:
             below = None
             if start and self._store.has(self._entry(split, task, condition, start)):
                 below = self.states(model, split, task, start, condition)
-            self._fill(out, model, split, task, condition, depth, (start, below) if below is not None else None)
+            lower = (start, below) if below is not None else None
+            return [
+                partial(self._fill, batch, model, split, task, condition, depth, lower)
+                for batch in eval_batches(split, 0, pad_token_id=backbone.tokenizer.pad_token_id, tokens=tokens)
+            ]
 
+        tokens = evaluation_tokens(backbone.device)
         dtype = next(backbone.model.parameters()).dtype
-        states = self._store.get(self._entry(split, task, condition, depth), split, backbone.shapes.hidden, dtype, make)
+        entry = self._entry(split, task, condition, depth)
+        states = self._store.get(entry, split, backbone.shapes.hidden, dtype, pieces)
         if states is not None:
             self._there.setdefault(base, set()).add(depth)
         return states
 
     def _fill(
         self,
-        out: np.ndarray[Any, Any],
+        batch: Batch,
         model: TaskModel,
         split: EncodedSplit,
         task: str,
         condition: ConditionSpec | None,
         depth: int,
         below: tuple[int, HiddenStates] | None,
+        out: np.ndarray[Any, Any],
     ) -> None:
-        pad = self._backbone.tokenizer.pad_token_id
-        for batch in eval_batches(split, 0, pad_token_id=pad):
-            noise = None
-            if condition is not None:
-                noise = noise_for(batch, (condition,), [task], self._backbone, None)
-            rows = batch.rows.numpy()
-            start = None if below is None else (below[0], below[1].gather(rows, batch.input_ids.shape[1]))
-            hidden = model.lower(batch, depth, noise, start)
-            flat = hidden[batch.attention_mask.bool()]
-            places = _places(split, rows)
-            out[places] = flat.view(torch.int16).numpy() if hidden.dtype == torch.bfloat16 else flat.numpy()
+        noise = None if condition is None else noise_for(batch, (condition,), [task], self._backbone, None)
+        rows = batch.rows.numpy()
+        start = None if below is None else (below[0], below[1].gather(rows, batch.input_ids.shape[1]))
+        hidden = model.lower(batch, depth, noise, start)
+        flat = hidden[batch.attention_mask.bool()]
+        out[_places(split, rows)] = flat.view(torch.int16).numpy() if hidden.dtype == torch.bfloat16 else flat.numpy()
 
     def _base(self, split: EncodedSplit, task: str, condition: ConditionSpec | None) -> str:
         keys = self._keys.setdefault(split, {})

@@ -119,11 +119,11 @@ def test_an_example_beyond_the_token_budget_is_a_batch_by_itself():
 
 
 def test_nothing_to_evaluate_gives_no_batch():
-    assert list(eval_batches(split_of([], "a"), 0, pad_token_id=PAD)) == []
+    assert list(eval_batches(split_of([], "a"), 0, pad_token_id=PAD, tokens=9)) == []
 
 
 def test_a_batch_moves_to_a_device_as_a_whole():
-    (batch,) = eval_batches(split_of([3, 2], "a"), 0, pad_token_id=PAD)
+    (batch,) = eval_batches(split_of([3, 2], "a"), 0, pad_token_id=PAD, tokens=9)
     moved = batch.to("meta")
     on = {name: t.device.type for name, t in vars(moved).items() if isinstance(t, torch.Tensor)}
     assert on.pop("rows") == "cpu", "what looks up examples stays where they are"

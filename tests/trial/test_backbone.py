@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -40,6 +41,28 @@ def test_the_bundled_backbone_is_frozen_and_its_shapes_need_no_weights() -> None
 def test_bf16_weights_are_loaded_as_such() -> None:
     backbone = load_backbone(BackboneSpec("bundled:minilm", precision="bf16"), CPU)
     assert {weight.dtype for weight in backbone.model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_attention_in_fp32_changes_a_bf16_model_by_rounding_only(family: str, tmp_path: Path) -> None:
+    backbone = load_backbone(BackboneSpec(f"path:{save_tiny(family, tmp_path)}", precision="bf16"), CPU)
+    model: Any = backbone.model
+    assert model.config._attn_implementation != "sdpa"
+    torch.manual_seed(0)
+    ids = torch.randint(5, 20, (3, 7))
+    mask = (torch.arange(7) < torch.tensor([[7], [4], [2]])).long()
+    vectors = model.get_input_embeddings()(ids)
+    found = []
+    for attention in (model.config._attn_implementation, "eager"):
+        model.set_attn_implementation(attention)
+        leaf = vectors.detach().clone().requires_grad_(True)
+        hidden = model(inputs_embeds=leaf, attention_mask=mask)[0]
+        weights = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(1)) * mask.unsqueeze(-1)
+        (hidden.float() * weights).sum().backward()
+        assert leaf.grad is not None
+        found.append((hidden[mask.bool()].detach().float(), leaf.grad.float()))
+    for core, plain in zip(*found, strict=True):
+        assert float((core - plain).norm() / plain.norm()) < 0.05
 
 
 @pytest.mark.parametrize(

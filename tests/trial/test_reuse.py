@@ -3,7 +3,9 @@
 import dataclasses
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from slasearch.tasks.encoding import EncodedSplit
 from slasearch.trial.backbone import Backbone, load_backbone
 from slasearch.trial.data import EvaluationData, TrainingData
 from slasearch.trial.model import TaskModel, make_heads
-from slasearch.trial.prefix import PrefixStore, key_of
+from slasearch.trial.prefix import Piece, PrefixStore, key_of
 from slasearch.trial.reuse import Reuse
 from slasearch.trial.run import TrialWorker
 
@@ -133,8 +135,17 @@ def split_of(*lengths: int) -> EncodedSplit:
     return EncodedSplit(ids, np.zeros(len(ids), dtype=np.int8), offsets, labels, tuple(map(str, lengths)))
 
 
-def filled(value: float) -> Callable[[np.ndarray], None]:  # type: ignore[type-arg]
-    return lambda out: out.fill(value)
+def filled(value: float, pieces: int = 1, seconds: float = 0.0) -> Callable[[], Sequence[Piece]]:
+    """Pieces that each write every `pieces`-th row, and take their time."""
+
+    def piece(number: int) -> Piece:
+        def make(out: np.ndarray) -> None:  # type: ignore[type-arg]
+            time.sleep(seconds)
+            out[number::pieces] = value
+
+        return make
+
+    return lambda: [piece(number) for number in range(pieces)]
 
 
 def test_rows_come_back_padded_with_their_last_token() -> None:
@@ -144,7 +155,7 @@ def test_rows_come_back_padded_with_their_last_token() -> None:
     def numbers(out: np.ndarray) -> None:  # type: ignore[type-arg]
         out[:] = np.arange(5)[:, None]
 
-    states = store.get("k", split, 2, torch.float32, numbers)
+    states = store.get("k", split, 2, torch.float32, lambda: [numbers])
     assert states is not None
     assert states.gather(np.array([1, 0]), 3)[:, :, 0].tolist() == [[2, 3, 4], [0, 1, 1]]
 
@@ -187,22 +198,91 @@ def test_keys_tell_tokens_and_facts_apart() -> None:
     assert key_of(split_of(2, 3), "a") in keys
 
 
-def _want(folder: Path, results: "multiprocessing.Queue[int]") -> None:
+PIECES, SPLIT = 12, split_of(4000)
+
+
+def _want(folder: Path, seconds: float, results: "multiprocessing.Queue[tuple[int, bool]]") -> None:
     store = PrefixStore(folder)
-    store.get("k", split_of(4000), 64, torch.float32, filled(1))
-    results.put(store.made)
+    assert store.get("k", SPLIT, 64, torch.float32, filled(1, PIECES, seconds)) is not None
+    results.put((store.made, bool((np.load(folder / "k.npy") == 1).all())))
 
 
-def test_of_several_processes_one_computes(tmp_path: Path) -> None:
+def test_several_processes_make_an_entry_together(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
-    results: multiprocessing.Queue[int] = context.Queue()
-    processes = [context.Process(target=_want, args=(tmp_path, results)) for _ in range(4)]
+    results: multiprocessing.Queue[tuple[int, bool]] = context.Queue()
+    processes = [context.Process(target=_want, args=(tmp_path, 0.05, results)) for _ in range(4)]
     for process in processes:
         process.start()
-    made = [results.get(timeout=30) for _ in processes]
+    found = [results.get(timeout=30) for _ in processes]
     for process in processes:
         process.join()
-    assert sum(made) == 1
+    assert sum(made for made, _ in found) == PIECES, "each piece is made once"
+    assert max(made for made, _ in found) < PIECES, "and by more than one process"
+    assert all(whole for _, whole in found), "everyone has all of it"
+    assert [file.name for file in tmp_path.iterdir()] == ["k.npy"]
+
+
+def test_what_a_killed_process_had_begun_is_finished_by_another(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    results: multiprocessing.Queue[tuple[int, bool]] = context.Queue()
+    killed = context.Process(target=_want, args=(tmp_path, 0.2, results))
+    killed.start()
+    until = time.monotonic() + 20
+    while not any(b"\1" in file.read_bytes() for file in tmp_path.glob("*.lock")) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert killed.pid is not None
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.join()
+    assert not (tmp_path / "k.npy").exists(), "half an entry is none"
+    _want(tmp_path, 0.0, results)
+    made, whole = results.get(timeout=10)
+    assert 0 < made < PIECES, "what was done is not done again"
+    assert whole
+    assert (tmp_path / "k.npy").exists()
+
+
+def test_a_late_worker_does_not_put_half_an_entry_in_place(tmp_path: Path) -> None:
+    """Its entry was finished by another and evicted, and someone has begun it again."""
+    part, seen = next(iter(_parts(tmp_path))), []
+
+    def begun_again(out: np.ndarray) -> None:  # type: ignore[type-arg]
+        out.fill(1)
+        lock = part.with_suffix(".lock")
+        lock.unlink()
+        lock.touch()
+        part.unlink()
+        part.write_bytes(b"half")
+        seen.append(part)
+
+    states = PrefixStore(tmp_path).get("k", SPLIT, 64, torch.float32, lambda: [begun_again])
+    assert seen
+    assert states is not None
+    assert states.gather(np.array([0]), 1)[0, 0, 0] == 1
+    assert part.read_bytes() == b"half"
+    assert not (tmp_path / "k.npy").exists()
+
+
+def _parts(folder: Path) -> Iterator[Path]:
+    """Where the entry `k` of a folder is made."""
+
+    def look(out: np.ndarray) -> None:  # type: ignore[type-arg]
+        found.extend(probe.glob("k.*.part"))
+        out.fill(0)
+
+    found: list[Path] = []
+    probe = folder / "probe"
+    PrefixStore(probe).get("k", SPLIT, 64, torch.float32, lambda: [look])
+    return (folder / file.name for file in found)
+
+
+def test_a_full_disk_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    states = PrefixStore(tmp_path).get("k", split_of(4), 2, torch.float32, filled(3))
+    assert states is not None
+    assert states.gather(np.array([0]), 1)[0, 0, 0] == 3
 
 
 # ---------------------------------------------------------------- whole trials

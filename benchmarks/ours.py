@@ -64,7 +64,7 @@ def equal_study(work: Workload) -> StudyConfig:
     return StudyConfig.model_validate(
         {
             "name": "ours",
-            "backbone": {"id": "bundled:minilm"},
+            "backbone": {"id": "bundled:minilm", "precision": work.precision},
             "tasks": [
                 {
                     "name": "task",
@@ -125,6 +125,7 @@ def search_until(study_file: Path, work: Workload, target: float) -> dict[str, A
 def _fields(work: Workload) -> dict[str, Any]:
     return {
         "source": work.source,
+        "precision": work.precision,
         "trials": 4 * work.trials,
         "train": work.train,
         "validation": work.validation,

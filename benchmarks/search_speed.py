@@ -229,7 +229,8 @@ def main() -> int:
     parser.add_argument("--modes", default=",".join(MODES), help=f"some of {','.join(MODES)}")
     parser.add_argument("--stock", default=",".join(VARIANTS), help=f"some of {','.join(VARIANTS)}")
     parser.add_argument("--task", default=f"tweets={TWEETS}", help="NAME=SOURCE or NAME=FOLDER (default: %(default)s)")
-    parser.add_argument("--trials", type=int, help="trials of a search (default: 6; 30 with --until-best)")
+    parser.add_argument("--trials", type=int, help="trials of a search (default: 12; 30 with --until-best)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="targets are for fp32")
     parser.add_argument("--until-best", action="store_true")
     parser.add_argument("--study", type=Path, default=STUDY, help="our study for --until-best")
     options = parser.parse_args()
@@ -253,7 +254,10 @@ def main() -> int:
         "repeats": options.repeats,
         "stock": {name: VARIANTS[name] for name in stock},
         "pairs": pairs,
-        "verdicts": {name: outcome(row["ratio"], row["target"], smoke=options.smoke) for name, row in pairs.items()},
+        "verdicts": {
+            name: outcome(row["ratio"], row["target"], smoke=options.smoke or options.precision != "fp32")
+            for name, row in pairs.items()
+        },
     }
     return finish(found, table(found), options.json)
 
@@ -262,8 +266,9 @@ def _workload(options: argparse.Namespace) -> Workload:
     place = options.task.partition("=")[2]
     source = place if place.split(":")[0] in ("bundled", "file", "hub") else f"file:{Path(place).resolve()}"
     small = {"train": 32, "validation": 32, "epochs": 1} if options.smoke else {}
-    trials = options.trials or (30 if options.until_best else 6)
-    return Workload(source=source, trials=1 if options.smoke else trials, device=options.device, **small)
+    trials = options.trials or (30 if options.until_best else 12)
+    where = {"device": options.device, "precision": options.precision}
+    return Workload(source=source, trials=1 if options.smoke else trials, **where, **small)
 
 
 if __name__ == "__main__":

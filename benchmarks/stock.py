@@ -79,6 +79,7 @@ def train(config: dict[str, Any], data: dict[str, Any], work: Workload, variant:
                 disable_tqdm=True,
                 dataloader_pin_memory=work.device == "cuda",
                 use_cpu=work.device == "cpu",
+                bf16=work.precision == "bf16",
                 train_sampling_strategy="group_by_length" if variant["group_by_length"] else "random",
                 seed=seed,
             ),

@@ -26,11 +26,12 @@ class Workload:
         noise: Whether trials train under fresh noise on embeddings.
         seed: Seed of sampler, weights and order of the data; see `seed_of`.
         device: `cpu` or `cuda`.
+        precision: `fp32` or `bf16`: of the backbone on our side, of autocast on the other.
     """
 
     source: str = TWEETS
     layers: Sequence[int] = (0, 1, 2, 3, 4, 5)
-    trials: int = 6
+    trials: int = 12
     rates: Sequence[float] | None = None
     rate_range: Sequence[float] = (3e-4, 1e-2)
     noise: bool = False
@@ -43,6 +44,7 @@ class Workload:
     threads: int = 1
     seed: int = 0
     device: str = "cpu"
+    precision: str = "fp32"
 
     def seed_of(self, rate: float) -> int:
         """Seed of a trial: its own where rates are given, so that trials of equal work count one by one."""

@@ -5,8 +5,8 @@ An entry holds the hidden states that enter one layer, for every token of one en
 one node share its pages. Entries that were not used for longest go first when the folder grows beyond its limit.
 
 Workers that want an entry at the same time make it together: it comes in pieces, and each worker takes those that no
-other has taken. Which worker makes a piece changes no bit of it. What a worker had in hand when it was killed is taken by
-another.
+other has taken. Which worker makes a piece changes no bit of it. What a worker had in hand when it was killed is made
+by another.
 """
 
 from __future__ import annotations

@@ -102,6 +102,24 @@ class Parameter:
             return min(high, max(low, math.exp(math.log(low) + u * (math.log(high) - math.log(low)))))
         return low + u * (high - low)
 
+    def share(self, stored: Any) -> float:
+        """The share 0 ≤ u ≤ 1 of the distribution at which a stored value lies, in the space in which it is sampled.
+
+        The inverse of `at`: a whole number and a choice lie in the middle of the shares that give them.
+
+        Raises:
+            ValueError: The distribution does not hold the value.
+        """
+        value = self.encode(self.decode(stored))
+        if isinstance(self.distribution, CategoricalDistribution):
+            return (self.distribution.choices.index(value) + 0.5) / len(self.distribution.choices)
+        low, high = self._ends()
+        if isinstance(self.distribution, IntDistribution):
+            return (value - low + 0.5) / (high - low + 1)
+        if isinstance(self.distribution, FloatDistribution) and self.distribution.log:
+            return math.log(value / low) / math.log(high / low) if high > low else 0.5
+        return (value - low) / (high - low) if high > low else 0.5
+
     def active(self, params: Mapping[str, Any]) -> bool:
         """Whether the choices so far make this field one to choose."""
         return all(name in params and params[name] in accepted for name, accepted in self.when.items())

@@ -1,0 +1,114 @@
+"""Where the trials of a design lie in the unit cube, in the space in which fields were sampled, and what came out.
+
+Log ranges stay logarithmic: on a linear axis, what a log-uniform field does is ranked wrongly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slasearch.analysis.frames import StudyFrames
+from slasearch.errors import ReportError
+from slasearch.space.parameters import Parameter, parameters
+
+__all__ = ["Coordinates", "DesignResponse", "design_coordinates", "response_words"]
+
+DesignResponse = Literal["score", "exported_parameters", "robustness"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Complete trials of a design as numbers.
+
+    Args:
+        fields: The k searched fields, in the order of the study file.
+        unit: `n x k`, each coordinate in [0, 1]; 0.5 for a field that a trial does not use.
+        values: `n`, what was measured; of `exported_parameters` the natural logarithm.
+        points: `n`, the number of each trial's point in the design.
+        repeats: `n`, the seed repeat of each trial: trials of one repeat share their seed pair.
+        failed: How many trials of the design failed for good, and are not here.
+        sampler: The design's sampler.
+    """
+
+    fields: tuple[Parameter, ...]
+    unit: Floats
+    values: Floats
+    points: NDArray[np.int64]
+    repeats: NDArray[np.int64]
+    failed: int
+    sampler: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Dotted paths of the fields."""
+        return tuple(field.name for field in self.fields)
+
+
+def design_coordinates(
+    frames: StudyFrames, response: DesignResponse, samplers: Sequence[str], *, what: str
+) -> Coordinates:
+    """The complete trials of the design phase.
+
+    Args:
+        frames: The study.
+        response: `score` (validation, undisturbed, mean over tasks), `exported_parameters` or `robustness`.
+        samplers: Designs that can answer the question.
+        what: The question, as messages begin.
+
+    Raises:
+        ReportError: The study has no such design, or no complete trial of it with this response. Trials of an adaptive
+            sampler crowd where it liked it; what is computed from them speaks of the sampler, not of the fields.
+    """
+    design = frames.config.phases.design
+    wanted = " or ".join(samplers)
+    if design is None:
+        adaptive = frames.config.phases.optimise
+        found = f"adaptive trials of {adaptive.sampler.name} only" if adaptive else "none"
+        raise ReportError(
+            f"{what}: expected a design phase of {wanted}, got {found}. Trials that a sampler placed where the score "
+            "was good say nothing about shares of variance. Add `phases.design` and run again."
+        )
+    if design.sampler.name not in samplers:
+        raise ReportError(
+            f"{what}: expected a design phase of {wanted}, got {design.sampler.name}. Change `phases.design.sampler` "
+            "in a study of another name."
+        )
+    trials = frames.phase_trials("design", "complete")
+    if response == "exported_parameters":
+        trials = trials[trials["exported_parameters"] > 0]
+    trials = trials[np.isfinite(trials[response].to_numpy(np.float64))]
+    if trials.empty:
+        raise ReportError(
+            f"{what}: expected complete design trials with {response}, got none. Run the study further, or look at its "
+            "failures with `slasearch trials`."
+        )
+    values = trials[response].to_numpy(np.float64)
+    fields = parameters(frames.config)
+    params = frames.params.set_index("trial_id").loc[trials["trial_id"]]
+    unit = np.full((len(trials), len(fields)), 0.5)
+    for column, field in enumerate(fields):
+        if field.name in params:
+            unit[:, column] = [
+                0.5 if value is None or value != value else field.share(value) for value in params[field.name]
+            ]
+    return Coordinates(
+        fields=fields,
+        unit=unit,
+        values=np.log(values) if response == "exported_parameters" else values,
+        points=trials["point"].to_numpy(np.int64),
+        repeats=trials["repeat"].to_numpy(np.int64),
+        failed=frames.failed(frames.phase_trials("design")),
+        sampler=design.sampler.name,
+    )
+
+
+def response_words(response: DesignResponse) -> str:
+    """What a response is called in titles and sentences."""
+    return {"score": "score", "exported_parameters": "log size", "robustness": "robustness"}[response]

@@ -59,7 +59,7 @@ BENCH ?= overhead step
 BENCH_OPTIONS ?=
 BENCH_RESULTS := bench-results
 
-bench: $(VENV)/.installed-dev ## Measure costs beside other stacks (BENCH="overhead step scale search_speed until_best")
+bench: $(VENV)/.installed-dev ## Measure costs beside other stacks (BENCH="overhead step conditions scale search_speed until_best")
 	@mkdir -p $(BENCH_RESULTS)
 	@for name in $(BENCH); do \
 		case $$name in until_best) script=search_speed; more=--until-best ;; *) script=$$name; more= ;; esac; \

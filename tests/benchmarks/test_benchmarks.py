@@ -63,6 +63,14 @@ def test_a_database_is_filled_asked_and_reported_on() -> None:
     assert min(row[name] for name in ("ask_ms", "alone_ms", "report_ms", "tell_ms", "rss_mib", "page_s")) > 0
 
 
+def test_evaluation_under_conditions_is_timed() -> None:
+    found = smoke("conditions")
+    row = found["medians"]
+    assert row["ratio"] == pytest.approx(row["conditions_s"] / row["clean_s"])
+    assert row["examples"] == round(found["settings"]["share"] * found["settings"]["validation"])
+    assert row["half_width"] > 0
+
+
 def test_our_study_until_the_best_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     fields, workload = script("ours", monkeypatch)["_fields"], script("workload", monkeypatch)["Workload"]
     text = Template((BENCHMARKS / "until_best.yaml").read_text(encoding="utf-8")).substitute(fields(workload()))

@@ -18,6 +18,7 @@ __all__ = [
     "CONDITIONS",
     "CONTROLS",
     "CONTROL_VARIANTS",
+    "DESIGN_OPTIONS",
     "DESIGN_SAMPLERS",
     "DRAWN_CONTROLS",
     "GATES",
@@ -206,10 +207,12 @@ SAMPLERS: Mapping[str, str] = {
     "one_at_a_time": "a grid along one factor at a time, the others at their base values (space-filling)",
     "grid": "every combination of the given levels (space-filling)",
     "qmc": "scrambled Sobol points (space-filling)",
+    "morris": "trajectories on which each field moves once, for screening; option levels (space-filling)",
+    "saltelli": "blocks of Sobol points for direct Sobol indices; option second_order (space-filling)",
     "random": "independent uniform draws",
     "tpe": "Optuna's tree-structured Parzen estimator, multivariate and grouped (adaptive)",
 }
-DESIGN_SAMPLERS: tuple[str, ...] = ("one_at_a_time", "grid", "qmc")
+DESIGN_SAMPLERS: tuple[str, ...] = ("one_at_a_time", "grid", "qmc", "morris", "saltelli")
 OPTIMISE_SAMPLERS: tuple[str, ...] = ("tpe", "random", "qmc")
 PRUNERS: Mapping[str, str] = {
     "none": "every trial runs to its full budget",
@@ -223,22 +226,26 @@ PRUNERS: Mapping[str, str] = {
 class Option:
     """What an option of a sampler or pruner takes: a number from `low` to `high`, a whole one if both are whole.
 
-    `strict` leaves both ends out.
+    `strict` leaves both ends out, `even` the odd numbers.
     """
 
     low: float
     high: float
     strict: bool = False
+    even: bool = False
 
     @property
     def words(self) -> str:
         """What it takes, as it stands after "expected" in messages."""
         ends = f"above {self.low:.10g} and below" if self.strict else f"from {self.low:.10g} to"
-        return f"a {'whole ' if self._whole else ''}number {ends} {self.high:.10g}"
+        kind = "an even" if self.even else "a whole" if self._whole else "a"
+        return f"{kind} number {ends} {self.high:.10g}"
 
     def takes(self, value: object) -> bool:
         """Whether the option may have this value."""
         if isinstance(value, bool) or not isinstance(value, int if self._whole else (int, float)):
+            return False
+        if self.even and value % 2:
             return False
         return self.low < value < self.high if self.strict else self.low <= value <= self.high
 
@@ -252,7 +259,12 @@ SAMPLER_OPTIONS: Mapping[str, Mapping[str, Option]] = {
     "random": {},
     "qmc": {},
 }
-"""Options of each sampler of `optimise`; those of `design` have none."""
+"""Options of each sampler of `optimise`."""
+DESIGN_OPTIONS: Mapping[str, Mapping[str, Option]] = {
+    "morris": {"levels": Option(2, 100, even=True)},
+    "saltelli": {"second_order": Option(0, 1)},
+}
+"""Options of the samplers of `design` that have any."""
 PRUNER_OPTIONS: Mapping[str, Mapping[str, Option]] = {
     "none": {},
     "median": {"n_startup_trials": Option(0, 100_000), "n_min_trials": Option(1, 100_000)},

@@ -15,8 +15,14 @@ __all__ = ["ConfirmPhase", "DesignPhase", "OptimisePhase", "PhasesConfig", "Prun
 class SamplerConfig(StrictModel):
     """Who proposes trials."""
 
-    name: str = Field(description="one_at_a_time, grid or qmc for design; tpe, random or qmc for optimise")
-    options: dict[str, Scalar] = Field(default_factory=dict, description="options of the sampler")
+    name: str = Field(
+        description="one_at_a_time, grid, qmc, morris or saltelli for design; tpe, random or qmc for optimise"
+    )
+    options: dict[str, Scalar] = Field(
+        default_factory=dict,
+        description="options of the sampler: n_startup_trials and n_ei_candidates of tpe; levels of morris (an even "
+        "number, 4 if left out); second_order of saltelli (1: indices of pairs too, 0 if left out)",
+    )
 
     @field_validator("name")
     @classmethod
@@ -36,10 +42,15 @@ class PrunerConfig(StrictModel):
         return known(PRUNERS, "pruner", value)
 
 
+_WITH_LEVELS = ("one_at_a_time", "grid")
+_COUNTED = {"qmc": "points", "morris": "trajectories", "saltelli": "base points"}
+"""What `points` counts in each design that has it."""
+
+
 class DesignPhase(StrictModel):
     """Space-filling trials, never pruned: for sensitivity."""
 
-    sampler: SamplerConfig = Field(description="one_at_a_time, grid or qmc")
+    sampler: SamplerConfig = Field(description="one_at_a_time, grid, qmc, morris or saltelli")
     levels: dict[str, Annotated[tuple[Choice, ...], Field(min_length=1)]] = Field(
         default_factory=dict,
         validate_default=True,
@@ -51,7 +62,10 @@ class DesignPhase(StrictModel):
         "without one: the middle of a range, the first of some choices",
     )
     points: Annotated[int, Field(ge=1, le=65536)] | None = Field(
-        None, validate_default=True, description="number of points, for qmc only; may grow later"
+        None,
+        validate_default=True,
+        description="number of points of qmc; of trajectories of morris, k + 1 trials each with k searched fields; of "
+        "base points of saltelli, a power of two, k + 2 trials each, 2k + 2 with second_order; may grow later",
     )
     seeds: Repeats = Field(1, description="repetitions of every point with other seed pairs; may grow later")
 
@@ -65,8 +79,8 @@ class DesignPhase(StrictModel):
     @classmethod
     def _levels(cls, value: dict[str, tuple[Choice, ...]], info: ValidationInfo) -> dict[str, tuple[Choice, ...]]:
         sampler = info.data.get("sampler")
-        if sampler is not None and (sampler.name == "qmc") == bool(value):
-            wanted = "no levels with qmc" if value else f"levels with {sampler.name}"
+        if sampler is not None and (sampler.name in _WITH_LEVELS) != bool(value):
+            wanted = f"{'no ' if value else ''}levels with {sampler.name}"
             raise ValueError(f"expected {wanted}, got {', '.join(value) or 'none'}")
         return value
 
@@ -74,9 +88,11 @@ class DesignPhase(StrictModel):
     @classmethod
     def _points(cls, value: int | None, info: ValidationInfo) -> int | None:
         sampler = info.data.get("sampler")
-        if sampler is not None and (sampler.name == "qmc") != (value is not None):
-            wanted = "a number of points with qmc" if value is None else f"no points with {sampler.name}"
-            raise ValueError(f"expected {wanted}, got {value or 'none'}")
+        if sampler is not None and (sampler.name in _COUNTED) != (value is not None):
+            counted = f"a number of {_COUNTED[sampler.name]}" if value is None else "no points"
+            raise ValueError(f"expected {counted} with {sampler.name}, got {value or 'none'}")
+        if sampler is not None and sampler.name == "saltelli" and value is not None and value & (value - 1):
+            raise ValueError(f"expected a power of two with saltelli, got {value}")
         return value
 
 

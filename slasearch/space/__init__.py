@@ -13,6 +13,7 @@ from slasearch.space.fit import downloads
 from slasearch.space.options import option_problems
 from slasearch.space.parameters import Parameter, parameters, suggest
 from slasearch.space.resolve import resolve, seeds_for
+from slasearch.space.unit_designs import saltelli_unit
 
 __all__ = [
     "DesignPoint",
@@ -25,6 +26,7 @@ __all__ = [
     "option_problems",
     "parameters",
     "resolve",
+    "saltelli_unit",
     "seeds_for",
     "suggest",
 ]

@@ -14,7 +14,7 @@ from slasearch.config.document import Path, Problem
 from slasearch.config.load import LoadedStudy, open_study
 from slasearch.config.problems import shown
 from slasearch.config.schema import DesignPhase, StudyConfig
-from slasearch.space.design import base_values, point_count
+from slasearch.space.design import base_values, block_size, point_count
 from slasearch.space.fit import backbone_problems, source_problems
 from slasearch.space.options import option_problems
 from slasearch.space.parameters import Parameter, active_only, parameters
@@ -117,8 +117,8 @@ def _design(design: DesignPhase, found: tuple[Parameter, ...]) -> list[Problem]:
     at: Path = ("phases", "design")
     if not found:
         return [Problem(at, "a study that searches at least one field", "none")]
-    problems = [*_design_names(design, found), *_design_values(design, found)]
-    count = point_count(design) * design.seeds
+    problems = [*_design_names(design, found), *_design_values(design, found), *_design_conditions(design, found)]
+    count = point_count(design, len(found)) * design.seeds
     if count > _MOST_TRIALS:
         problems.append(Problem(at, f"at most {_MOST_TRIALS:,} trials", f"{count:,}"))
     return problems or [*_factors(design, found)]
@@ -145,10 +145,19 @@ def _design_names(design: DesignPhase, found: tuple[Parameter, ...]) -> Iterator
             path = ("phases", "design", section, name)
             if name not in names:
                 yield Problem(path, f"the name of a searched field ({', '.join(names)})", name)
-            elif section == "base" and design.sampler.name == "qmc":
-                yield Problem(path, "no base with qmc, which varies every field", name)
+            elif section == "base" and design.points is not None:
+                yield Problem(path, f"no base with {design.sampler.name}, which varies every field", name)
             elif section == "base" and design.sampler.name == "grid" and name in design.levels:
                 yield Problem(path, "no base for a field that the grid varies", name)
+
+
+def _design_conditions(design: DesignPhase, found: tuple[Parameter, ...]) -> Iterator[Problem]:
+    """Whether every field has a value at every point of a design whose analysis moves one field at a time."""
+    conditional = [parameter.name for parameter in found if parameter.when]
+    if conditional and block_size(design, len(found)) > 1:
+        names = ", ".join(conditional)
+        expected = f"one_at_a_time, grid or qmc, as a point may be without a field that has a `when` ({names})"
+        yield Problem(("phases", "design", "sampler", "name"), expected, design.sampler.name)
 
 
 def _design_values(design: DesignPhase, found: tuple[Parameter, ...]) -> Iterator[Problem]:

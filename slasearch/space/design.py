@@ -1,17 +1,33 @@
-"""The points of a study's design phase: one factor at a time, a grid, or scrambled Sobol points."""
+"""The points of a study's design phase: one factor at a time, a grid, scrambled Sobol points, or a design of blocks.
+
+In a design of blocks (Morris' trajectories, Saltelli's base points) the numbers of points that belong together follow
+each other: point p stands in block p // `block_size`.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from slasearch.config.schema import DesignPhase, StudyConfig
 from slasearch.space.parameters import Parameter, active_only, parameters
+from slasearch.space.unit_designs import morris_unit, saltelli_unit
 
-__all__ = ["DesignPoint", "base_values", "design_points", "point_count", "sobol_values"]
+__all__ = [
+    "DesignPoint",
+    "base_values",
+    "block_size",
+    "design_points",
+    "morris_levels",
+    "point_count",
+    "second_order",
+    "sobol_values",
+]
+
+_BELOW_ONE = math.nextafter(1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -49,18 +65,37 @@ def base_values(design: DesignPhase, found: tuple[Parameter, ...]) -> dict[str, 
     return {p.name: p.encode(design.base.get(p.name, p.middle)) for p in found}
 
 
-def point_count(design: DesignPhase) -> int:
-    """At most how many points a design has, without making them."""
+def block_size(design: DesignPhase, fields: int) -> int:
+    """How many points each of `phases.design.points` stands for, with that many searched fields."""
+    if design.sampler.name == "morris":
+        return fields + 1
+    if design.sampler.name == "saltelli":
+        return 2 * fields + 2 if second_order(design) else fields + 2
+    return 1
+
+
+def morris_levels(design: DesignPhase) -> int:
+    """How many levels a Morris design has for each field."""
+    return int(design.sampler.options.get("levels", 4))
+
+
+def second_order(design: DesignPhase) -> bool:
+    """Whether a Saltelli design can tell the indices of pairs."""
+    return bool(design.sampler.options.get("second_order", 0))
+
+
+def point_count(design: DesignPhase, fields: int) -> int:
+    """At most how many points a design over that many searched fields has, without making them."""
     if design.points is not None:
-        return design.points
+        return design.points * block_size(design, fields)
     counts = [len(levels) for levels in design.levels.values()]
     return math.prod(counts) if design.sampler.name == "grid" else 1 + sum(counts)
 
 
 def _points(config: StudyConfig, design: DesignPhase) -> Iterator[tuple[dict[str, Any], str | None]]:
     found = parameters(config)
-    if design.sampler.name == "qmc":
-        for point in sobol_values(found, design.points or 0, config.seed):
+    if design.points is not None:
+        for point in _filling(found, design, design.points, config.seed):
             yield active_only(found, point), None
         return
     base = base_values(design, found)
@@ -73,6 +108,23 @@ def _points(config: StudyConfig, design: DesignPhase) -> Iterator[tuple[dict[str
         for value in values:
             if value != base[name]:
                 yield active_only(found, {**base, name: value}), name
+
+
+def _filling(found: Sequence[Parameter], design: DesignPhase, points: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Stored values of a design that varies every field at once."""
+    if design.sampler.name == "qmc":
+        return sobol_values(found, points, seed)
+    if design.sampler.name == "morris":
+        rows = morris_unit(len(found), points, levels=morris_levels(design), seed=seed)
+    else:
+        rows = saltelli_unit(len(found), points, second_order=second_order(design), seed=seed)
+    return _stored(found, rows.tolist())
+
+
+def _stored(found: Sequence[Parameter], rows: Iterable[Sequence[float]]) -> Iterator[dict[str, Any]]:
+    """Rows of the unit cube as stored values; Morris' trajectories reach its far side, a share ends below it."""
+    for row in rows:
+        yield {p.name: p.at(min(u, _BELOW_ONE)) for p, u in zip(found, row, strict=True)}
 
 
 def _grid(found: tuple[Parameter, ...], base: dict[str, Any], levels: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
@@ -95,5 +147,4 @@ def sobol_values(found: Sequence[Parameter], count: int, seed: int) -> Iterator[
 
     sobol = qmc.Sobol(len(found), scramble=True, rng=np.random.default_rng(seed))
     shares = sobol.random_base2(math.ceil(math.log2(count)))[:count]
-    for row in shares.tolist():
-        yield {p.name: p.at(u) for p, u in zip(found, row, strict=True)}
+    return _stored(found, shares.tolist())

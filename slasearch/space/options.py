@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from slasearch.config.document import Path, Problem
 from slasearch.config.problems import shown
 from slasearch.config.schema import PrunerConfig, SamplerConfig, StudyConfig
-from slasearch.registry import PRUNER_OPTIONS, SAMPLER_OPTIONS, Option
+from slasearch.registry import DESIGN_OPTIONS, PRUNER_OPTIONS, SAMPLER_OPTIONS, Option
 
 __all__ = ["option_problems"]
 
@@ -16,7 +16,7 @@ def option_problems(config: StudyConfig) -> Iterator[Problem]:
     """Unknown options, and values of another type or out of range."""
     design, optimise = config.phases.design, config.phases.optimise
     if design is not None:
-        yield from _problems(("phases", "design", "sampler"), design.sampler, {})
+        yield from _problems(("phases", "design", "sampler"), design.sampler, DESIGN_OPTIONS)
     if optimise is not None:
         yield from _problems(("phases", "optimise", "sampler"), optimise.sampler, SAMPLER_OPTIONS)
         yield from _problems(("phases", "optimise", "pruner"), optimise.pruner, PRUNER_OPTIONS)

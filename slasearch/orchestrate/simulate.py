@@ -3,7 +3,8 @@
 score = 0.9 − 0.05·(log10(learning rate) + 3)² − 0.2·λ + 0.01·noise(seeds) + 0.05·noise(layout)
 parameters = 1000 / (1 + 100·λ)
 
-A control has the size that it is held to, and a layout a luck of its own, so that one of them is best.
+A control has the size that it is held to, and a layout a luck of its own, so that one of them is best. Another
+response takes the score's place where an analysis is to be verified: `known_responses`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from slasearch.records import CostRow, MetricRow, Progress, TaskData, TrialReport, TrialSpec
@@ -19,8 +20,16 @@ from slasearch.records import CostRow, MetricRow, Progress, TaskData, TrialRepor
 __all__ = ["SimulatedWorker"]
 
 
+def simulated_score(spec: TrialSpec) -> float:
+    """The formula above."""
+    noise = random.Random(spec.seeds.init * 100_003 + spec.seeds.data).uniform(-1, 1)
+    rate = math.log10(spec.training.learning_rate)
+    layout = random.Random(spec.control_variant).uniform(-1, 1) if spec.control_variant is not None else 0.0
+    return 0.9 - 0.05 * (rate + 3) ** 2 - 0.2 * spec.size.sparsity_weight + 0.01 * noise + 0.05 * layout
+
+
 class SimulatedWorker:
-    """A `Worker` whose score follows a formula. `functools.partial` over it makes a factory with other lengths.
+    """A `Worker` whose score follows a formula. `functools.partial` over it makes a factory with other options.
 
     Args:
         tasks: Not looked at.
@@ -28,18 +37,27 @@ class SimulatedWorker:
         threads: Not looked at.
         seconds: How long a trial takes.
         payload: Size of the adapter that a trial hands back (bytes).
+        response: The score of a trial.
     """
 
     def __init__(
-        self, tasks: Sequence[TaskData], *, cache: Path | None, threads: int, seconds: float = 0.0, payload: int = 0
+        self,
+        tasks: Sequence[TaskData],
+        *,
+        cache: Path | None,
+        threads: int,
+        seconds: float = 0.0,
+        payload: int = 0,
+        response: Callable[[TrialSpec], float] = simulated_score,
     ) -> None:
         self._seconds = seconds
         self._payload = payload
+        self._response = response
 
     def run(self, spec: TrialSpec) -> Iterator[Progress | TrialReport]:
         """Reports a score that rises to its end."""
         reports = spec.training.reports
-        score = simulated_score(spec)
+        score = self._response(spec)
         for report in range(1, reports + 1):
             time.sleep(self._seconds / reports)
             yield Progress(report, reports, score * report / reports, prunable=2 * report >= reports)
@@ -64,11 +82,3 @@ class SimulatedWorker:
                 yield MetricRow(task.name, split, "clean", 0.0, task.metric, score)
                 for condition in spec.measured:
                     yield MetricRow(task.name, split, condition.kind, condition.level, task.metric, score - 0.05)
-
-
-def simulated_score(spec: TrialSpec) -> float:
-    """The formula above."""
-    noise = random.Random(spec.seeds.init * 100_003 + spec.seeds.data).uniform(-1, 1)
-    rate = math.log10(spec.training.learning_rate)
-    layout = random.Random(spec.control_variant).uniform(-1, 1) if spec.control_variant is not None else 0.0
-    return 0.9 - 0.05 * (rate + 3) ** 2 - 0.2 * spec.size.sparsity_weight + 0.01 * noise + 0.05 * layout

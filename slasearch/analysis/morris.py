@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slasearch.analysis.coordinates import DesignResponse
+from slasearch.analysis.blocks import complete_blocks
+from slasearch.analysis.coordinates import DesignResponse, design_coordinates, response_words
+from slasearch.analysis.curves import pairs_of_seeds
+from slasearch.analysis.frames import StudyFrames
+from slasearch.errors import ReportError
+from slasearch.space.design import block_size, morris_levels
 
-__all__ = ["Effect", "MorrisScreening"]
+__all__ = ["Effect", "MorrisScreening", "morris_screening"]
+
+_FEWEST = 2
+_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -35,3 +43,55 @@ class MorrisScreening:
     n: int
     method: str
     warnings: tuple[str, ...] = ()
+
+
+def morris_screening(frames: StudyFrames, response: DesignResponse = "score") -> MorrisScreening:
+    """Elementary effects on a Morris design, in the space in which the fields were sampled.
+
+    A trajectory with a point that has no result is left out; seed repeats of a point are averaged.
+
+    Args:
+        frames: The study.
+        response: `score` (validation, undisturbed, mean over tasks), `exported_parameters` or `robustness`.
+
+    Raises:
+        ReportError: The study has no Morris design, or fewer than 2 complete trajectories.
+    """
+    from SALib.analyze import morris  # type: ignore[import-untyped]
+
+    found = design_coordinates(frames, response, ("morris",), what="Morris screening")
+    design = frames.config.phases.design
+    assert design is not None
+    assert design.points is not None
+    size = block_size(design, len(found.fields))
+    blocks = complete_blocks(found, size, design.points, called="trajectories")
+    if blocks.count < _FEWEST:
+        raise ReportError(
+            f"Morris screening: expected at least {_FEWEST} complete trajectories of {size} points each, got "
+            f"{blocks.count}. Run the study further, or look at its failures with `slasearch trials`."
+        )
+    effects = morris.analyze(
+        {"num_vars": len(found.names), "names": list(found.names), "bounds": [[0.0, 1.0]] * len(found.names)},
+        blocks.unit,
+        blocks.values,
+        num_resamples=_RESAMPLES,
+        num_levels=morris_levels(design),
+        seed=frames.config.seed + 1,  # SALib takes a seed of 0 for none
+    )
+    seeds = f", means over {pairs_of_seeds(blocks.repeats)}" if blocks.repeats > 1 else ""
+    return MorrisScreening(
+        response=response,
+        effects=tuple(
+            Effect(name, float(mu_star), float(mu_star - half), float(mu_star + half), float(mu), float(sigma))
+            for name, mu_star, half, mu, sigma in zip(
+                found.names, effects["mu_star"], effects["mu_star_conf"], effects["mu"], effects["sigma"], strict=True
+            )
+        ),
+        trajectories=blocks.count,
+        n=blocks.n,
+        method=(
+            f"elementary effects on the {response_words(response)} over {blocks.count} Morris trajectories of "
+            f"{morris_levels(design)} levels{seeds}; 95 % bootstrap intervals"
+        ),
+        warnings=blocks.warnings,
+    )

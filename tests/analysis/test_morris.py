@@ -1,0 +1,118 @@
+"""Morris screening: on functions whose elementary effects are known, and over incomplete designs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from design_kit import DECAY, RATE, WEIGHT, Response, design_frames, designed, shares
+from synthetic import Plan
+
+from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.morris import MorrisScreening, morris_screening
+from slasearch.config.schema import StudyConfig
+from slasearch.errors import ReportError
+from slasearch.space import DesignPoint
+
+
+def of(config: StudyConfig, function: Callable[..., float]) -> Response:
+    return lambda point: function(*shares(config, point.params))
+
+
+def screened(function: Callable[..., float], *overrides: str, points: int = 20) -> MorrisScreening:
+    config = designed("morris", points, *overrides)
+    return morris_screening(design_frames(config, of(config, function)))
+
+
+@pytest.mark.parametrize("overrides", [(), ("phases.design.sampler.options.levels=6",)])
+def test_linear_effects_are_the_coefficients(overrides: tuple[str, ...]) -> None:
+    found = screened(lambda u, v, w: 2 * u - 3 * w, *overrides)
+    assert [effect.field for effect in found.effects] == [WEIGHT, RATE, DECAY]
+    assert [effect.mu_star for effect in found.effects] == pytest.approx([2, 0, 3])
+    assert [effect.mu for effect in found.effects] == pytest.approx([2, 0, -3])
+    assert [effect.sigma for effect in found.effects] == pytest.approx([0, 0, 0], abs=1e-9)
+    assert [effect.high - effect.low for effect in found.effects] == pytest.approx([0, 0, 0], abs=1e-9)
+    assert (found.trajectories, found.n, found.warnings) == (20, 80, ())
+    levels = 6 if overrides else 4
+    assert found.method == (
+        f"elementary effects on the score over 20 Morris trajectories of {levels} levels; 95 % bootstrap intervals"
+    )
+
+
+def test_an_interaction_shows_as_spread() -> None:
+    first, idle, third = screened(lambda u, v, w: u * w, points=200).effects
+    assert (idle.mu_star, idle.sigma) == (0, 0)
+    for effect in (first, third):
+        # the effect of u is w, which lies on 0, 1/3, 2/3, 1 with equal chance: mean 1/2, deviation √(5/36)
+        assert effect.mu == effect.mu_star == pytest.approx(0.5, abs=0.08)
+        assert effect.sigma == pytest.approx((5 / 36) ** 0.5, abs=0.03)
+        assert effect.low < 0.5 < effect.high
+
+
+def test_effects_of_both_signs_do_not_cancel_in_mu_star() -> None:
+    _, _, bent = screened(lambda u, v, w: (w - 0.5) ** 2, points=200).effects
+    # 0 to 2/3: ((1/6)² - (1/2)²) / (2/3) = -1/3; 1/3 to 1: +1/3
+    assert bent.mu_star == pytest.approx(1 / 3)
+    assert abs(bent.mu) < 0.1
+    assert bent.sigma == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_choices_and_whole_numbers_are_moved_too() -> None:
+    choice = "pool.ranks={categorical: [[1], [4]]}"
+    config = designed("morris", 20, choice, "training.batch_size={int: [1, 16]}")
+    score = lambda point: point.params["training.batch_size"] + 8.0 * (point.params["pool.ranks"] == "[4]")  # noqa: E731
+    effects = {effect.field: effect for effect in morris_screening(design_frames(config, score)).effects}
+    assert effects["training.batch_size"].mu == pytest.approx(15)  # from 1 to 11 and from 6 to 16 over 2/3 of the range
+    assert effects["pool.ranks"].mu == pytest.approx(12)  # 8 over 2/3 of the range
+    assert effects["pool.ranks"].sigma == pytest.approx(0, abs=1e-9)
+    assert effects[RATE].mu_star == 0
+
+
+def test_incomplete_trajectories_are_left_out_and_counted() -> None:
+    config = designed("morris", 10)
+    linear = of(config, lambda u, v, w: u + 2 * w)
+    frames = design_frames(config, lambda point: None if point.point in (0, 1, 30) else linear(point))
+    found = morris_screening(frames)
+    assert (found.trajectories, found.n) == (8, 32)
+    assert found.warnings == (
+        "2 of 10 trajectories left out, as some point of theirs has no result (failed trials: 3)",
+    )
+    assert [effect.mu_star for effect in found.effects] == pytest.approx([1, 0, 2])
+
+
+def test_seed_repeats_are_averaged() -> None:
+    config = designed("morris", 6, "phases.design.seeds=3")
+    linear = of(config, lambda u, v, w: u)
+
+    def noisy(point: DesignPoint) -> float | None:
+        value = linear(point)
+        assert value is not None
+        return value + 0.1 * (point.repeat - 1) * (1 if point.point % 2 else -1)
+
+    found = morris_screening(design_frames(config, noisy))
+    assert [effect.mu_star for effect in found.effects] == pytest.approx([1, 0, 0])
+    assert found.n == 6 * 4 * 3
+    assert "means over 3 seed pairs" in found.method
+
+
+def test_too_few_trajectories_are_refused() -> None:
+    config = designed("morris", 2)
+    linear = of(config, lambda u, v, w: u)
+    assert morris_screening(design_frames(config, linear)).trajectories == 2
+    frames = design_frames(config, lambda point: None if point.point == 0 else linear(point))
+    with pytest.raises(ReportError, match="at least 2 complete trajectories of 4 points each, got 1"):
+        morris_screening(frames)
+
+
+def test_other_designs_are_refused(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    with pytest.raises(ReportError, match="Morris screening: expected a design phase of morris, got one_at_a_time"):
+        morris_screening(frames_of(Plan()))
+    with pytest.raises(ReportError, match="got adaptive trials of tpe only"):
+        morris_screening(frames_of(Plan(design=False)))
+
+
+def test_the_same_frames_give_the_same_intervals() -> None:
+    config = designed("morris", 8)
+    frames = design_frames(config, of(config, lambda u, v, w: u * w))
+    assert config.seed == 0
+    assert morris_screening(frames) == morris_screening(frames)

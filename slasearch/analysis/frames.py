@@ -10,10 +10,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import pandas as pd
-from sqlalchemy import ColumnElement, Connection, Select, and_, select
+from numpy.typing import NDArray
+from sqlalchemy import Boolean, Column, ColumnElement, Connection, Float, Integer, Select, and_, select
 
 from slasearch.config.load import stored_study
 from slasearch.config.schema import StudyConfig
@@ -117,13 +119,21 @@ class StudyFrames:
         those of all tasks. `error` is its standard error over them, where they are a sample of the split.
         """
         metrics, tasks = self.metrics, len(self.tasks)
-        own = metrics[metrics["metric"] == metrics["task"].map(self.task_metrics)]
-        own = own.rename(columns={"task": "series"})[[*_SCORE_KEYS, "series", "value", "examples", "error"]]
+        own = metrics.loc[self._task_scores, [*_SCORE_KEYS, "task", "value", "examples", "error"]]
+        own = own.rename(columns={"task": "series"})
         groups = own.assign(square=own["error"] ** 2).groupby(_SCORE_KEYS, sort=False)
         sums = groups[["value", "examples", "square"]].sum(min_count=tasks)
         means = sums[groups.size() == tasks].assign(value=sums["value"] / tasks, error=sums["square"] ** 0.5 / tasks)
         means = means.drop(columns="square").reset_index().assign(series=MEAN)
         return pd.concat([own, means], ignore_index=True)
+
+    @property
+    def _task_scores(self) -> NDArray[np.bool_]:
+        """Which rows of `metrics` hold the score of their task, compared by column: no row becomes a Python object."""
+        found = np.zeros(len(self.metrics), dtype=np.bool_)
+        for task, metric in self.task_metrics.items():
+            found |= ((self.metrics["task"] == task) & (self.metrics["metric"] == metric)).to_numpy(dtype=np.bool_)
+        return found
 
     def clean_scores(self, split: str) -> pd.DataFrame:
         """Undisturbed final scores of one split: `trial_id, series, value` and the other columns of `scores`."""
@@ -194,10 +204,10 @@ _METRIC_COLUMNS = ["trial_id", "task", "split", "condition", "level", "metric", 
 _GATE_COLUMNS = [
     "trial_id", "task", "slot", "layer", "site", "kind", "rank", "idx", "openness", "value", "open", "parameters",
 ]  # fmt: skip
-_NUMBERS = (
-    "number", "point", "retry_of", "pair_of", "control_size", "score", "exported_parameters", "robustness", "budget",
-    "budget_max", "started_at", "ended_at", "openness", "examples", "error",
-)  # fmt: skip
+_AT_A_TIME = 50_000
+"""Rows that are Python objects at a time; a large study has millions."""
+_DECODED = 5_000
+"""Trials whose parameters are Python objects at a time."""
 
 
 def _of_trials(connection: Connection, model: Any, mine: ColumnElement[bool], columns: list[str]) -> pd.DataFrame:
@@ -206,20 +216,41 @@ def _of_trials(connection: Connection, model: Any, mine: ColumnElement[bool], co
 
 
 def _frame(connection: Connection, query: Select[Any], columns: Sequence[str]) -> pd.DataFrame:
-    """The query's rows with those columns of its one entity, as plain tuples: no objects are built."""
+    """The query's rows with those columns of its one entity, some rows at a time: no objects of them are kept."""
     entity = query.column_descriptions[0]["entity"]
-    rows = connection.execute(query.with_only_columns(*(getattr(entity, name) for name in columns))).all()
-    frame = pd.DataFrame.from_records(cast("Any", rows), columns=list(columns))
-    for name in _NUMBERS:
-        if name in frame:
-            frame[name] = pd.to_numeric(frame[name]).astype("float64")
-    return frame
+    chosen = query.with_only_columns(*(getattr(entity, name) for name in columns))
+    wanted = [entity.__table__.columns[name] for name in columns]
+    rows = connection.execute(chosen, execution_options={"yield_per": _AT_A_TIME})
+    parts: list[list[pd.Series[Any]]] = [[_series((), column)] for column in wanted]
+    for some in rows.partitions():
+        for part, column, values in zip(parts, wanted, zip(*some, strict=True), strict=True):
+            part.append(_series(values, column))
+    joined = {}
+    for name, part in zip(columns, parts, strict=True):
+        joined[name] = pd.concat(part, ignore_index=True)
+        part.clear()
+    return pd.DataFrame(joined, copy=False)
+
+
+def _series(values: Sequence[Any], column: Column[Any]) -> pd.Series[Any]:
+    """Values of one column; numbers that may be missing are floats, with NaN for what is missing."""
+    if isinstance(column.type, Boolean):
+        return pd.Series(values, dtype="bool")
+    if isinstance(column.type, Integer) and not column.nullable:
+        return pd.Series(values, dtype="int64")
+    if isinstance(column.type, Integer | Float):
+        return pd.Series(np.array(values, dtype=np.float64))
+    return pd.Series(values, dtype="str")
 
 
 def _params(trials: pd.DataFrame) -> pd.DataFrame:
-    decoded = [json.loads(text) if text else {} for text in trials["params"]]
-    frame = pd.DataFrame(decoded, index=trials.index)
-    frame.insert(0, "trial_id", trials["trial_id"])
+    texts = trials["params"]
+    parts = [
+        pd.DataFrame(json.loads(f"[{','.join(texts.iloc[start : start + _DECODED])}]"))
+        for start in range(0, len(texts), _DECODED)
+    ]
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(index=trials.index)
+    frame.insert(0, "trial_id", trials["trial_id"].to_numpy())
     return frame
 
 

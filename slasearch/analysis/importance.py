@@ -9,21 +9,17 @@ when the scores are shuffled over the trials.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
-from optuna.importance import PedAnovaImportanceEvaluator
-from optuna.trial import FrozenTrial, create_trial
 
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.parameters import distributions
+from slasearch.analysis.ped_anova import best_trials, divergence, grid_field
 from slasearch.errors import ReportError
 from slasearch.records import DIRECTIONS
 
@@ -121,10 +117,15 @@ def _fields(
     quantile: float,
     generator: np.random.Generator,
 ) -> list[FieldImportance]:
-    study = _study(params, searched)
-    names = list(searched)
-    found = _divergences(study, quantile, names, losses)
-    shuffled = [_divergences(study, quantile, names, generator.permutation(losses)) for _ in range(_SHUFFLES)]
+    grids = {name: grid_field(params[name], distribution) for name, distribution in searched.items()}
+    everywhere = {name: grid.density(np.ones(len(losses), dtype=np.bool_)) for name, grid in grids.items()}
+
+    def divergences(order: NDArray[np.float64]) -> dict[str, float]:
+        best = best_trials(order, quantile)
+        return {name: divergence(grid, everywhere[name], best) for name, grid in grids.items()}
+
+    found = divergences(losses)
+    shuffled = [divergences(generator.permutation(losses)) for _ in range(_SHUFFLES)]
     total = math.fsum(found.values()) or 1.0
     return [
         FieldImportance(
@@ -133,34 +134,5 @@ def _fields(
             chance=float(np.quantile([divergences[name] for divergences in shuffled], 0.95)) / total,
             n=int(params[name].notna().sum()),
         )
-        for name in names
+        for name in searched
     ]
-
-
-def _study(params: pd.DataFrame, searched: Mapping[str, BaseDistribution]) -> optuna.Study:
-    """An Optuna study in memory with those parameters; its values mean nothing, the losses come by trial number."""
-    storage = optuna.storages.InMemoryStorage()
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "importance")
-    optuna.logging.set_verbosity(verbosity)
-    study = optuna.load_study(study_name="importance", storage=storage)
-    rows = params[list(searched)].to_dict("records")
-    study.add_trials([_frozen({str(name): value for name, value in row.items()}, searched) for row in rows])
-    return study
-
-
-def _frozen(row: Mapping[str, Any], searched: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    active = {name: searched[name] for name, value in row.items() if pd.notna(value)}
-    values = {name: kind.to_external_repr(kind.to_internal_repr(row[name])) for name, kind in active.items()}
-    return create_trial(params=values, distributions=active, value=0.0)
-
-
-def _divergences(
-    study: optuna.Study, quantile: float, names: list[str], losses: NDArray[np.float64]
-) -> dict[str, float]:
-    with warnings.catch_warnings():
-        # Optuna tells every caller that low targets count as good, which is what is meant here.
-        warnings.simplefilter("ignore")
-        evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
-        return evaluator.evaluate(study, names, target=lambda trial: float(losses[trial.number]))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from slasearch.analysis.curves import Curve, Level, build_series, pairs_of_seeds
@@ -20,6 +21,9 @@ from slasearch.errors import ReportError
 from slasearch.records import CLEAN_SAMPLE
 
 __all__ = ["Response", "design_curves", "level_p_values", "measured_curves", "measured_levels", "responses"]
+
+_MOST_TRIALS = 500
+"""Trials of a search that a curve is drawn from; without a design a large study has no more to say here."""
 
 Response = Literal["score", "change", "exported_parameters", "robustness"]
 
@@ -218,9 +222,13 @@ def _measured_trials(frames: StudyFrames) -> tuple[pd.DataFrame, str]:
     if len(base):
         return base, f"base point of the design; validation split; {pairs_of_seeds(len(base))}"
     complete = frames.search_trials("complete")
+    count = len(complete)
+    if count > _MOST_TRIALS:
+        complete = complete.iloc[np.linspace(0, count - 1, _MOST_TRIALS).round().astype(int)]
     # Every trial is its own block: the interval then speaks of the trials of the search, not of seeds.
     trials = complete.assign(repeat=range(len(complete)))
+    which = f"{count}" if count == len(trials) else f"{len(trials)} of {count}, evenly over their order"
     return (
         trials,
-        f"complete trials of the search: {len(trials)}; validation split; intervals over trials, not seeds",
+        f"complete trials of the search: {which}; validation split; intervals over trials, not seeds",
     )

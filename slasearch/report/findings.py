@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
 
 from slasearch.analysis.compare import Arm, Comparisons, Verdict
-from slasearch.analysis.curves import Curve, Level, Series
+from slasearch.analysis.curves import Curve, Series
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.roles import role_phrase
-from slasearch.analysis.sensitivity import level_p_values
+from slasearch.report.factor_findings import disturbance_findings, factor_findings
+from slasearch.report.finding import Finding, listed
 from slasearch.report.labels import (
     condition_label,
     level_label,
     p_label,
-    p_text,
     percent,
     sentences,
     short_factor,
@@ -34,21 +32,13 @@ WORTH_NAMING = 0.05
 """Share of importance below which a field is not named, even if it is above chance."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One sentence; `topic` is what it is about, `kind` whether it is a result or a caution."""
-
-    topic: str
-    text: str
-    kind: Literal["result", "caution"] = "result"
-
-
 def findings(results: Results) -> list[Finding]:
     """All sentences, the comparison with the controls first."""
     return [
         *_comparisons(results),
         *_robustness(results),
-        *_factors(results),
+        *factor_findings(results),
+        *disturbance_findings(results),
         *_front(results),
         *_structure(results),
         *_importance(results),
@@ -87,7 +77,7 @@ def _against(item: Comparisons, tasks: int) -> str:
     for arm in arms:
         by_verdict.setdefault(item.difference(arm.role).verdict, []).append(arm)
     parts = [
-        f"{_VERDICTS[verdict]} {_listed([_numbers(item, arm) for arm in by_verdict[verdict]])}"
+        f"{_VERDICTS[verdict]} {listed([_numbers(item, arm) for arm in by_verdict[verdict]])}"
         for verdict in _VERDICTS
         if verdict in by_verdict
     ]
@@ -96,11 +86,6 @@ def _against(item: Comparisons, tasks: int) -> str:
     seeds = f"{pairs} pairs of seeds" if pairs > 1 else "one pair of seeds, which allows no conclusion"
     adjusted = ", p after Holm" if pairs > 1 else ""
     return f"{who} {', '.join(parts)}. Differences of test scores: {over}, {seeds}{adjusted}."
-
-
-def _listed(parts: list[str]) -> str:
-    """`one, another and a third`."""
-    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
 def _numbers(item: Comparisons, arm: Arm) -> str:
@@ -135,44 +120,6 @@ def _drop(series: Series) -> str:
     before, after = series.points[0].estimate.mean, series.points[-1].estimate.mean
     rate = f", a drop of {percent(_lost(series), 1)}" if before > 0 else ""
     return f"{role_phrase(series.name)} from {before:.3f} to {after:.3f}{rate}"
-
-
-def _factors(results: Results) -> Iterator[Finding]:
-    changes = {curve.factor: curve for curve in results.design.get("change", ())}
-    sizes = {curve.factor: curve for curve in results.design.get("exported_parameters", ())}
-    p_values = level_p_values(results.frames, tuple(changes.values()))
-    for curve in results.design.get("score", ()):
-        change, size = changes.get(curve.factor), sizes.get(curve.factor)
-        parts = [_best_level(curve), *([_shifts(change, p_values)] if change else []), *(_growth(size) if size else ())]
-        yield Finding("Sensitivity", f"{'; '.join(parts)}.")
-
-
-def _best_level(curve: Curve) -> str:
-    name = short_factor(curve.factor)
-    best = max(curve.named(MEAN).points, key=lambda point: point.estimate.mean)
-    return f"{name[:1].upper()}{name[1:]}: best mean score {best.estimate.text()} at {level_label(best.level)}"
-
-
-def _shifts(change: Curve, p_values: Mapping[tuple[str, Level], float | None]) -> str:
-    """Which levels differ from the base; `p_values` are those of all levels of the design."""
-    found = [(point, p_values.get((change.factor, point.level))) for point in change.named(MEAN).points]
-    if all(p is None for _, p in found):
-        return "without intervals no level can be told apart"
-    holm = f"after Holm over the {len(p_values)} levels of the design"
-    told = [
-        f"{point.estimate.text(signed=True)} at {level_label(point.level)} ({p_text(p)})"
-        for point, p in found
-        if p is not None and p < 0.05
-    ]
-    return f"against the base, {', '.join(told)}, p {holm}" if told else f"no level is told apart from the base {holm}"
-
-
-def _growth(size: Curve) -> Iterator[str]:
-    ends = (size.named(MEAN).points[0], size.named(MEAN).points[-1])
-    low, high = sorted(point.estimate.mean for point in ends)
-    if low > 0 and high > 1.2 * low:
-        first, last = (f"{thousands(point.estimate.mean)} at {level_label(point.level)}" for point in ends)
-        yield f"exported parameters go from {first} to {last} (geometric means)"
 
 
 def _front(results: Results) -> Iterator[Finding]:

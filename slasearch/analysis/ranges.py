@@ -1,0 +1,119 @@
+"""What a curve says about the levels to choose: where the score is as good as its best, and from where on it falls.
+
+Both compare levels pair by pair over what they share (a seed pair, or a trial measured at several levels), with paired
+t-tests adjusted by Holm over the curve's levels. Levels that are not told apart may still differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from slasearch.analysis.curves import Curve
+from slasearch.analysis.frames import MEAN
+from slasearch.analysis.intervals import holm, p_of_zero, t_interval
+
+__all__ = ["BestRange", "Fall", "best_range", "fall"]
+
+_SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class BestRange:
+    """Neighbouring levels around the best one, none of which is told apart from it; `n` pairs at the least."""
+
+    best: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Fall:
+    """The level from which on the mean is told to be below that of the lowest level; None: at no level up to `last`.
+
+    `change` is the mean difference there (at the last level, where there is none), over `n` pairs.
+    """
+
+    start: float | None
+    last: float
+    change: float
+    n: int
+
+
+def best_range(curve: Curve, blocks: Mapping[int, int] | None = None) -> BestRange | None:
+    """The range of levels that are as good as the best by the mean over tasks.
+
+    Args:
+        curve: Of a numeric factor; higher is better.
+        blocks: For each trial what it shares with trials of other levels, such as its seed repeat; None: its own id.
+
+    Returns:
+        None for categories, and where there are no intervals: one seed pair tells nothing apart.
+    """
+    table = _paired(curve, blocks)
+    if table is None:
+        return None
+    order = [float(level) for level in table.columns]
+    low = high = int(np.argmax(table.mean()))
+    best = order[low]
+    known = _p_values(table, best, [level for level in order if level != best])
+    if all(p is None for p in known.values()):
+        return None
+    while low > 0 and _alike(known[order[low - 1]]):
+        low -= 1
+    while high + 1 < len(order) and _alike(known[order[high + 1]]):
+        high += 1
+    return BestRange(best, order[low], order[high], len(table))
+
+
+def fall(curve: Curve, blocks: Mapping[int, int] | None = None) -> Fall | None:
+    """From which level on the mean over tasks is below that of the lowest level, there and at every higher one.
+
+    Args:
+        curve: Of a numeric factor; higher is better.
+        blocks: As for `best_range`.
+
+    Returns:
+        None for categories, and where there are no intervals.
+    """
+    table = _paired(curve, blocks)
+    if table is None or table.shape[1] < 2:
+        return None
+    base, *others = (float(level) for level in table.columns)
+    known = _p_values(table, base, others)
+    if all(p is None for p in known.values()):
+        return None
+    changes = (table[others].sub(table[base], axis=0)).mean()
+    start = None
+    for level in reversed(others):
+        if changes[level] >= 0 or _alike(known[level]):
+            break
+        start = level
+    shown = others[-1] if start is None else start
+    return Fall(start, others[-1], float(changes[shown]), len(table))
+
+
+def _paired(curve: Curve, blocks: Mapping[int, int] | None) -> pd.DataFrame | None:
+    """The mean over tasks with a row for each block that has every level, a column for each level in order."""
+    if curve.scale == "category":
+        return None
+    rows = [
+        (float(point.level), trial if blocks is None else blocks[trial], value)
+        for point in curve.named(MEAN).points
+        for trial, value in zip(point.trial_ids, point.values, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["level", "block", "value"])
+    wide = table.pivot_table(index="block", columns="level", values="value", aggfunc="mean").dropna()
+    return wide if len(wide) and wide.shape[1] else None
+
+
+def _p_values(table: pd.DataFrame, base: float, others: list[float]) -> dict[float, float | None]:
+    return dict(zip(others, holm([p_of_zero(t_interval(table[level] - table[base])) for level in others]), strict=True))
+
+
+def _alike(p: float | None) -> bool:
+    return p is None or p >= _SIGNIFICANT

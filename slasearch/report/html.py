@@ -9,14 +9,13 @@ import base64
 import hashlib
 import json
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import groupby
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -25,12 +24,15 @@ from plotly.offline import get_plotlyjs
 from slasearch import __version__
 from slasearch.analysis.compare import Comparisons
 from slasearch.analysis.roles import role_label
-from slasearch.report.figures._base import LegendItem, ReportFigure
-from slasearch.report.findings import Finding, findings
+from slasearch.report.asked import asked
+from slasearch.report.figures._base import ReportFigure
+from slasearch.report.finding import Finding
+from slasearch.report.findings import findings
 from slasearch.report.labels import thousands
 from slasearch.report.path_tables import path_tables
 from slasearch.report.results import Results
 from slasearch.report.style import DARK
+from slasearch.report.summary import certainty, five, others
 from slasearch.report.tables import (
     Table,
     best_trials,
@@ -40,6 +42,7 @@ from slasearch.report.tables import (
     failure_table,
     tuning_table,
 )
+from slasearch.report.views import Assembly, FigureView, TableView
 
 __all__ = ["render", "study_file"]
 
@@ -50,41 +53,21 @@ _SECTIONS = {
     "tradeoff": "Trade-off",
     "structure": "Structure",
     "importance": "Importance",
-    "history": "Trials",
+    "history": "Trials and cost",
 }
-_MOST_ROWS = 60
+_SEED_PAIRS = 12
+"""Seed pairs of a phase that are written out; more are counted."""
 
-
-@dataclass(frozen=True)
-class _PanelView:
-    title: str
-    index: int
-    height: int
-
-
-@dataclass(frozen=True)
-class _FigureView:
-    """A figure as the template sees it: its charts by their index in the embedded JSON."""
-
-    name: str
-    title: str
-    caption: str
-    note: str
-    alt: str
-    wide: bool
-    panels: tuple[_PanelView, ...]
-    legend: tuple[LegendItem, ...]
-    table: Table
-    rows: int
+Topics = list[tuple[str, list[Finding]]]
 
 
 @dataclass(frozen=True)
 class _Section:
     name: str
     title: str
-    before: list[Table]
-    figures: list[_FigureView]
-    after: list[Table]
+    before: list[TableView]
+    figures: list[FigureView]
+    after: list[TableView]
 
 
 @dataclass(frozen=True)
@@ -102,25 +85,32 @@ def render(results: Results, figures: list[ReportFigure], *, storage: str | None
         figures: What is shown of them.
         storage: Database URL without a password, for the commands; None for the default database.
     """
-    charts: list[str] = []
-    views = {figure.name: _view(figure, charts) for figure in figures}
+    page = Assembly()
     plotly, script = get_plotlyjs(), _resource("report.js")
     study, config = results.frames.study, results.frames.config
+    file = study_file(results)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_resource("template.html")).render(
         study=study,
         description=config.description,
         facts=_facts(results),
+        asked=asked(config),
         tiles=_tiles(results),
-        findings=[(topic, list(items)) for topic, items in groupby(_sentences(results), key=lambda item: item.topic)],
-        sections=_sections(results, figures, views),
+        five=_joined(five(results)),
+        others=_topics(others(results)),
+        sections=_sections(results, figures, page),
+        certainty=_topics(certainty(results)),
+        failed=_topics(item for item in findings(results) if item.topic in ("Trials", "Not shown")),
+        failures=[page.table(table) for table in (failure_table(results), event_table(results)) if table],
         commands=_commands(results, storage),
         identity=_identity(results),
-        study_file=study_file(results),
+        study_file=file,
+        study_download=page.file(f"{study.name}.yaml", "application/yaml", file),
         version=__version__,
         dark_colors=DARK,
         css=Markup(_resource("report.css")),
-        charts=_data(charts),
+        charts=_data(f"[{','.join(page.charts)}]"),
+        files=_data(page.embedded()),
         dark=Markup(json.dumps(list(DARK.items()))),
         plotly=Markup(plotly),
         script=Markup(script),
@@ -128,91 +118,59 @@ def render(results: Results, figures: list[ReportFigure], *, storage: str | None
     )
 
 
-def _sentences(results: Results) -> list[Finding]:
-    """The findings with their numbers and units held together at the end of a line."""
-    joined = (
+def _topics(found: Iterable[Finding]) -> Topics:
+    return [(topic, list(items)) for topic, items in groupby(_joined(found), key=lambda item: item.topic)]
+
+
+def _joined(found: Iterable[Finding]) -> list[Finding]:
+    """Sentences with their numbers and units held together at the end of a line."""
+    tight = (
         ("\u00b1 ", "\u00b1\u00a0"),
         (" \u00b1", "\u00a0\u00b1"),
         (" %", "\u00a0%"),
         (" = ", "\u00a0=\u00a0"),
         ("; p ", "; p\u00a0"),
     )
-    found = []
-    for item in findings(results):
+    joined = []
+    for item in found:
         text = item.text
-        for loose, tight in joined:
-            text = text.replace(loose, tight)
-        found.append(replace(item, text=text))
-    return found
+        for loose, held in tight:
+            text = text.replace(loose, held)
+        joined.append(replace(item, text=text))
+    return joined
 
 
 def _resource(name: str) -> str:
     return files("slasearch.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _data(charts: list[str]) -> Markup:
-    """A JSON array that cannot end the script element it stands in."""
-    return Markup(f"[{','.join(charts)}]".replace("<", "\\u003c"))
+def _data(text: str) -> Markup:
+    """JSON that cannot end the script element it stands in."""
+    return Markup(text.replace("<", "\\u003c"))
 
 
 def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _view(figure: ReportFigure, charts: list[str]) -> _FigureView:
-    panels = []
-    built = figure.panels()
-    for panel in built:
-        panels.append(_PanelView(panel.title, len(charts), int(panel.figure.layout.height)))
-        charts.append(str(panel.figure.to_json()))
-    return _FigureView(
-        name=figure.name,
-        title=figure.title,
-        caption=figure.caption,
-        note=figure.note.replace("\n", " "),
-        alt=figure.alt,
-        wide=any(panel.wide for panel in built),
-        panels=tuple(panels),
-        legend=figure.legend,
-        table=_numbers(figure.table),
-        rows=len(figure.table),
-    )
-
-
-def _numbers(table: pd.DataFrame) -> Table:
-    """The means of a figure's table (all its rows where it has none), the first 60 of them."""
-    means = table[table["what"] == "mean"].drop(columns=["what"]) if "what" in table else table
-    shown = means.head(_MOST_ROWS).dropna(axis="columns", how="all")
-    title = "Means" if "what" in table else "Rows"
-    title += f" (first {len(shown)} of {len(means)})" if len(shown) < len(means) else ""
-    numeric = [pd.api.types.is_numeric_dtype(shown[name]) for name in shown.columns]
-    return Table(
-        title=title,
-        columns=tuple(str(name).replace("_", " ") for name in shown.columns),
-        rows=tuple(tuple(_cell(value) for value in row) for row in shown.itertuples(index=False)),
-        text_columns=numeric.index(True) if True in numeric else len(numeric),
-    )
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    if isinstance(value, float):
-        return "" if pd.isna(value) else f"{value:.4g}" if abs(value) < 10_000 else thousands(value)
-    return "" if pd.isna(value) else str(value)
-
-
-def _sections(results: Results, figures: list[ReportFigure], views: dict[str, _FigureView]) -> list[_Section]:
-    trials = [table for table in (failure_table(results), event_table(results), cost_table(results)) if table]
-    best = best_trials(results)
-    tuning = tuning_table(results)
+def _sections(results: Results, figures: list[ReportFigure], page: Assembly) -> list[_Section]:
     before = {"comparison": controls_tables(results)}
-    after = {"comparison": [tuning] if tuning else [], "tradeoff": [best] if best else [], "history": trials}
-    after["structure"] = path_tables(results)
+    after: dict[str, list[Table | None]] = {
+        "comparison": [tuning_table(results)],
+        "tradeoff": [best_trials(results)],
+        "structure": [*path_tables(results)],
+        "history": [cost_table(results)],
+    }
+    others = {figure.section: figure.section.capitalize() for figure in figures if figure.section not in _SECTIONS}
     found = []
-    for name, title in _SECTIONS.items():
-        mine = [views[figure.name] for figure in figures if figure.section == name]
-        section = _Section(name, title, before.get(name, []), mine, after.get(name, []))
+    for name, title in {**_SECTIONS, **others}.items():
+        section = _Section(
+            name,
+            title,
+            [page.table(table) for table in before.get(name, [])],
+            [page.figure(figure) for figure in figures if figure.section == name],
+            [page.table(table) for table in after.get(name, []) if table is not None],
+        )
         if section.before or section.figures or section.after:
             found.append(section)
     return found
@@ -272,18 +230,27 @@ def _commands(results: Results, storage: str | None) -> str:
 
 def _identity(results: Results) -> list[tuple[str, str]]:
     study, trials = results.frames.study, results.frames.trials
-    pairs = trials.groupby("phase", sort=False)[["init_seed", "data_seed"]]
-    seeds = "; ".join(
-        f"{phase} {', '.join(f'{init}/{data}' for init, data in sorted(set(map(tuple, rows.to_numpy().tolist()))))}"
-        for phase, rows in pairs
-    )
     return [
         ("study", study.name),
         ("run with", f"slasearch {study.version}"),
         ("fingerprint", study.fingerprint),
         ("seed of the study", str(study.seed)),
-        ("seed pairs (weights/data)", seeds),
+        (
+            "seed pairs (weights/data)",
+            "; ".join(
+                _pairs(str(phase), rows.to_numpy().tolist())
+                for phase, rows in trials[["phase", "init_seed", "data_seed"]]
+                .drop_duplicates()
+                .groupby("phase", sort=False)[["init_seed", "data_seed"]]
+            ),
+        ),
     ]
+
+
+def _pairs(phase: str, pairs: list[list[int]]) -> str:
+    shown = [f"{init}/{data}" for init, data in sorted(pairs)]
+    more = f" and {thousands(len(shown) - _SEED_PAIRS)} more" if len(shown) > _SEED_PAIRS else ""
+    return f"{phase} {', '.join(shown[:_SEED_PAIRS])}{more}"
 
 
 def study_file(results: Results) -> str:

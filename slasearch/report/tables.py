@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 BEST = 10
+MOST_NAMED = 20
+"""Trials that a cell names; more are counted."""
 
 
 @dataclass(frozen=True)
@@ -173,10 +175,15 @@ def failure_table(results: Results) -> Table | None:
     if not results.failures:
         return None
     rows = tuple(
-        (failure.reason, str(len(failure.numbers)), ", ".join(failure.numbers), str(failure.repeated))
+        (failure.reason, str(len(failure.numbers)), _named(failure.numbers), str(failure.repeated))
         for failure in results.failures
     )
     return Table("Failures", ("reason", "attempts", "trials", "of them repeated"), rows)
+
+
+def _named(numbers: tuple[str, ...]) -> str:
+    more = f" and {thousands(len(numbers) - MOST_NAMED)} more" if len(numbers) > MOST_NAMED else ""
+    return ", ".join(numbers[:MOST_NAMED]) + more
 
 
 def event_table(results: Results) -> Table | None:

@@ -1,0 +1,127 @@
+"""The findings as a reader takes them in: five sentences first, then the others, then how sure all of it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from slasearch.analysis.curves import pairs_of_seeds
+from slasearch.analysis.frames import MEAN, StudyFrames
+from slasearch.analysis.intervals import NORMAL, t_interval
+from slasearch.report.finding import Finding, listed
+from slasearch.report.findings import findings
+from slasearch.report.labels import sentences
+from slasearch.report.results import Results
+
+__all__ = ["SENTENCES", "certainty", "five", "others", "seed_spread"]
+
+SENTENCES = 5
+"""How many sentences say what was found; all others stand behind them."""
+
+_FIRST = ("Controls", "Sensitivity", "Trade-off", "Robustness", "Structure", "Importance", "Trials")
+"""Topics in the order in which they get one of the five sentences."""
+
+
+def five(results: Results) -> tuple[Finding, ...]:
+    """The five sentences: the first of each topic (of fields the one that moves the score most), then second ones."""
+    told = [item for item in findings(results) if item.kind == "result"]
+    factor = _strongest(results)
+    by_topic = {topic: [item for item in told if item.topic == topic] for topic in dict.fromkeys(i.topic for i in told)}
+    if factor is not None and factor < len(by_topic.get("Sensitivity", ())):
+        mine = by_topic["Sensitivity"]
+        mine.insert(0, mine.pop(factor))
+    order = sorted(by_topic, key=lambda topic: _FIRST.index(topic) if topic in _FIRST else len(_FIRST))
+    firsts = [by_topic[topic][0] for topic in order]
+    seconds = [item for topic in order for item in by_topic[topic][1:]]
+    return tuple([*firsts, *seconds][:SENTENCES])
+
+
+def _strongest(results: Results) -> int | None:
+    """Which curve of the design has the mean score that moves most; None without any."""
+    moves = []
+    for curve in results.design.get("score", ()):
+        means = [point.estimate.mean for point in curve.named(MEAN).points]
+        moves.append(max(means) - min(means))
+    return int(np.argmax(moves)) if moves else None
+
+
+def others(results: Results) -> tuple[Finding, ...]:
+    """The results that are not among the five."""
+    first = five(results)
+    return tuple(item for item in findings(results) if item.kind == "result" and item not in first)
+
+
+def certainty(results: Results) -> tuple[Finding, ...]:
+    """How sure the findings are: what seeds alone do, what intervals mean, what was adjusted; then every caution."""
+    cautions = (
+        item for item in findings(results) if item.kind == "caution" and item.topic not in ("Trials", "Not shown")
+    )
+    return (*_seeds(results.frames), *_search(results), *_intervals(results), *cautions)
+
+
+def seed_spread(frames: StudyFrames) -> tuple[float, int, int] | None:
+    """The standard deviation of the score between seed pairs of one setting, pooled; with its settings and trials.
+
+    From complete trials of the design and of the confirmed winners; None where nothing was repeated.
+    """
+    trials = frames.trials[(frames.trials["state"] == "complete") & frames.trials["score"].notna()]
+    design = trials[trials["phase"] == "design"]
+    winners = trials[(trials["phase"] == "confirm") & (trials["role"] == "winner")]
+    parts = [
+        rows["score"].groupby(rows[key]).agg(["var", "size"]) for rows, key in ((design, "point"), (winners, "pair_of"))
+    ]
+    groups = pd.concat(parts)
+    groups = groups[groups["size"] > 1]
+    if groups.empty:
+        return None
+    freedom = groups["size"] - 1
+    spread = math.sqrt(float((groups["var"] * freedom).sum() / freedom.sum()))
+    return spread, len(groups), int(groups["size"].sum())
+
+
+def _seeds(frames: StudyFrames) -> Iterator[Finding]:
+    found = seed_spread(frames)
+    if found is None:
+        text = "No setting was trained with two seed pairs, so nothing is known of what seeds alone do to a score."
+        yield Finding("Seeds", text, "caution")
+        return
+    spread, settings, trials = found
+    apart = NORMAL * math.sqrt(2) * spread
+    yield Finding(
+        "Seeds",
+        f"With other seeds the validation score of one setting varies by a standard deviation of {spread:.4f} "
+        f"({trials} trials of {settings} settings): two single trials closer than {apart:.3f} are not told apart.",
+    )
+
+
+def _search(results: Results) -> Iterator[Finding]:
+    """What winners lose when they are trained again: the best of many trials is too good by chance."""
+    trials = results.frames.trials
+    told = []
+    for item in results.comparisons:
+        once = trials.loc[trials["trial_id"] == item.winner_id, "score"]
+        again = results.frames.confirmed(item.winner_id)
+        again = again[(again["role"] == "winner") & (again["state"] == "complete")]
+        if len(once) and len(again):
+            told.append(
+                f"trial {item.number} scored {float(once.iloc[0]):.3f} in the search and "
+                f"{t_interval(again['score']).text()} when trained again with {pairs_of_seeds(len(again))}"
+            )
+    if told:
+        luck = "The best of many trials is partly luck, so scores of the search are not compared with controls"
+        yield Finding("Search", f"{luck}: on validation, {listed(told)}.")
+
+
+def _intervals(results: Results) -> Iterator[Finding]:
+    yield Finding(
+        "Intervals",
+        sentences(
+            "intervals are 95 % t-intervals over seed pairs, and each figure says which it shows",
+            "where a level has one value, or values that are all equal, there is no interval",
+            "p-values that belong together are adjusted by Holm",
+            "a mean over tasks speaks for these tasks and no others",
+        ),
+    )

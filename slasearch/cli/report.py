@@ -8,8 +8,8 @@ import click
 
 from slasearch.cli._output import emit_json, json_option, say, storage_option
 
-FORMATS = ("html", "png", "svg", "pdf", "csv", "parquet")
-DEFAULT = "html,png,svg,csv"
+FORMATS = ("html", "png", "svg", "pdf", "csv", "parquet", "json")
+DEFAULT = "html,png,svg,csv,parquet,json"
 
 
 def _split(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:

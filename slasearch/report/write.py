@@ -1,4 +1,4 @@
-"""Writes a report: one HTML file, pictures, the numbers behind them, and a description of the methods."""
+"""Writes a report: one HTML file, pictures, the numbers behind them, and for each figure how they came about."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from slasearch.report.figures.all import all_figures
 from slasearch.report.findings import findings
 from slasearch.report.html import render
 from slasearch.report.results import Results, analyse
+from slasearch.report.sidecar import sidecar
 from slasearch.report.style import FORMATS as PICTURES
 from slasearch.report.style import save, style
 
-__all__ = ["REPORT_FORMATS", "write_report"]
+__all__ = ["DEFAULT_FORMATS", "REPORT_FORMATS", "write_report"]
 
-REPORT_FORMATS = ("html", *PICTURES, "csv", "parquet")
+REPORT_FORMATS = ("html", *PICTURES, "csv", "parquet", "json")
+DEFAULT_FORMATS = ("html", "png", "svg", "csv", "parquet", "json")
 
 
-def write_report(
-    url: str, study_name: str, out: Path, formats: Sequence[str] = ("html", "png", "svg", "csv")
-) -> list[Path]:
+def write_report(url: str, study_name: str, out: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> list[Path]:
     """Writes `out/report.html`, `out/figures/*` and `out/data/*`, over what stood there.
 
     The same database gives the same bytes, but for the line with the version, and, where it is not the default one, its
@@ -37,7 +37,8 @@ def write_report(
         url: SQLAlchemy URL of the database.
         study_name: Name of the study.
         out: Folder; made if need be.
-        formats: Some of `html`, `png`, `svg`, `pdf`, `csv`, `parquet`.
+        formats: Some of `html`, `png`, `svg`, `pdf`, `csv`, `parquet`, `json` (one for each figure: method, trials,
+            samplers, seeds, interval, versions, fingerprint).
 
     Returns:
         Every file written, the HTML file first.
@@ -78,7 +79,9 @@ def _written(
         if suffix in formats:
             for name, table in _tables(results, figures).items():
                 yield _table(table, out / "data" / f"{name}.{suffix}")
-    if "csv" in formats:
+    for figure in figures if "json" in formats else []:
+        yield _text(out / "data" / f"{figure.name}.json", sidecar(results, figure))
+    if "csv" in formats or "json" in formats:
         yield _text(out / "data" / "methods.json", _methods(results, figures))
 
 

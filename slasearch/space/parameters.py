@@ -114,11 +114,14 @@ class Parameter:
         if isinstance(self.distribution, CategoricalDistribution):
             return (self.distribution.choices.index(value) + 0.5) / len(self.distribution.choices)
         low, high = self._ends()
+        number = float(value)
         if isinstance(self.distribution, IntDistribution):
-            return (value - low + 0.5) / (high - low + 1)
+            return (number - low + 0.5) / (high - low + 1)
+        if high == low:
+            return 0.5
         if isinstance(self.distribution, FloatDistribution) and self.distribution.log:
-            return math.log(value / low) / math.log(high / low) if high > low else 0.5
-        return (value - low) / (high - low) if high > low else 0.5
+            return math.log(number / low) / math.log(high / low)
+        return (number - low) / (high - low)
 
     def active(self, params: Mapping[str, Any]) -> bool:
         """Whether the choices so far make this field one to choose."""

@@ -95,6 +95,18 @@ def test_any_share_of_a_distribution_lies_in_it(study: Study, u: float) -> None:
         assert parameter.encode(parameter.decode(stored)) == stored
 
 
+@given(u=st.floats(0, 1, exclude_max=True))
+def test_the_share_of_a_value_gives_it_again(study: Study, u: float) -> None:
+    for parameter in parameters(study()):
+        stored = parameter.at(u)
+        share = parameter.share(stored)
+        if isinstance(parameter.distribution, FloatDistribution):
+            assert share == pytest.approx(u, abs=1e-12)
+            assert parameter.at(min(share, 1 - 1e-16)) == pytest.approx(stored)
+        else:
+            assert parameter.at(share) == stored, "the middle of the shares that give it"
+
+
 def test_the_middle_is_geometric_on_a_log_scale(study: Study) -> None:
     found = by_name(study("size_control.sparsity_weight={log_float: [1e-4, 1e-2]}"))
     assert found["size_control.sparsity_weight"].middle == 0.001

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -222,12 +223,11 @@ def _entries(timeline: pd.DataFrame, costs: pd.DataFrame) -> Iterator[CostEntry]
     seconds = timeline["end"] - timeline["start"]
     table = pd.concat([timeline[["phase", "outcome"]].assign(part=part, attempts=1, seconds=seconds), told], axis=1)
     sums = table.groupby(["phase", "part", "outcome"])[["attempts", "seconds", *_TOLD]].sum()
-    for phase in PHASES:
-        for part_name in ("search", "winners", "controls"):
-            for outcome in _OUTCOMES:
-                if (phase, part_name, outcome) in sums.index:
-                    row = sums.loc[(phase, part_name, outcome)]
-                    yield CostEntry(phase, part_name, outcome, int(row["attempts"]), *map(float, row.iloc[1:]))
+    found = dict(zip(sums.index.tolist(), sums.to_numpy(np.float64).tolist(), strict=True))
+    for phase, part_name, outcome in product(PHASES, ("search", "winners", "controls"), _OUTCOMES):
+        if (phase, part_name, outcome) in found:
+            attempts, device, train, evaluate, tokens = found[phase, part_name, outcome]
+            yield CostEntry(phase, part_name, outcome, int(attempts), device, train, evaluate, tokens)
 
 
 _TOLD = ["train_seconds", "evaluate_seconds", "train_tokens"]

@@ -135,7 +135,8 @@ def pareto_front(frames: StudyFrames) -> ParetoFront:
 def _confirmed(frames: StudyFrames, objectives: tuple[str, ...]) -> Iterator[ConfirmedPoint]:
     runs = frames.phase_trials("confirm", "complete")
     winners = runs[runs["role"] == "winner"].dropna(subset=["pair_of"])
-    for pair_of, rows in winners.groupby("pair_of", sort=False):
+    for pair_of in winners["pair_of"].unique().tolist():
+        rows = winners[winners["pair_of"] == pair_of]
         estimates = tuple(
             (log_interval if name == "exported_parameters" else t_interval)(rows[name]) for name in objectives
         )
@@ -205,7 +206,7 @@ def hypervolume(front: ParetoFront) -> Hypervolume:
         values=shares / edge ** costs.shape[1],
         on_front=on_front,
         method="share of the box between the reference point and the best values, size as its logarithm",
-        warnings=("The box is this study's own: shares of different studies cannot be compared.",),
+        warnings=("the box is this study's own: shares of different studies cannot be compared",),
     )
 
 

@@ -1,4 +1,7 @@
-"""The trade-off: score against exported parameters, coloured by robustness, the front drawn as a staircase."""
+"""The trade-off: score against exported parameters, coloured by robustness, the front drawn as a staircase.
+
+Winners stand a second time where their seeds put them, with interval bars.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,14 @@ from numpy.typing import NDArray
 
 from slasearch.analysis.pareto import ParetoFront
 from slasearch.report.figures._base import Panel, ReportFigure, note, panel_figure, thinned
+from slasearch.report.figures._confirmed import (
+    CONFIRMED,
+    confirmed_handle,
+    confirmed_note,
+    confirmed_traces,
+    draw_confirmed,
+    shown_range,
+)
 from slasearch.report.labels import objective_label
 from slasearch.report.results import Results
 from slasearch.report.style import (
@@ -47,6 +58,7 @@ def figures(results: Results) -> list[ReportFigure]:
             "exported_parameters", "size"
         ),
         "validation split, one seed pair each",
+        *confirmed_note(front, "exported_parameters", "score"),
         f"{front.left_out} left out: an objective is missing" if front.left_out else "",
         "search: " + results.counts_of("design", "optimise").text(),
     )
@@ -66,7 +78,7 @@ def figures(results: Results) -> list[ReportFigure]:
 
 
 def front_table(front: ParetoFront) -> pd.DataFrame:
-    """One row for each trial that was weighed, best score first."""
+    """One row for each trial that was weighed, best score first; of winners also their means over seeds."""
     table = pd.DataFrame(
         {
             "trial_id": front.trial_ids,
@@ -77,7 +89,23 @@ def front_table(front: ParetoFront) -> pd.DataFrame:
             "on_size_front": front.on_size_front,
         }
     )
-    return table.sort_values(["score", "trial_id"], ascending=[False, True], ignore_index=True)
+    table = table.sort_values(["score", "trial_id"], ascending=[False, True], ignore_index=True)
+    return table.merge(_confirmed_table(front), on="trial_id", how="left", validate="one_to_one")
+
+
+def _confirmed_table(front: ParetoFront) -> pd.DataFrame:
+    """Columns `trial_id`, and `confirmed_NAME`, `…_low`, `…_high` for each objective, `confirmed_n`."""
+    columns = [f"confirmed_{name}{end}" for name in front.objectives for end in ("", "_low", "_high")]
+    rows = [
+        (
+            point.trial_id,
+            *(value for one in point.estimates for value in (one.mean, one.low, one.high)),
+            max(one.n for one in point.estimates),
+        )
+        for point in front.confirmed
+    ]
+    table = pd.DataFrame(rows, columns=["trial_id", *columns, "confirmed_n"])
+    return table.astype({"trial_id": "int64", **dict.fromkeys([*columns, "confirmed_n"], "float64")})
 
 
 def _spoken(front: ParetoFront) -> str:
@@ -114,7 +142,8 @@ def _draw(front: ParetoFront, y_label: str, colour: str | None, text: str) -> Fi
             bar = figure.colorbar(points, ax=ax, pad=0.02, aspect=28)
             bar.set_label(colour)
             bar.outline.set_visible(False)
-        _set_axes(ax, size)
+        draw_confirmed(ax, front, "exported_parameters", "score")
+        _set_axes(ax, front)
         ax.set_ylabel(y_label)
         handles = [
             Line2D([], [], color=INK, linewidth=1.3),
@@ -122,16 +151,24 @@ def _draw(front: ParetoFront, y_label: str, colour: str | None, text: str) -> Fi
             Line2D([], [], linestyle="", marker="o", markersize=5, color=MUTED, alpha=0.6),
         ]
         labels = ["best score for a size", "on the front", "dominated"]
-        figure.legend(handles, labels, loc="outside upper left", ncols=3)
+        if front.confirmed:
+            handles.append(confirmed_handle())
+            labels.append(CONFIRMED)
+        figure.legend(handles, labels, loc="outside upper left", ncols=4, columnspacing=1.2)
         finish(figure, text)
     return figure
 
 
-def _set_axes(ax: Axes, size: NDArray[np.float64]) -> None:
+def _set_axes(ax: Axes, front: ParetoFront) -> None:
+    size = front.column("exported_parameters")
     if size.min() > 0:
         ax.set_xscale("log")
         ax.set_xticks(count_ticks(size.tolist()))
         ax.minorticks_off()
+        shown = shown_range(front, "exported_parameters")
+        ax.set_xlim(10**shown.low, 10**shown.high)
+    shown = shown_range(front, "score")
+    ax.set_ylim(shown.low, shown.high)
     ax.set_xlabel("Exported parameters")
     compact_axis(ax, "x")
 
@@ -162,8 +199,13 @@ def _panel(front: ParetoFront, y_label: str, colour: str | None) -> go.Figure:
             text=[_hover(row) for _, row in table.iterrows()], hovertemplate="%{text}<extra></extra>",
         )
     )  # fmt: skip
+    figure.add_traces(confirmed_traces(front, "exported_parameters", "score"))
     sizes = front.column("exported_parameters")
+    shown = shown_range(front, "score")
+    figure.update_yaxes(range=[shown.low, shown.high])
     if sizes.min() > 0:
+        shown = shown_range(front, "exported_parameters")
+        figure.update_xaxes(range=[shown.low, shown.high])
         ticks = count_ticks(sizes.tolist())
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[compact(tick) for tick in ticks])
     return figure

@@ -3,7 +3,8 @@
 A winner is a search trial's settings run again with other seeds: each run learns a structure of its own. A winner and
 its control of one repeat share seeds, data and measured inputs, so their difference is taken pair by pair and the
 interval is over pairs. A mean over tasks speaks for these tasks and no others. How each control
-was tuned stands beside it.
+was tuned stands beside it, and with each difference its evidence: further tests, and how small a difference these
+seeds could have shown.
 """
 
 from __future__ import annotations
@@ -12,29 +13,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
+from slasearch.analysis.arm_words import failed_caution, unequal_sizes, winner_label
+from slasearch.analysis.evidence import MARGIN, Evidence, adjusted, contrast, scores_by
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.goals import goals_of
-from slasearch.analysis.intervals import Estimate, holm, paired_p, t_interval
+from slasearch.analysis.intervals import Estimate, t_interval
+from slasearch.analysis.measure import Measure, measured_scores, measuring
 from slasearch.analysis.roles import role_label, role_phrase
 from slasearch.analysis.tuning import Tuning, picked, searched_trials, tuning_cautions, tuning_of, tuning_terms
 from slasearch.errors import ReportError
-from slasearch.records import DIRECTIONS
 from slasearch.search.winners import Goal
 
 Verdict = Literal["better", "worse", "not told apart", "no interval"]
 
-__all__ = ["Arm", "Comparison", "Comparisons", "Verdict", "compare", "winner_label"]
-
-SIZE_TOLERANCE = 0.05
-"""Sizes that differ by more than this share are pointed out."""
+__all__ = ["Arm", "Comparison", "Comparisons", "Verdict", "compare"]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A winner or one of its controls: test scores by series (`mean` and each task), size, robustness.
+    """A winner or one of its controls: scores by series (`mean` and each task), size, robustness.
 
     `complete` runs are in the estimates, `failed` ones are not. `tuning` is None for a winner.
     """
@@ -48,20 +47,37 @@ class Arm:
     tuning: Tuning | None = None
 
     def score(self, series: str = MEAN) -> Estimate:
-        """The test score of one series."""
+        """The score of one series."""
         return dict(self.scores)[series]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Winner minus control on one series: the mean difference, its interval and every pair's own difference."""
+    """Winner minus control on one series."""
 
     control: str
     series: str
-    difference: Estimate
-    pairs: tuple[float, ...]
-    p: float | None
-    p_holm: float | None
+    evidence: Evidence
+
+    @property
+    def difference(self) -> Estimate:
+        """The mean difference with its interval."""
+        return self.evidence.difference.interval
+
+    @property
+    def pairs(self) -> tuple[float, ...]:
+        """Every pair's own difference."""
+        return self.evidence.pairs
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided p of the difference; None without an interval."""
+        return self.evidence.difference.p
+
+    @property
+    def p_holm(self) -> float | None:
+        """The same after Holm's adjustment; None on single tasks."""
+        return self.evidence.p_holm
 
     @property
     def verdict(self) -> Verdict:
@@ -79,7 +95,7 @@ class Comparisons:
     """One winner beside its controls.
 
     `number` is the search trial that was confirmed, `label` why it was chosen, `searched` how many trials the search
-    has made.
+    has made, `measure` what is compared.
     """
 
     winner_id: int
@@ -89,6 +105,7 @@ class Comparisons:
     differences: tuple[Comparison, ...]
     method: str
     searched: int
+    measure: Measure
     warnings: tuple[str, ...]
 
     @property
@@ -124,14 +141,21 @@ class Comparisons:
         return next(item for item in self.differences if (item.control, item.series) == (control, series))
 
 
-def compare(frames: StudyFrames) -> tuple[Comparisons, ...]:
+def compare(frames: StudyFrames, measure: Measure | None = None, *, margin: float = MARGIN) -> tuple[Comparisons, ...]:
     """Every winner with its controls, in the order in which the winners were confirmed.
 
     Holm's adjustment is over all winners and controls on the mean over tasks; the tasks' own p-values carry none.
 
+    Args:
+        frames: The study.
+        measure: What is compared; None takes the undisturbed test split.
+        margin: Loss of score that does not matter, for non-inferiority.
+
     Raises:
-        ReportError: Nothing has been confirmed.
+        ReportError: Nothing has been confirmed, the study lacks what is to be compared, or the margin is none.
     """
+    measure = measure or Measure()
+    frames = measuring(frames, measure)
     confirmed = frames.phase_trials("confirm", "complete")
     winners = confirmed[confirmed["role"] == "winner"]
     if winners.empty:
@@ -139,32 +163,41 @@ def compare(frames: StudyFrames) -> tuple[Comparisons, ...]:
             "Comparison with controls: expected complete trials of the confirm phase, got none. "
             "Add `phases.confirm` to the study, or run it to its end."
         )
-    scores, by = frames.clean_scores("test"), goals_of(frames)
-    found = [_one_winner(frames, int(pair_of), scores, by) for pair_of in winners["pair_of"].dropna().unique()]
+    scores, by = measured_scores(frames, measure), goals_of(frames)
+    found = [
+        _one_winner(frames, int(pair_of), scores, by, measure, margin)
+        for pair_of in winners["pair_of"].dropna().unique()
+    ]
     return _adjusted(found)
 
 
-def _one_winner(frames: StudyFrames, pair_of: int, scores: pd.DataFrame, by: Mapping[int | None, Goal]) -> Comparisons:
+def _one_winner(
+    frames: StudyFrames,
+    pair_of: int,
+    scores: pd.DataFrame,
+    by: Mapping[int | None, Goal],
+    measure: Measure,
+    margin: float,
+) -> Comparisons:
     mine = frames.confirmed(pair_of)
     roles = frames.confirm_roles(mine)
     arms = tuple(_arm(frames, role, pair_of, mine[mine["role"] == role], scores, by) for role in roles)
-    wide = mine[mine["state"] == "complete"].merge(scores, on="trial_id")
-    differences = tuple(
-        _difference(wide[wide["series"] == series], role, series)
-        for role in roles[1:]
-        for series in (MEAN, *frames.tasks)
-    )
+    runs = mine[mine["state"] == "complete"].merge(scores, on="trial_id")
+    series = (MEAN, *frames.tasks)
+    tables = {role: scores_by(runs[runs["role"] == role], ["repeat"], series) for role in roles}
+    evidence = {role: contrast(tables["winner"], tables[role], paired=True, margin=margin) for role in roles[1:]}
     number = frames.number_of(pair_of)
     return Comparisons(
         winner_id=pair_of,
         number=number,
         label=winner_label(frames, pair_of),
         arms=arms,
-        differences=differences,
-        method=f"test split; paired by seed pair over {arms[0].complete} repeats; "
+        differences=tuple(Comparison(role, name, evidence[role][name]) for role in roles[1:] for name in series),
+        method=f"{measure.words}; paired by seed pair over {arms[0].complete} repeats; "
         "95 % t-interval of the differences, none where all pairs are equal",
         searched=searched_trials(frames),
-        warnings=tuple(_cautions(arms, number)),
+        measure=measure,
+        warnings=(*measure.cautions, *_cautions(arms, number)),
     )
 
 
@@ -194,63 +227,26 @@ def _arm(
     )
 
 
-def _difference(scores: pd.DataFrame, role: str, series: str) -> Comparison:
-    by_repeat = scores.pivot_table(index="repeat", columns="role", values="value", aggfunc="mean")
-    by_repeat = by_repeat.reindex(columns=["winner", role])
-    pairs = (by_repeat["winner"] - by_repeat[role]).dropna()
-    return Comparison(
-        control=role,
-        series=series,
-        difference=t_interval(pairs),
-        pairs=tuple(float(value) for value in pairs),
-        p=paired_p(pairs),
-        p_holm=None,
-    )
-
-
 def _cautions(arms: tuple[Arm, ...], number: int) -> Iterable[str]:
     winner = arms[0]
     if winner.complete < 2:
         yield "one seed pair: no intervals, so nothing can be said about better or worse"
     for arm in arms[1:]:
-        if arm.failed:
-            total = arm.failed + arm.complete
-            yield f"{role_label(arm.role)}: {arm.failed} of {total} runs failed and are in no pair"
-    sizes = [(role_phrase(arm.role), arm.parameters.mean / (winner.parameters.mean or np.nan)) for arm in arms[1:]]
-    unequal = [f"{name} {_share(share)}" for name, share in sizes if share > 0 and abs(share - 1) > SIZE_TOLERANCE]
-    if unequal:
-        yield f"of another size than trial {number}: {', '.join(unequal)}"
+        yield from failed_caution(role_label(arm.role), arm.failed, arm.complete)
+    others = [(role_phrase(arm.role), arm.parameters.mean) for arm in arms[1:]]
+    yield from unequal_sizes(f"trial {number}", winner.parameters.mean, others)
     yield from tuning_cautions({arm.role: arm.tuning for arm in arms if arm.tuning is not None})
 
 
-def _share(share: float) -> str:
-    """`12 % larger`, `28 % smaller`, `324 times as large`."""
-    if share >= 2:
-        return f"{share:.2g} times as large" if share < 10 else f"{share:,.0f} times as large".replace(",", "\u202f")
-    return f"{abs(share - 1) * 100:.0f} % {'larger' if share > 1 else 'smaller'}"
-
-
 def _adjusted(found: list[Comparisons]) -> tuple[Comparisons, ...]:
-    keys = [(i, j) for i, one in enumerate(found) for j, item in enumerate(one.differences) if item.series == MEAN]
-    p_values = holm([found[i].differences[j].p for i, j in keys])
-    adjusted = dict(zip(keys, p_values, strict=True))
+    means = [item for one in found for item in one.differences if item.series == MEAN]
+    evidence = iter(adjusted([item.evidence for item in means]))
     return tuple(
         replace(
             one,
-            differences=tuple(replace(item, p_holm=adjusted.get((i, j))) for j, item in enumerate(one.differences)),
+            differences=tuple(
+                replace(item, evidence=next(evidence)) if item.series == MEAN else item for item in one.differences
+            ),
         )
-        for i, one in enumerate(found)
+        for one in found
     )
-
-
-def winner_label(frames: StudyFrames, trial_id: int) -> str:
-    """Why a search trial was confirmed: the objectives of the study in which no complete trial was better."""
-    complete = frames.search_trials("complete").set_index("trial_id")
-    names = {"score": "score", "exported_parameters": "size", "robustness": "robustness"}
-    found = []
-    for objective in frames.config.objectives:
-        values = complete[objective.name].dropna()
-        best = values.max() if DIRECTIONS[objective.name] == "maximize" else values.min()
-        if trial_id in values.index and values.loc[trial_id] == best:
-            found.append(names[objective.name])
-    return f"best by {', '.join(found)}" if found else "among the best"

@@ -18,7 +18,16 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-__all__ = ["CONFIDENCE", "NORMAL", "Estimate", "holm", "log_interval", "p_of_zero", "paired_p", "t_interval"]
+__all__ = [
+    "CONFIDENCE",
+    "NORMAL",
+    "Estimate",
+    "holm",
+    "log_interval",
+    "p_of_zero",
+    "standard_error",
+    "t_interval",
+]
 
 CONFIDENCE = 0.95
 NORMAL = 1.96
@@ -93,16 +102,18 @@ def log_interval(values: Iterable[float], confidence: float = CONFIDENCE) -> Est
     return Estimate(math.exp(logs.mean), low, high, logs.n, confidence, geometric=True)
 
 
-def paired_p(differences: Iterable[float]) -> float | None:
-    """Two-sided p of a paired t-test that the mean difference is 0; None without an interval."""
-    return p_of_zero(t_interval(differences))
+def standard_error(estimate: Estimate) -> float | None:
+    """Standard error of the mean within a t-interval, in the unit of the mean; None without an interval."""
+    if estimate.half_width is None:
+        return None
+    return estimate.half_width / float(stats.t.ppf((1 + estimate.confidence) / 2, estimate.n - 1))
 
 
 def p_of_zero(estimate: Estimate) -> float | None:
     """Two-sided p that the mean is 0, from a t-interval around it; None without an interval."""
-    if estimate.half_width is None:
+    error = standard_error(estimate)
+    if error is None:
         return None
-    error = estimate.half_width / float(stats.t.ppf((1 + estimate.confidence) / 2, estimate.n - 1))
     return float(2 * stats.t.sf(abs(estimate.mean) / error, estimate.n - 1))
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from slasearch.analysis.intervals import holm, log_interval, p_of_zero, paired_p, t_interval
+from slasearch.analysis.intervals import holm, log_interval, p_of_zero, standard_error, t_interval
 
 NUMBERS = st.lists(st.floats(-1e3, 1e3, allow_nan=False), min_size=2, max_size=12)
 
@@ -68,16 +68,17 @@ def test_sizes_of_zero_or_of_one_run_have_no_interval() -> None:
 
 
 @given(values=NUMBERS)
-def test_paired_p_is_scipys(values: list[float]) -> None:
+def test_p_and_error_are_scipys(values: list[float]) -> None:
     if np.std(values) > 1e-3:
-        assert paired_p(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=1e-5, abs=1e-9)
+        found = t_interval(values)
+        assert p_of_zero(found) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=1e-5, abs=1e-9)
+        assert standard_error(found) == pytest.approx(stats.sem(values), rel=1e-6)
 
 
-def test_paired_p_without_spread_or_pairs() -> None:
-    assert paired_p([0.5]) is None
-    assert p_of_zero(t_interval([])) is None
-    assert paired_p([0.5, 0.5]) is None
-    assert paired_p([0.7 - 0.65, 0.75 - 0.7]) is None
+def test_neither_p_nor_error_without_spread_or_values() -> None:
+    for values in ([], [0.5], [0.5, 0.5], [0.7 - 0.65, 0.75 - 0.7]):
+        assert p_of_zero(t_interval(values)) is None
+        assert standard_error(t_interval(values)) is None
     assert t_interval([0.5, 0.5]).text() == "0.500"
 
 

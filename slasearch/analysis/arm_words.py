@@ -1,0 +1,53 @@
+"""What is said of the arms of a comparison: why a winner was confirmed, and what makes arms unequal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from slasearch.analysis.frames import StudyFrames
+from slasearch.records import DIRECTIONS
+
+__all__ = ["SIZE_TOLERANCE", "failed_caution", "unequal_sizes", "winner_label"]
+
+SIZE_TOLERANCE = 0.05
+"""Sizes that differ by more than this share are pointed out."""
+
+
+def winner_label(frames: StudyFrames, trial_id: int) -> str:
+    """Why a search trial was confirmed: the objectives of the study in which no complete trial was better."""
+    complete = frames.search_trials("complete").set_index("trial_id")
+    names = {"score": "score", "exported_parameters": "size", "robustness": "robustness"}
+    found = []
+    for objective in frames.config.objectives:
+        values = complete[objective.name].dropna()
+        best = values.max() if DIRECTIONS[objective.name] == "maximize" else values.min()
+        if trial_id in values.index and values.loc[trial_id] == best:
+            found.append(names[objective.name])
+    return f"best by {', '.join(found)}" if found else "among the best"
+
+
+def failed_caution(name: str, failed: int, complete: int) -> Iterator[str]:
+    """That runs of an arm failed, if any did."""
+    if failed:
+        yield f"{name}: {failed} of {failed + complete} runs failed and are in no pair"
+
+
+def unequal_sizes(of: str, size: float, others: Sequence[tuple[str, float]]) -> Iterator[str]:
+    """Which arms are of another size, if any are.
+
+    Args:
+        of: The arm that they are compared with.
+        size: Its exported parameters.
+        others: Names and exported parameters; one without any has no size to compare.
+    """
+    shares = [(name, other / size) for name, other in others if size > 0]
+    unequal = [f"{name} {_share(share)}" for name, share in shares if share > 0 and abs(share - 1) > SIZE_TOLERANCE]
+    if unequal:
+        yield f"of another size than {of}: {', '.join(unequal)}"
+
+
+def _share(share: float) -> str:
+    """`12 % larger`, `28 % smaller`, `324 times as large`."""
+    if share >= 2:
+        return f"{share:.2g} times as large" if share < 10 else f"{share:,.0f} times as large".replace(",", "\u202f")
+    return f"{abs(share - 1) * 100:.0f} % {'larger' if share > 1 else 'smaller'}"

@@ -1,0 +1,255 @@
+"""Arms of several stored studies beside one reference: the same tasks, the same data, the same metric.
+
+An arm is a role of a study: its winner, or one of the controls beside that winner. Runs of two arms are pairs where
+both have the same seed pair (init and data): on the same data they then see the same order, whatever the study.
+Arms whose seeds differ are not paired, and Welch's t-interval is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from slasearch.analysis.arm_words import failed_caution, unequal_sizes, winner_label
+from slasearch.analysis.evidence import MARGIN, Evidence, adjusted, contrast, scores_by
+from slasearch.analysis.frames import MEAN, StudyFrames
+from slasearch.analysis.intervals import Estimate, t_interval
+from slasearch.analysis.likeness import refuse_unlike, unlike_settings
+from slasearch.analysis.measure import Measure, measured_scores, measuring
+from slasearch.analysis.roles import control_name, role_label
+from slasearch.errors import ReportError
+
+__all__ = ["ArmName", "Contrast", "Contrasts", "StudyArm", "compare_studies"]
+
+WHAT = "Comparison of arms"
+SEEDS = ("init_seed", "data_seed")
+
+
+@dataclass(frozen=True)
+class ArmName:
+    """A role of a study; `trial` is the number of the search trial that was confirmed with it."""
+
+    study: str
+    role: str
+    trial: int
+
+    @property
+    def label(self) -> str:
+        """`mine: LoRA`, of a winner `mine: Searched structures (trial 15)`."""
+        trial = f" (trial {self.trial})" if self.role == "winner" else ""
+        return f"{self.study}: {role_label(self.role)}{trial}"
+
+
+@dataclass(frozen=True)
+class StudyArm:
+    """An arm: scores by series (`mean` and each task) and size over its complete runs."""
+
+    name: ArmName
+    scores: tuple[tuple[str, Estimate], ...]
+    parameters: Estimate
+    complete: int
+    failed: int
+
+    def score(self, series: str = MEAN) -> Estimate:
+        """The score of one series."""
+        return dict(self.scores)[series]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """An arm minus the reference on one series."""
+
+    arm: ArmName
+    series: str
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class Contrasts:
+    """Arms beside a reference, which is the first of `arms`."""
+
+    arms: tuple[StudyArm, ...]
+    contrasts: tuple[Contrast, ...]
+    measure: Measure
+    method: str
+    warnings: tuple[str, ...]
+
+    @property
+    def reference(self) -> StudyArm:
+        """The arm that is taken off every other."""
+        return self.arms[0]
+
+    def contrast(self, arm: ArmName, series: str = MEAN) -> Contrast:
+        """One arm minus the reference on one series."""
+        return next(item for item in self.contrasts if (item.arm, item.series) == (arm, series))
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A winner of a study with its controls: attempts of `confirm`, and the scores of the measure."""
+
+    label: str
+    frames: StudyFrames
+    pair_of: int
+    runs: pd.DataFrame
+    scores: pd.DataFrame
+
+    @property
+    def roles(self) -> list[str]:
+        return self.frames.confirm_roles(self.runs[self.runs["state"] == "complete"])
+
+    def named(self, role: str) -> ArmName:
+        return ArmName(self.label, role, self.frames.number_of(self.pair_of))
+
+
+def compare_studies(
+    studies: Mapping[str, StudyFrames],
+    *,
+    role: str = "winner",
+    against: tuple[str, str] | None = None,
+    trials: Mapping[str, int] | None = None,
+    measure: Measure | None = None,
+    margin: float = MARGIN,
+) -> Contrasts:
+    """Arms minus a reference, with Holm's adjustment over all arms on the mean over tasks.
+
+    Without `against` the reference is the role in the first study, and the arms are the same role in the others, or, of
+    one study alone, its other roles. With `against` the arms are all roles of all studies but the reference.
+
+    Args:
+        studies: By the names that they are to be called by.
+        role: `winner`, or a control with or without `control:` before it.
+        against: Study and role of the reference.
+        trials: For some studies the number of the search trial whose confirmation is meant; the first one that was
+            confirmed stands for the others.
+        measure: What is compared; None takes the undisturbed test split.
+        margin: Loss of score that does not matter, for non-inferiority.
+
+    Raises:
+        ReportError: Tasks, metrics or data differ, a study lacks the role, the trial or what is to be compared, nothing
+            has been confirmed, or the margin is none.
+    """
+    measure = measure or Measure()
+    found = {label: measuring(frames, measure) for label, frames in studies.items()}
+    refuse_unlike(found, measure)
+    groups = {label: _group(label, frames, (trials or {}).get(label), measure) for label, frames in found.items()}
+    first = next(iter(groups))
+    reference = _arm_name(groups, *(against or (first, role)))
+    if against or len(groups) == 1:
+        named = [group.named(one) for group in groups.values() for one in group.roles]
+        others = [name for name in named if name != reference]
+    else:
+        others = [_arm_name(groups, label, role) for label in groups if label != first]
+    if not others:
+        raise ReportError(
+            f"{WHAT}: expected an arm to compare with {reference.label}, got none. "
+            "Name another study, or one whose confirm phase has controls."
+        )
+    return _contrasts(groups, [reference, *others], measure, margin)
+
+
+def _group(label: str, frames: StudyFrames, trial: int | None, measure: Measure) -> _Group:
+    confirmed = frames.phase_trials("confirm", "complete")
+    winners = confirmed.loc[confirmed["role"] == "winner", "pair_of"].dropna()
+    by_number = {frames.number_of(int(pair_of)): int(pair_of) for pair_of in winners.unique()}
+    if not by_number:
+        raise ReportError(
+            f"{WHAT}: expected complete trials of the confirm phase of {label}, got none. "
+            "Add `phases.confirm` to the study, or run it to its end."
+        )
+    if trial is not None and trial not in by_number:
+        known = ", ".join(map(str, by_number))
+        raise ReportError(
+            f"{WHAT}: expected a trial that {label} has confirmed ({known}), got {trial}. Take one of these."
+        )
+    pair_of = next(iter(by_number.values())) if trial is None else by_number[trial]
+    return _Group(label, frames, pair_of, frames.confirmed(pair_of), measured_scores(frames, measure))
+
+
+def _arm_name(groups: Mapping[str, _Group], label: str, role: str) -> ArmName:
+    if label not in groups:
+        raise ReportError(f"{WHAT}: expected one of the studies {', '.join(groups)}, got {label}. Name it too.")
+    full = role if role == "winner" else f"control:{control_name(role)}"
+    roles = groups[label].roles
+    if full not in roles:
+        known = ", ".join(control_name(one) for one in roles)
+        raise ReportError(
+            f"{WHAT}: expected a role with complete runs in {label} ({known}), got {control_name(role)}. "
+            "Take one of these."
+        )
+    return groups[label].named(full)
+
+
+def _contrasts(groups: Mapping[str, _Group], names: list[ArmName], measure: Measure, margin: float) -> Contrasts:
+    series = (MEAN, *groups[names[0].study].frames.tasks)
+    runs = {name: _runs(groups[name.study], name.role) for name in names}
+    tables = {name: scores_by(rows, SEEDS, series) for name, rows in runs.items()}
+    arms = tuple(_arm(groups[name.study], name, tables[name], runs[name]) for name in names)
+    reference, *others = names
+    paired = {name: _are_pairs(tables[name], tables[reference]) for name in others}
+    found = {name: contrast(tables[name], tables[reference], paired=paired[name], margin=margin) for name in others}
+    means = dict(zip(others, adjusted([found[name][MEAN] for name in others]), strict=True))
+    methods = dict.fromkeys(found[name][MEAN].difference.method for name in others)
+    return Contrasts(
+        arms=arms,
+        contrasts=tuple(
+            Contrast(name, one, means[name] if one == MEAN else found[name][one]) for name in others for one in series
+        ),
+        measure=measure,
+        method="; ".join((measure.words, *methods)),
+        warnings=(*measure.cautions, *_cautions(groups, arms, tables, paired)),
+    )
+
+
+def _runs(group: _Group, role: str) -> pd.DataFrame:
+    """Scores of an arm's complete runs with their seeds."""
+    mine = group.runs[(group.runs["role"] == role) & (group.runs["state"] == "complete")]
+    return mine.merge(group.scores, on="trial_id")
+
+
+def _arm(group: _Group, name: ArmName, table: pd.DataFrame, runs: pd.DataFrame) -> StudyArm:
+    trials = runs.drop_duplicates("trial_id")
+    return StudyArm(
+        name=name,
+        scores=tuple((str(series), t_interval(table[series])) for series in table.columns),
+        parameters=t_interval(trials["exported_parameters"]),
+        complete=len(trials),
+        failed=group.frames.failed(group.runs[group.runs["role"] == name.role]),
+    )
+
+
+def _are_pairs(first: pd.DataFrame, second: pd.DataFrame) -> bool:
+    """Whether enough runs have a partner: half of the smaller arm's or more, and not only one of several."""
+    smaller, common = min(len(first), len(second)), len(first.index.intersection(second.index))
+    return 2 * common >= smaller and common >= min(2, smaller)
+
+
+def _cautions(
+    groups: Mapping[str, _Group],
+    arms: tuple[StudyArm, ...],
+    tables: Mapping[ArmName, pd.DataFrame],
+    paired: Mapping[ArmName, bool],
+) -> Iterator[str]:
+    reference = arms[0]
+    for arm in arms:
+        yield from failed_caution(arm.name.label, arm.failed, arm.complete)
+        if arm.complete < 2:
+            yield f"{arm.name.label}: one run, so no intervals"
+    for name, pairs in paired.items():
+        common = len(tables[name].index.intersection(tables[reference.name].index))
+        alone = len(tables[name]) + len(tables[reference.name]) - 2 * common
+        if not pairs:
+            yield f"{name.label}: {common} runs share their seeds with {reference.name.label}, so runs are not paired"
+        elif alone:
+            yield f"{name.label}: {alone} runs of it or of {reference.name.label} have no partner and are in no pair"
+    others = [(arm.name.label, arm.parameters.mean) for arm in arms[1:]]
+    yield from unequal_sizes(reference.name.label, reference.parameters.mean, others)
+    yield from unlike_settings({label: group.frames for label, group in groups.items()})
+    for group in groups.values():
+        confirmed = group.frames.phase_trials("confirm")["pair_of"].nunique()
+        if confirmed > 1:
+            label = winner_label(group.frames, group.pair_of)
+            number = group.frames.number_of(group.pair_of)
+            yield f"{group.label} confirmed {confirmed} trials; compared is trial {number} ({label})"

@@ -1,0 +1,70 @@
+"""Whether scores of several studies may be compared at all, and what else is unlike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.measure import CLEAN, Measure
+from slasearch.errors import ReportError
+
+__all__ = ["refuse_unlike", "unlike_settings"]
+
+
+def refuse_unlike(studies: Mapping[str, StudyFrames], measure: Measure) -> None:
+    """Refuses studies whose scores may not be compared.
+
+    Args:
+        studies: By the names that they are to be called by.
+        measure: What is compared.
+
+    Raises:
+        ReportError: Tasks, metrics, data or disturbances differ, or it is not known what data a study ran on; the text
+            names all of it.
+    """
+    first, *others = studies
+    if not others:
+        return
+    problems = [f"no digest of the data of {label}" for label, frames in studies.items() if not frames.study.data]
+    for label in others:
+        problems += _unlike(studies[first], studies[label], label, measure)
+    if problems:
+        raise ReportError(
+            f"Comparison between studies: expected tasks, metrics and data as in study {first}, "
+            f"got {'; '.join(problems)}. Name studies that were run on the same tasks."
+        )
+
+
+def _unlike(first: StudyFrames, other: StudyFrames, label: str, measure: Measure) -> Iterator[str]:
+    """What makes scores of the two incomparable."""
+    if set(first.tasks) != set(other.tasks):
+        yield f"in {label} the tasks {', '.join(other.tasks)} instead of {', '.join(first.tasks)}"
+        return
+    metrics = [task for task in first.tasks if first.task_metrics[task] != other.task_metrics[task]]
+    if metrics:
+        yield f"in {label} other metrics for {', '.join(f'{task} ({other.task_metrics[task]})' for task in metrics)}"
+    before, after = (json.loads(frames.study.data or "{}") for frames in (first, other))
+    changed = [task for task in first.tasks if before.get(task) != after.get(task)]
+    if before and after and changed:
+        yield f"in {label} other data for {', '.join(changed)}"
+    if measure.condition != CLEAN and _disturbance(first, measure) != _disturbance(other, measure):
+        yield f"in {label} another seed or scale of {measure.condition}"
+
+
+def _disturbance(frames: StudyFrames, measure: Measure) -> list[tuple[int, float | None]]:
+    measured = frames.config.conditions.measured
+    return [(one.seed, one.scale) for one in measured if one.kind == measure.condition]
+
+
+def unlike_settings(studies: Mapping[str, StudyFrames]) -> Iterator[str]:
+    """Settings that decide what a score means and may differ without making a comparison wrong."""
+    first, *others = studies
+    for other in others:
+        mine, theirs = studies[first].config, studies[other].config
+        if mine.backbone.id != theirs.backbone.id:
+            yield f"{other} has another backbone: {theirs.backbone.id}, {first} {mine.backbone.id}"
+        lengths = {task.name: task.max_tokens for task in mine.tasks}
+        cut = [task.name for task in theirs.tasks if task.max_tokens != lengths[task.name]]
+        if cut:
+            yield f"{other} cuts texts at another length than {first}: {', '.join(cut)}"

@@ -35,6 +35,7 @@ VERBS = (
     "status",
     "trials",
     "report",
+    "compare",
     "export",
     "predict",
     "dashboard",

@@ -1,0 +1,144 @@
+"""Comparisons as tables for a terminal, and as plain data with everything in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from slasearch.analysis.between import Contrasts
+from slasearch.analysis.compare import Comparisons
+from slasearch.analysis.evidence import Evidence
+from slasearch.analysis.frames import MEAN
+from slasearch.analysis.intervals import Estimate
+from slasearch.analysis.measure import Measure
+from slasearch.report.labels import arm_label, p_text
+
+__all__ = ["ComparisonTable", "contrast_table", "winner_tables"]
+
+DIGITS = 4
+"""Of scores and differences: a margin of .005 needs them."""
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """Arms beside the one that stands first.
+
+    `cells` are for the terminal, `notes` say how they came about and what is doubtful, `data` is everything as JSON
+    takes it.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    cells: tuple[tuple[object, ...], ...]
+    notes: tuple[str, ...]
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An arm, and its evidence by series; none for the arm that all are compared with."""
+
+    label: str
+    key: dict[str, Any]
+    scores: Mapping[str, Estimate]
+    parameters: Estimate
+    complete: int
+    failed: int
+    evidence: Mapping[str, Evidence]
+
+
+def winner_tables(study: str, found: Sequence[Comparisons]) -> list[ComparisonTable]:
+    """One table for each winner of a study: the winner minus each control."""
+    return [_winner_table(study, item) for item in found]
+
+
+def _winner_table(study: str, item: Comparisons) -> ComparisonTable:
+    rows = [
+        _Row(
+            label=arm_label(arm),
+            key={"study": study, "role": arm.role, "trial": item.number},
+            scores=dict(arm.scores),
+            parameters=arm.parameters,
+            complete=arm.complete,
+            failed=arm.failed,
+            evidence={one.series: one.evidence for one in item.differences if one.control == arm.role},
+        )
+        for arm in item.arms
+    ]
+    notes = (item.method, *item.terms, *_rules(rows), *item.warnings)
+    title = f"{study}, trial {item.number} ({item.label})"
+    return _table(title, "winner − arm", "the winner is", rows, item.measure, notes)
+
+
+def contrast_table(found: Contrasts) -> ComparisonTable:
+    """Each arm minus the reference, which stands first."""
+    rows = [
+        _Row(
+            label=arm.name.label,
+            key=asdict(arm.name),
+            scores=dict(arm.scores),
+            parameters=arm.parameters,
+            complete=arm.complete,
+            failed=arm.failed,
+            evidence={one.series: one.evidence for one in found.contrasts if one.arm == arm.name},
+        )
+        for arm in found.arms
+    ]
+    notes = (found.method, *_rules(rows), *found.warnings)
+    title = f"beside {found.reference.name.label}"
+    return _table(title, "arm − first", "the arm is", rows, found.measure, notes)
+
+
+def _table(
+    title: str, difference: str, standing: str, rows: Sequence[_Row], measure: Measure, notes: tuple[str, ...]
+) -> ComparisonTable:
+    return ComparisonTable(
+        title=title,
+        columns=("arm", "n", "score", difference, "p (Holm)", standing, "detectable"),
+        cells=tuple(_cells(row) for row in rows),
+        notes=notes,
+        data={
+            "title": title,
+            "difference": difference,
+            **asdict(measure),
+            "arms": [_arm_data(row) for row in rows],
+            "differences": [
+                {"arm": row.label, "series": series, "standing": one.standing, **asdict(one)}
+                for row in rows
+                for series, one in row.evidence.items()
+            ],
+            "notes": notes,
+        },
+    )
+
+
+def _cells(row: _Row) -> tuple[object, ...]:
+    start = (row.label, row.complete, row.scores[MEAN].text(DIGITS))
+    if MEAN not in row.evidence:
+        return (*start, "", "", "", "")
+    one = row.evidence[MEAN]
+    p = "–" if one.p_holm is None else p_text(one.p_holm).removeprefix("p ")
+    smallest = "–" if one.detectable.low is None else f"{one.detectable.estimate:.{DIGITS}f}"
+    return (*start, one.difference.interval.text(DIGITS, signed=True), p, one.standing, smallest)
+
+
+def _arm_data(row: _Row) -> dict[str, Any]:
+    sizes = {"complete": row.complete, "failed": row.failed, "exported_parameters": asdict(row.parameters)}
+    scores = {series: asdict(estimate) for series, estimate in row.scores.items()}
+    return {"arm": row.label, **row.key, **sizes, "scores": scores}
+
+
+def _rules(rows: Sequence[_Row]) -> Iterator[str]:
+    """How the columns are to be read, and what the signed-rank test says where it may."""
+    found = {row.label: row.evidence[MEAN] for row in rows if MEAN in row.evidence}
+    if not found:
+        return
+    some = next(iter(found.values()))
+    yield "better, worse: p below .05 after Holm's adjustment over all comparisons of this command"
+    yield f"non-inferior: {some.non_inferiority.method}"
+    yield f"detectable: the smallest true difference that these seeds would have shown; {some.detectable.method}"
+    ranks = {label: one.signed_rank_holm for label, one in found.items() if one.signed_rank_holm is not None}
+    if ranks:
+        yield f"signed-rank tests, p (Holm): {', '.join(f'{label} {p:.3g}' for label, p in ranks.items())}"
+    yield from dict.fromkeys(one.signed_rank_refused.rstrip(".") for one in found.values() if one.signed_rank_refused)

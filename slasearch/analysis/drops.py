@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from slasearch.analysis.compare import Verdict, winner_label
+from slasearch.analysis.arm_words import winner_label
+from slasearch.analysis.compare import Verdict
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.intervals import Estimate, holm, p_of_zero, t_interval

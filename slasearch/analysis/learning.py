@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 from sqlalchemy import Connection, and_, or_, select
 
-from slasearch.analysis.compare import winner_label
+from slasearch.analysis.arm_words import winner_label
 from slasearch.analysis.curves import Curve, build_series, pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
 from slasearch.errors import ReportError

@@ -40,7 +40,7 @@ TARGETS = {"report_s": 60.0, "rss_mib": 2048.0, "page_mib": 15.0}
 FIELDS = 20
 METRICS = 30
 REPORTS = 4
-POINTS, PAIRS = 64, 2
+POINTS, PAIRS = 128, 2
 """Points of the design, and seed pairs of each; a study of few trials has fewer points."""
 SEEDS = 3
 ROLES = ("winner", "control:lora", "control:random")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sqlalchemy import Boolean, Column, ColumnElement, Connection, Float, Integer, Select, and_, select
+from sqlalchemy import ColumnElement, Connection, and_, select
 
+from slasearch.analysis.rows import frame_of, without_collections
 from slasearch.config.load import stored_study
 from slasearch.config.schema import StudyConfig
 from slasearch.search.job import SEARCH_PHASES
@@ -164,14 +164,14 @@ def load_frames(url: str, study_name: str) -> StudyFrames:
         study = replace(study, state="interrupted")
     engine = make_engine(url, create=False)
     try:
-        with storage_errors(url), engine.connect() as connection:
+        with storage_errors(url), engine.connect() as connection, without_collections():
             return _load(connection, study)
     finally:
         engine.dispose()
 
 
 def _load(connection: Connection, study: StudyRow) -> StudyFrames:
-    trials = _frame(
+    trials = frame_of(
         connection, select(SlaTrial).where(SlaTrial.study_id == study.id).order_by(SlaTrial.id), _TRIAL_COLUMNS
     )
     trials = trials.rename(columns={"id": "trial_id"})
@@ -183,11 +183,11 @@ def _load(connection: Connection, study: StudyRow) -> StudyFrames:
         config=stored_study(study.config),
         trials=trials.drop(columns=["params"]),
         params=_params(trials),
-        metrics=_frame(connection, final.order_by(SlaMetric.id), _METRIC_COLUMNS),
-        gates=_frame(connection, gates.order_by(SlaGate.id), _GATE_COLUMNS),
+        metrics=frame_of(connection, final.order_by(SlaMetric.id), _METRIC_COLUMNS),
+        gates=frame_of(connection, gates.order_by(SlaGate.id), _GATE_COLUMNS),
         costs=_of_trials(connection, SlaCost, mine, ["trial_id", "name", "value", "unit"]),
         artifacts=_of_trials(connection, SlaArtifact, mine, ["trial_id", "name", "path", "sha256", "bytes"]),
-        events=_frame(
+        events=frame_of(
             connection,
             select(SlaEvent).where(SlaEvent.study_id == study.id).order_by(SlaEvent.id),
             ["trial_id", "at", "level", "kind", "message"],
@@ -204,43 +204,13 @@ _METRIC_COLUMNS = ["trial_id", "task", "split", "condition", "level", "metric", 
 _GATE_COLUMNS = [
     "trial_id", "task", "slot", "layer", "site", "kind", "rank", "idx", "openness", "value", "open", "parameters",
 ]  # fmt: skip
-_AT_A_TIME = 50_000
-"""Rows that are Python objects at a time; a large study has millions."""
 _DECODED = 5_000
 """Trials whose parameters are Python objects at a time."""
 
 
 def _of_trials(connection: Connection, model: Any, mine: ColumnElement[bool], columns: list[str]) -> pd.DataFrame:
     query = select(model).join(SlaTrial, model.trial_id == SlaTrial.id).where(mine).order_by(model.id)
-    return _frame(connection, query, columns)
-
-
-def _frame(connection: Connection, query: Select[Any], columns: Sequence[str]) -> pd.DataFrame:
-    """The query's rows with those columns of its one entity, some rows at a time: no objects of them are kept."""
-    entity = query.column_descriptions[0]["entity"]
-    chosen = query.with_only_columns(*(getattr(entity, name) for name in columns))
-    wanted = [entity.__table__.columns[name] for name in columns]
-    rows = connection.execute(chosen, execution_options={"yield_per": _AT_A_TIME})
-    parts: list[list[pd.Series[Any]]] = [[_series((), column)] for column in wanted]
-    for some in rows.partitions():
-        for part, column, values in zip(parts, wanted, zip(*some, strict=True), strict=True):
-            part.append(_series(values, column))
-    joined = {}
-    for name, part in zip(columns, parts, strict=True):
-        joined[name] = pd.concat(part, ignore_index=True)
-        part.clear()
-    return pd.DataFrame(joined, copy=False)
-
-
-def _series(values: Sequence[Any], column: Column[Any]) -> pd.Series[Any]:
-    """Values of one column; numbers that may be missing are floats, with NaN for what is missing."""
-    if isinstance(column.type, Boolean):
-        return pd.Series(values, dtype="bool")
-    if isinstance(column.type, Integer) and not column.nullable:
-        return pd.Series(values, dtype="int64")
-    if isinstance(column.type, Integer | Float):
-        return pd.Series(np.array(values, dtype=np.float64))
-    return pd.Series(values, dtype="str")
+    return frame_of(connection, query, columns)
 
 
 def _params(trials: pd.DataFrame) -> pd.DataFrame:

@@ -179,7 +179,7 @@ def test_every_field_that_matters_has_its_name_at_its_point(fields: int) -> None
         (figure,) = screening.figures(results)
         picture = figure.draw()
         for ax, item in zip(picture.axes, results.screenings, strict=False):
-            origin, *labels = [text.get_text().replace("\n", " ") for text in ax.texts]
+            origin, *labels = [text.get_text().replace("\n", " ").replace("\xa0", " ") for text in ax.texts]
             most, widest = max(one.mu_star for one in item.effects), max(one.sigma for one in item.effects)
             moving = [one for one in item.effects if one.mu_star >= 0.05 * most or one.sigma >= 0.05 * widest]
             assert {short_factor(one.field) for one in moving} == set(labels)

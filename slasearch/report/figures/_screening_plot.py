@@ -67,7 +67,8 @@ class ScreeningPlot:
     @property
     def at_origin(self) -> str:
         """`at the origin: finish, gate threshold`; empty where each field has its name at its point."""
-        return f"at the origin: {', '.join(short_factor(one.field) for one in self.resting)}" if self.resting else ""
+        names = [short_factor(one.field).replace(" ", "\u00a0") for one in self.resting]
+        return f"at the origin: {', '.join(names)}" if names else ""
 
     @property
     def line_end(self) -> float:
@@ -158,11 +159,11 @@ def _draw_points(ax: Axes, plot: ScreeningPlot) -> None:
     plain_ticks(ax, "y", 5)
     ax.set_title(plot.title)
     ax.set_xlabel(_x_label(plot))
-    ax.set_ylabel("Their spread σ")
+    ax.set_ylabel("Spread of effects σ")
 
 
 def _x_label(plot: ScreeningPlot) -> str:
-    return f"Mean size of effects μ* ({plot.title.lower()})"
+    return f"Size of effects μ* ({plot.title.lower()})"
 
 
 def _draw_legend(figure: Figure, axes: Sequence[Axes], plots: Sequence[ScreeningPlot]) -> None:
@@ -207,7 +208,7 @@ def screening_panel(plot: ScreeningPlot) -> go.Figure:
     """The interactive form of a panel."""
     below = textwrap.wrap(plot.at_origin, 52)
     inside = 260 + 6 * max(0, len(plot.named) - _FEW)
-    figure = panel_figure(_x_label(plot), "Their spread σ", height=inside + 70 + round(_LINE) * len(below))
+    figure = panel_figure(_x_label(plot), "Spread of effects σ", height=inside + 70 + round(_LINE) * len(below))
     ends = [0, plot.line_end]
     figure.add_trace(
         go.Scatter(x=ends, y=ends, mode="lines", hoverinfo="skip", line={"color": MUTED, "width": 1.2, "dash": "dash"})

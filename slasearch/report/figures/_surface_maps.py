@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from slasearch.analysis.shape import ResponseSurface
 from slasearch.report.figures._base import Panel, panel_figure
-from slasearch.report.figures._fields import FieldAxis, field_axis, set_field_axis, set_panel_axis
+from slasearch.report.figures._fields import FieldAxis, field_axis, set_field_axis, set_panel_axis, wrapped
 from slasearch.report.labels import level_label, short_factor
 from slasearch.report.style import INK, MUTED, PAPER, compact, count_ticks, finish, new_figure, style
 
@@ -130,7 +130,7 @@ def _cells(x: list[float], y: list[float], chosen: NDArray[np.bool_]) -> Path:
 
 def _draw_bar(figure: Figure, axes: list[Axes], maps: SurfaceMaps, mesh: QuadMesh) -> None:
     bar = figure.colorbar(mesh, ax=axes, pad=0.02, aspect=28)
-    bar.set_label(maps.label)
+    bar.set_label(wrapped(maps.label, 28))
     bar.outline.set_visible(False)
     if maps.counts:
         bar.set_ticks(_count_ticks(maps))

@@ -37,7 +37,7 @@ def figures(results: Results) -> list[ReportFigure]:
         "; ".join(dict.fromkeys(f"{item.trajectories} trajectories, {item.n} trials" for item in found)),
         *dict.fromkeys(item.method for item in found),
         *dict.fromkeys(warning for item in found for warning in item.warnings),
-        f"raises, lowers: μ is at least {percent(ONE_WAY)} of μ*",
+        f"raises, lowers: |μ| is at least {percent(ONE_WAY)} of μ*",
         f"at the origin: μ* and σ below {percent(RESTS)} of the largest" * any(plot.resting for plot in plots),
         max(plot.across.note for plot in plots),
         "design: " + results.counts_of("design").text(),

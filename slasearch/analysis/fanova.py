@@ -1,0 +1,208 @@
+"""Shares of variance over the trials at hand, adaptive ones too: functional ANOVA of a forest (Hutter et al. 2014).
+
+    F_i = V(f_i) / V(f),    f_i(x_i) = ∫ f(x) dx without x_i
+
+f is the mean of a random forest (Hutter et al. average the shares of its single trees, which are blurred by what each
+tree has made of noise). x lies in the unit cube of the space in which the fields were sampled: Optuna's own evaluator
+takes a log-uniform field on its linear axis, of which the last decade is nearly all, and ranks such fields wrongly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.stats import qmc
+from sklearn.ensemble import RandomForestRegressor
+
+from slasearch.analysis.coordinates import DesignResponse, response_words
+from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.sobol import Index
+from slasearch.errors import ReportError
+from slasearch.space.parameters import Parameter, parameters
+
+__all__ = ["MINIMUM_TRIALS", "Fanova", "fanova", "variance_shares"]
+
+MINIMUM_TRIALS = 30
+_LARGEST = 1_000
+_TREES = 128
+_GROUPS = 8
+_GROUP_TREES = 64
+_CELLS = 256
+_POINTS = 4_096
+_POOR = 0.5
+_PLACED = ("tpe",)
+"""Samplers whose trials crowd where the score was good."""
+_ON_LINES = ("one_at_a_time", "morris")
+"""Designs whose trials lie on lines, so that little is seen of interactions."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fanova:
+    """What each field does alone, as a share of a forest's variance, in the order of the study file.
+
+    The 95 % intervals are over trials (jackknife). `r2` is R² of the forest at trials that its trees have not seen.
+    What the shares leave to 1 are interactions, and noise that the forest has taken for such.
+    """
+
+    response: DesignResponse
+    fields: tuple[Index, ...]
+    n: int
+    r2: float
+    method: str
+    warnings: tuple[str, ...] = ()
+
+
+def fanova(frames: StudyFrames, response: DesignResponse = "score", *, seed: int = 1) -> Fanova:
+    """Shares of variance over all complete trials of the search, whoever placed them.
+
+    Args:
+        frames: The study.
+        response: `score`, `exported_parameters` (its logarithm) or `robustness`.
+        seed: Seed of the forest (and of the subsample, above 1,000 trials).
+
+    Raises:
+        ReportError: Fewer than 30 complete trials, no searched field that varies, or a response that does not.
+    """
+    what = f"Shares of variance of {response_words(response)}"
+    trials = frames.search_trials("complete")
+    trials = trials[np.isfinite(trials[response])]
+    if response == "exported_parameters":
+        trials = trials[trials[response] > 0]
+    if len(trials) < MINIMUM_TRIALS:
+        raise ReportError(
+            f"{what}: expected at least {MINIMUM_TRIALS} complete trials of the search, got {len(trials)}. "
+            "Raise the number of trials and run again."
+        )
+    total = len(trials)
+    trials = trials.iloc[np.sort(np.random.default_rng(seed).permutation(total)[:_LARGEST])]
+    values = trials[response].to_numpy(np.float64)
+    values = np.log(values) if response == "exported_parameters" else values
+    fields = parameters(frames.config)
+    unit = _unit(frames.params.set_index("trial_id").loc[trials["trial_id"]], fields, seed)
+    varied = np.flatnonzero(np.ptp(unit, axis=0) > 0)
+    if not len(varied) or np.ptp(values) <= 1e-12 * np.abs(values).max():
+        raise ReportError(
+            f"{what}: expected a searched field that varies and a response that does, got {len(varied)} such fields "
+            f"and {len(np.unique(values))} different values in {total} trials. Search a field, over a wider range."
+        )
+    shares, r2 = variance_shares(unit[:, varied], values, seed=seed)
+    errors = _jackknife(unit[:, varied], values, seed)
+    found = {int(column): one for column, one in zip(varied, zip(shares, errors, strict=True), strict=True)}
+    return Fanova(
+        response=response,
+        fields=tuple(_index(field.name, *found.get(column, (0.0, 0.0))) for column, field in enumerate(fields)),
+        n=len(trials),
+        r2=r2,
+        method=f"functional ANOVA of a forest of {_TREES} trees over {_counted(len(trials), total)} of the search, on "
+        f"the axes on which fields were sampled; 95 % jackknife intervals; R² {r2:.2f} at trials held out; speaks of "
+        "the region in which the trials lie, and is no Sobol index",
+        warnings=tuple(_cautions(trials, frames, r2)),
+    )
+
+
+def _counted(used: int, found: int) -> str:
+    return f"{found} complete trials" if used == found else f"{used} of {found:,} complete trials, drawn by chance,"
+
+
+def _cautions(trials: pd.DataFrame, frames: StudyFrames, r2: float) -> Iterator[str]:
+    placed = trials.loc[trials["sampler"].isin(_PLACED), "sampler"]
+    if len(placed):
+        yield (
+            f"{len(placed)} of {len(trials)} trials were placed by {' and '.join(sorted(placed.unique()))} where it "
+            "expected good ones: these are shares over the region that it searched, and no Sobol indices"
+        )
+    lined = trials.loc[trials["sampler"].isin(_ON_LINES), "sampler"]
+    if len(lined):
+        yield f"{len(lined)} of {len(trials)} trials lie on lines ({' and '.join(sorted(lined.unique()))})"
+    pruned = len(frames.search_trials("pruned"))
+    if pruned:
+        yield f"{pruned} trials were pruned and are not in it: poor regions are seen less"
+    if r2 < _POOR:
+        yield f"the forest predicts trials that it has not seen with R² {r2:.2f}: the shares are of much noise"
+
+
+def _unit(params: pd.DataFrame, fields: tuple[Parameter, ...], seed: int) -> Floats:
+    """`n x k` coordinates as sampled.
+
+    Where a trial does not use a field, the coordinate is drawn by chance: at one fixed place it would tell the forest
+    which choice has switched the field off, and the field would get that choice's share.
+    """
+    unit = np.random.default_rng(seed).uniform(size=(len(params), len(fields)))
+    for column, field in enumerate(fields):
+        if field.name in params:
+            used = params[field.name].notna().to_numpy()
+            unit[used, column] = [field.share(value) for value in params.loc[used, field.name]]
+    return unit
+
+
+def variance_shares(unit: Floats, values: Floats, *, seed: int, trees: int = _TREES) -> tuple[Floats, float]:
+    """Main effect of each column in a random forest.
+
+    Choices and whole numbers are cells of their axis: a tree can cut out any of them, so that their order costs it cuts
+    and nothing else.
+
+    Args:
+        unit: `n x k`, each coordinate in [0, 1].
+        values: `n`, not all equal.
+        seed: Seed of the forest.
+        trees: Size of the forest.
+
+    Returns:
+        `k` shares of the forest's variance, and R² at trials that were left out of a tree's bootstrap sample.
+    """
+    forest = RandomForestRegressor(trees, oob_score=True, random_state=seed).fit(unit, values)
+    points = qmc.Sobol(unit.shape[1], rng=np.random.default_rng(seed)).random(_POINTS)
+    variance = float(np.var(forest.predict(points)))
+    alone = np.mean([_marginals(estimator.tree_) for estimator in forest.estimators_], axis=0)
+    return np.var(alone, axis=1) / variance if variance > 0 else np.zeros(unit.shape[1]), float(forest.oob_score_)
+
+
+def _jackknife(unit: Floats, values: Floats, seed: int) -> Floats:
+    """`k` standard errors of the shares: the forest is grown again without each of some groups of trials."""
+    order = np.random.default_rng(seed).permutation(len(values))
+    found = []
+    for group in np.array_split(order, _GROUPS):
+        rest = np.setdiff1d(order, group)
+        found.append(variance_shares(unit[rest], values[rest], seed=seed, trees=_GROUP_TREES)[0])
+    return np.asarray(np.std(found, axis=0) * np.sqrt(_GROUPS - 1))
+
+
+def _index(name: str, share: float, error: float) -> Index:
+    half = float(stats.t.ppf(0.975, _GROUPS - 1)) * float(error)
+    return Index(name, float(share), max(0.0, float(share) - half), min(1.0, float(share) + half))
+
+
+def _marginals(tree: Any) -> Floats:
+    """`k x cells`: the mean of a tree over all other columns, at the middle of each of many cells of a column."""
+    low, high = _boxes(tree)
+    value, width = tree.value[tree.children_left < 0, 0, 0], high - low
+    found = np.empty((tree.n_features, _CELLS))
+    for column in range(tree.n_features):
+        weight = value * np.delete(width, column, axis=1).prod(axis=1)
+        # A leaf adds its weight to the cells whose middles it holds.
+        begins, ends = (np.ceil(edge[:, column] * _CELLS - 0.5).astype(int) for edge in (low, high))
+        change = np.bincount(begins, weight, _CELLS + 1) - np.bincount(ends, weight, _CELLS + 1)
+        found[column] = np.cumsum(change)[:-1]
+    return found
+
+
+def _boxes(tree: Any) -> tuple[Floats, Floats]:
+    """Lower and upper corners of a tree's leaves in the unit cube, `leaves x k` each."""
+    low, high = np.zeros((tree.node_count, tree.n_features)), np.ones((tree.node_count, tree.n_features))
+    nodes = np.array([0])
+    while len(nodes):
+        inner = nodes[tree.children_left[nodes] >= 0]
+        for children, bound in ((tree.children_left, high), (tree.children_right, low)):
+            low[children[inner]], high[children[inner]] = low[inner], high[inner]
+            bound[children[inner], tree.feature[inner]] = tree.threshold[inner]
+        nodes = np.concatenate([tree.children_left[inner], tree.children_right[inner]])
+    leaves = tree.children_left < 0
+    return low[leaves], high[leaves]

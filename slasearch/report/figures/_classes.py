@@ -26,6 +26,8 @@ _CLASSES = (
 )
 """Series, label, colour (those that the page swaps on a dark screen) and width of each class."""
 
+_MANY = 150
+
 Lines = Sequence[Sequence[tuple[float, float]]]
 """The points of each line, the line of the best trial first."""
 
@@ -52,11 +54,12 @@ def draw_class_legend(figure: Figure, legend: Sequence[LegendItem]) -> None:
 
 
 def draw_lines(ax: Axes, lines: Lines) -> None:
-    """All lines in print, better ones over worse ones."""
+    """All lines in print, better ones over worse ones, thinner where there are many."""
+    thin = 1.0 if len(lines) <= _MANY else 0.6
     for number, members in enumerate(_classes(len(lines))):
         _, _, color, width = _CLASSES[number]
         found = LineCollection(
-            [lines[index] for index in members], colors=color, linewidths=width, zorder=4 - 0.3 * number,
+            [lines[index] for index in members], colors=color, linewidths=width if number == 0 else thin * width, zorder=4 - 0.3 * number,
             alpha=1.0 if number == 0 else 0.75, rasterized=sum(map(len, lines)) > DENSE,
         )  # fmt: skip
         ax.add_collection(found)

@@ -88,6 +88,12 @@ def _staircase(front: ParetoFront, x_name: str) -> tuple[NDArray[np.float64], ND
     return best[:, 0], best[:, 1]
 
 
+def _ticks(sizes: NDArray[np.float64]) -> list[float]:
+    """Ticks of an axis of sizes that is half as wide as others: over two decades powers of ten alone."""
+    ticks = count_ticks(sizes.tolist())
+    return ticks if len(ticks) <= 6 else [tick for tick in ticks if tick == 10.0 ** round(np.log10(tick))]
+
+
 def _logarithmic(front: ParetoFront, x_name: str) -> bool:
     return x_name == "exported_parameters" and bool(front.column(x_name).min() > 0)
 
@@ -125,7 +131,7 @@ def _draw_pair(ax: Axes, front: ParetoFront, x_name: str) -> None:
     if _logarithmic(front, x_name):
         ax.set_xscale("log")
         ax.set_xlim(10**shown.low, 10**shown.high)
-        ax.set_xticks([tick for tick in count_ticks(x.tolist()) if shown.low <= np.log10(tick) <= shown.high])
+        ax.set_xticks([tick for tick in _ticks(x) if shown.low <= np.log10(tick) <= shown.high])
         ax.minorticks_off()
     elif x_name != "exported_parameters":
         ax.set_xlim(shown.low, shown.high)
@@ -159,7 +165,7 @@ def _panel(front: ParetoFront, x_name: str, labels: dict[str, str]) -> go.Figure
     figure.add_traces(confirmed_traces(front, x_name, "robustness"))
     shown, height = shown_range(front, x_name), shown_range(front, "robustness")
     if _logarithmic(front, x_name):
-        ticks = count_ticks(front.column(x_name).tolist())
+        ticks = _ticks(front.column(x_name))
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[compact(tick) for tick in ticks])
     if x_name != "exported_parameters" or _logarithmic(front, x_name):
         figure.update_xaxes(range=[shown.low, shown.high])

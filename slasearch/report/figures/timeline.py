@@ -23,6 +23,7 @@ MOST = 1_500
 """With more attempts than this, neighbours of one phase on a slot are drawn as one bar."""
 
 _PIXELS = 700
+_MARKS = 300
 _ENDS = {"pruned": ("v", "triangle-down"), "failed": ("X", "x"), "lost": ("X", "x")}
 
 
@@ -42,7 +43,9 @@ def figures(results: Results) -> list[ReportFigure]:
         _use(ledger, seconds, unit),
         "a slot is a place where one trial at a time ran, packed from start and end times",
         f"pauses of more than {PAUSE / 60:g} min are cut out (dashed): {pauses}" if pauses else "",
-        "neighbours of one phase are drawn as one bar; pruned trials are not marked" if _dense(ledger) else "",
+        f"neighbours of one phase are drawn as one bar; at most {_MARKS} failed trials are marked"
+        if _dense(ledger)
+        else "",
         *ledger.warnings,
         "all phases: " + results.counts.text(),
     )
@@ -134,7 +137,7 @@ def _ends(ledger: Ledger, seconds: float) -> pd.DataFrame:
     rows = ledger.timeline[ledger.timeline["outcome"].isin(list(_ENDS))]
     if _dense(ledger):
         rows = rows[rows["outcome"] != "pruned"]
-        rows = rows[thinned(np.zeros(len(rows), dtype=np.bool_), MOST)]
+        rows = rows[thinned(np.zeros(len(rows), dtype=np.bool_), _MARKS)]
     texts = [
         f"trial {number:g} ({phase}), {outcome}"
         for number, phase, outcome in zip(rows["number"], rows["phase"], rows["outcome"], strict=True)

@@ -59,9 +59,13 @@ def draw_lines(ax: Axes, lines: Lines) -> None:
     for number, members in enumerate(_classes(len(lines))):
         _, _, color, width = _CLASSES[number]
         found = LineCollection(
-            [lines[index] for index in members], colors=color, linewidths=width if number == 0 else thin * width, zorder=4 - 0.3 * number,
-            alpha=1.0 if number == 0 else 0.75, rasterized=sum(map(len, lines)) > DENSE,
-        )  # fmt: skip
+            [lines[index] for index in members],
+            colors=color,
+            linewidths=width if number == 0 else thin * width,
+            alpha=1.0 if number == 0 else 0.75,
+            zorder=4 - 0.3 * number,
+            rasterized=sum(map(len, lines)) > DENSE,
+        )
         ax.add_collection(found)
 
 

@@ -169,6 +169,17 @@ def test_without_pairs_there_is_no_figure_of_pairs() -> None:
     assert "Strongest" not in figure.caption
 
 
+def test_pairs_that_are_not_told_apart_from_0_are_not_named() -> None:
+    results = results_of(3, 1)
+    (item,) = results.sobol
+    pairs = tuple(replace(pair, estimate=-0.001, low=-0.02, high=0.02) for pair in item.second)
+    results.sobol = (replace(item, second=pairs),)  # type: ignore[misc]
+    first, second = sobol.figures(results)
+    assert first.caption.endswith("No pair is told apart from 0.")
+    assert "0 % (−2 % to 2 %)" in second.alt
+    assert "−0" not in second.alt
+
+
 # ---------------------------------------------------------------- Morris screening
 
 
@@ -186,6 +197,17 @@ def test_every_field_that_matters_has_its_name_at_its_point(fields: int) -> None
             resting = {short_factor(one.field) for one in item.effects if one not in moving}
             assert set(filter(None, origin.removeprefix("at the origin: ").split(", "))) == resting
             assert ax.get_title(loc="right") == ""
+
+
+def test_without_spread_the_points_lie_on_the_axis() -> None:
+    results = results_of(3, 1)
+    still = [replace(one, mu_star=size, sigma=1e-17) for one, size in zip(
+        results.screenings[0].effects, (1.0, 0.5, 0.0), strict=True
+    )]  # fmt: skip
+    results.screenings = (replace(results.screenings[0], effects=tuple(still)),)  # type: ignore[misc]
+    (ax,) = screening.figures(results)[0].draw().axes
+    assert ax.get_ylim()[1] > 0.04
+    assert "at the origin" in ax.texts[0].get_text() or len(ax.texts) == 4
 
 
 def test_what_has_no_room_is_counted() -> None:
@@ -296,7 +318,7 @@ def test_printed_lines_and_bands_hold_the_numbers() -> None:
         assert list(table.loc[table["what"] == "mean", "value"]) == list(line.mean)
         assert table["point"].max() == 29
         best = max(line.mean)
-        assert f"{best:.3g}" in figure.alt
+        assert (f"{best:,.0f}" if line.response == "exported_parameters" else f"{best:.3g}") in figure.alt
 
 
 def test_choices_are_in_the_table_as_choices() -> None:

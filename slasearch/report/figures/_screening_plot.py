@@ -95,7 +95,7 @@ def screening_plot(item: MorrisScreening) -> ScreeningPlot:
     """The panel of a response."""
     effects = tuple(sorted(item.effects, key=lambda effect: -effect.mu_star))
     most, widest = effects[0].mu_star, max(one.sigma for one in effects)
-    resting = tuple(one for one in effects if one.mu_star < RESTS * most and one.sigma < RESTS * widest)
+    resting = tuple(one for one in effects if one.mu_star < RESTS * most and one.sigma <= RESTS * widest)
     return ScreeningPlot(
         item=item,
         named=tuple(one for one in effects if one not in resting),
@@ -103,7 +103,8 @@ def screening_plot(item: MorrisScreening) -> ScreeningPlot:
         across=axis_range(
             [0.0, *(one.mu_star for one in effects)], [end for one in effects for end in (one.low, one.high)]
         ),
-        up=axis_range([0.0, *(one.sigma for one in effects)]),
+        # Where nothing interacts σ is 0 but for rounding, which is not to be seen.
+        up=axis_range([0.0, RESTS * most, *(one.sigma for one in effects)]),
     )
 
 

@@ -89,11 +89,11 @@ def _spoken(sheet: ShapeSheet) -> str:
     for line in sheet.lines[:SPOKEN]:
         name = short_factor(line.field)
         chosen = range(len(line.levels)) if line.scale == "category" else (0, len(line.levels) - 1)
-        values = [f"{line.mean[index]:.3g} at {spoken_level(line.levels[index])}" for index in chosen]
+        values = [_at(sheet, line, index) for index in chosen]
         for word, extreme in (("highest", max(line.mean)), ("lowest", min(line.mean))):
             index = line.mean.index(extreme)
             if index not in chosen:
-                values.append(f"{word} {extreme:.3g} at {spoken_level(line.levels[index])}")
+                values.append(f"{word} {_at(sheet, line, index)}")
         parts.append(f"{name[:1].upper()}{name[1:]}: {', '.join(values)}.")
     rest = sheet.lines[SPOKEN:]
     if rest:
@@ -101,3 +101,9 @@ def _spoken(sheet: ShapeSheet) -> str:
         words = f"{len(rest)} more field{'' if len(rest) == 1 else 's'}: at most "
         parts.append(words + (f"a factor of {most:.3g}." if sheet.counts else f"{most:.3g} from lowest to highest."))
     return " ".join(parts)
+
+
+def _at(sheet: ShapeSheet, line: ResponseLine, index: int) -> str:
+    """`0.84 at 0.1`, `12,400 at 0.1`."""
+    value = f"{line.mean[index]:,.0f}" if sheet.counts else f"{line.mean[index]:.3g}"
+    return f"{value} at {spoken_level(line.levels[index])}"

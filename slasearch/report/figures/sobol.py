@@ -48,7 +48,6 @@ def _fields(found: tuple[SobolIndices, ...], counts: str) -> ReportFigure:
     total = tuple(_in_order(names, {one.field: _bar(one) for one in item.total}) for item in found)
     series = (BarSeries("first", "S1: alone", _ALONE, first), BarSeries("total", "ST: with others", _TOGETHER, total))
     chart = _chart(found, tuple(short_factor(name) for name in names), series, counts)
-    strongest = [_strongest(item) for item in found if item.second]
     caption = (
         "Share of the response's variance that a field explains alone (S1) and with all its interactions (ST); ST well "
         "above S1: the field acts together with others."
@@ -57,7 +56,7 @@ def _fields(found: tuple[SobolIndices, ...], counts: str) -> ReportFigure:
         name="sobol",
         section="sensitivity",
         title="Which fields matter",
-        caption=f"{caption} Strongest pair: {'; '.join(strongest)}." if strongest else caption,
+        caption=" ".join(filter(None, [caption, _on_pairs(found)])),
         note=chart.note,
         alt="Sobol indices. " + " ".join(_spoken(item) for item in found),
         table=sobol_table(found),
@@ -165,9 +164,22 @@ def _pair(fields: tuple[str, str]) -> str:
     return f"{short_factor(fields[0])} × {short_factor(fields[1])}"
 
 
-def _strongest(item: SobolIndices) -> str:
-    pair = max(item.second, key=lambda one: one.estimate)
-    return f"{_pair(pair.fields)}, {percent(pair.estimate)} of {response_title(item.response).lower()}"
+def _on_pairs(found: Sequence[SobolIndices]) -> str:
+    """A sentence on each response's strongest pair; only pairs whose interval lies above 0 are named."""
+    strongest = [(item, max(item.second, key=lambda pair: pair.estimate)) for item in found if item.second]
+    named = [
+        f"{_pair(pair.fields)}, {_share(pair.estimate)} of {response_title(item.response).lower()}"
+        for item, pair in strongest
+        if pair.low > 0
+    ]
+    if strongest and not named:
+        return "No pair is told apart from 0."
+    return f"Strongest pair: {'; '.join(named)}." if named else ""
+
+
+def _share(value: float) -> str:
+    """`12 %`, `−3 %`; what rounds to nothing has no sign."""
+    return percent(value).replace("-0 %", "0 %").replace("-", "−")
 
 
 def _spoken(item: SobolIndices) -> str:
@@ -175,23 +187,22 @@ def _spoken(item: SobolIndices) -> str:
     alone = {index.field: index for index in item.first}
     ordered = sorted(item.total, key=lambda index: -index.estimate)
     parts = [
-        f"{short_factor(index.field)} {percent(alone[index.field].estimate)} alone, {percent(index.estimate)} with "
-        "others"
+        f"{short_factor(index.field)} {_share(alone[index.field].estimate)} alone, {_share(index.estimate)} with others"
         for index in ordered[:SPOKEN]
     ]
     rest = ordered[SPOKEN:]
     if rest:
-        parts.append(f"{len(rest)} more with at most {percent(rest[0].estimate)}")
+        parts.append(f"{len(rest)} more with at most {_share(rest[0].estimate)}")
     together = sum(index.estimate for index in item.first)
-    return f"{response_title(item.response)}: {'; '.join(parts)}; all alone {percent(together)}."
+    return f"{response_title(item.response)}: {'; '.join(parts)}; all alone {_share(together)}."
 
 
 def _spoken_pairs(item: SobolIndices) -> str:
     ordered: list[PairIndex] = sorted(item.second, key=lambda pair: -pair.estimate)
     parts = [
-        f"{_pair(pair.fields)} {percent(pair.estimate)} ({percent(pair.low)} to {percent(pair.high)})"
+        f"{_pair(pair.fields)} {_share(pair.estimate)} ({_share(pair.low)} to {_share(pair.high)})"
         for pair in ordered[:SPOKEN]
     ]
     if len(ordered) > SPOKEN:
-        parts.append(f"{len(ordered) - SPOKEN} more with at most {percent(ordered[SPOKEN].estimate)}")
+        parts.append(f"{len(ordered) - SPOKEN} more with at most {_share(ordered[SPOKEN].estimate)}")
     return f"{response_title(item.response)}: {'; '.join(parts)}."

@@ -26,7 +26,7 @@ __all__ = [
 
 _LEVELS = 25
 _CELLS = 15
-_AVERAGED = 200
+_AVERAGED = 100
 _LINES = 20
 _PAIRS = 3
 
@@ -88,7 +88,7 @@ def response_lines(frames: StudyFrames, response: DesignResponse = "score") -> t
 def lines_of(surrogate: Surrogate) -> tuple[ResponseLine, ...]:
     """Partial dependence of a surrogate on each field that varies.
 
-    The average is over points of the design at which the field is active, at most 200 of them.
+    The average is over points of the design at which the field is active, at most 100 of them.
     """
     return tuple(_line(surrogate, column) for column in surrogate.axes.varied)
 
@@ -148,7 +148,7 @@ def surfaces_of(surrogate: Surrogate, indices: SobolIndices) -> tuple[ResponseSu
 
 
 def _points(surrogate: Surrogate, *fields: str) -> Floats:
-    """The points at which all of the fields are active, at most 200 of them."""
+    """The points at which all of the fields are active, at most 100 of them."""
     columns = [surrogate.coordinates.names.index(field) for field in fields]
     return _some(surrogate.points[surrogate.axes.active(surrogate.points)[:, columns].all(axis=1)], _AVERAGED)
 

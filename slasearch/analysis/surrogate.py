@@ -37,8 +37,8 @@ DESIGNS = ("qmc", "saltelli", "grid")
 
 _POINTS = 16
 _POINTS_A_FIELD = 4
-_LARGEST = 600
-_EVALUATIONS = 60_000
+_LARGEST = 500
+_ROWS, _CELLS = 60_000, 500_000
 _FEWER = 4
 _LEAST = 0.01
 _SEED = 1
@@ -176,7 +176,7 @@ def indices_of(surrogate: Surrogate) -> SobolIndices:
     count = len(axes.varied)
     pairs = count > 1
     block = 2 * count + 2 if pairs else count + 2
-    n = 2 ** int(math.log2(_EVALUATIONS / block))
+    n = 2 ** int(math.log2(min(_ROWS, _CELLS / count) / block))
     unit = axes.place(saltelli_unit(count, n, second_order=pairs, seed=_SEED))
     first, total, second = direct_indices(surrogate.mean(unit), axes.names, second_order=pairs, seed=_SEED)
     few = unit[: len(unit) // _FEWER]
@@ -215,7 +215,7 @@ def _estimates(values: Floats, block: int, count: int) -> Floats:
     """First order, total order and pairs, in one row, of values at whole blocks of Saltelli points."""
     from SALib.analyze.sobol import first_order, second_order, total_order  # type: ignore[import-untyped]
 
-    cube = ((values - values.mean()) / values.std()).reshape(-1, block).T
+    cube = ((values - values.mean()) / (values.std() or 1.0)).reshape(-1, block).T
     a, b, swapped = cube[0], cube[-1], cube[1 : 1 + count]
     pairs = [second_order(a, swapped[i], swapped[j], cube[1 + count + i], b) for i, j in combinations(range(count), 2)]
     return np.array([*(first_order(a, ab, b) for ab in swapped), *(total_order(a, ab, b) for ab in swapped), *pairs])

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +211,13 @@ def test_the_kernels_gradient_is_its_slope(columns: int) -> None:
         assert gradient[..., place] == pytest.approx((up - down) / 2e-6, abs=1e-6)
 
 
+def test_a_saltelli_design_has_a_surrogate_too(tmp_path: Path) -> None:
+    config = study_of({"design": {"sampler": {"name": "saltelli"}, "points": 16}})
+    found = fit_surrogate(write_design(tmp_path, config, lambda unit: unit[:, 0] + unit[:, 1] * unit[:, 2]), "score")
+    assert len(found.points) == 80
+    assert found.mean(np.array([[0.3, 0.2, 0.9]])) == pytest.approx([0.48], abs=0.02)
+
+
 def test_large_designs_are_thinned(path: StudyFrames, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slasearch.analysis.surrogate._LARGEST", 100)
     assert "100 of 128 points" in fit_surrogate(path, "score").method
@@ -220,3 +228,18 @@ def test_axes_of_a_design_without_a_grid_are_whole(path: StudyFrames) -> None:
     assert axes.varied == (0, 1, 2)
     assert axes.spread(0, 5) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
     assert [axes.value(0, place) for place in axes.spread(0, 5)] == pytest.approx([1e-4, 1e-3, 1e-2, 0.1, 1.0])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_intervals_hold_the_truth_in_nine_of_ten_designs() -> None:
+    truth = np.array([*ISHIGAMI_FIRST, *ISHIGAMI_TOTAL])
+    held = []
+    for seed in range(100):
+        exact = sampled(ishigami, 3, 96, seed=seed)
+        noise = np.random.default_rng(seed).normal(0, 0.5, 96)
+        found = indices_of(surrogate_of(replace(exact, values=exact.values + noise), "score"))
+        held.append(
+            [index.low <= true <= index.high for index, true in zip((*found.first, *found.total), truth, strict=True)]
+        )
+    assert np.mean(held, axis=0).min() >= 0.9

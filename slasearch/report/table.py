@@ -36,7 +36,7 @@ def result_table(url: str, study_name: str) -> str:
         StudyNotFoundError: No study of this name.
         StorageError: The database cannot be read.
     """
-    results = analyse(load_frames(url, study_name))
+    results = analyse(load_frames(url, study_name), whole_design=False)
     tables = [winners_table(results) or best_trials(results), failure_table(results)]
     blocks = [f"{study_name}: {results.counts.text()}"]
     for table in tables:

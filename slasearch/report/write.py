@@ -10,6 +10,7 @@ import pandas as pd
 
 from slasearch import __version__
 from slasearch.analysis.frames import load_frames
+from slasearch.analysis.learning import load_learning
 from slasearch.config.locations import locate, redacted
 from slasearch.errors import ReportError
 from slasearch.report.figures._base import ReportFigure
@@ -54,7 +55,7 @@ def write_report(url: str, study_name: str, out: Path, formats: Sequence[str] = 
             f"formats: expected some of {', '.join(REPORT_FORMATS)}, got {', '.join(unknown) or 'none'}. "
             "Name them with --format, separated by commas."
         )
-    results = analyse(load_frames(url, study_name))
+    results = analyse(load_frames(url, study_name), load_learning(url, study_name))
     storage = None if url == locate().storage_url else redacted(url)
     try:
         out.mkdir(parents=True, exist_ok=True)

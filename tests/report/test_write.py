@@ -19,9 +19,11 @@ from slasearch.report.write import write_report
 FORMATS = ("html", "png", "svg", "csv", "parquet")
 
 NAMES = [
-    "comparison", "robustness_typos", "robustness_embedding_gaussian", "sensitivity_score", "sensitivity_change",
-    "sensitivity_size", "sensitivity_robustness", "sensitivity_measured", "pareto", "gates", "paths_15", "paths_60",
-    "paths_12", "importance", "history",
+    "comparison", "drops", "robustness_typos", "robustness_embedding_gaussian", "sensitivity_score",
+    "sensitivity_change", "sensitivity_size", "sensitivity_robustness", "sensitivity_measured", "pareto",
+    "pareto_robustness", "hypervolume",
+    "parallel", "gates", "paths_15", "paths_60", "paths_12", "importance", "learning", "learning_search", "ledger",
+    "timeline", "history",
 ]  # fmt: skip
 
 

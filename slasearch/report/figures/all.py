@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from slasearch.report.figures import (
     comparison,
+    drops,
     gates,
     history,
+    hypervolume,
     importance,
+    learning,
+    ledger,
+    parallel,
     pareto,
+    pareto_robustness,
     paths,
     robustness,
+    screening,
     sensitivity,
+    shapes,
+    sobol,
     sparsity_path,
+    surfaces,
+    timeline,
 )
 from slasearch.report.figures._base import ReportFigure
 from slasearch.report.results import Results
 
 __all__ = ["all_figures"]
 
-_KINDS = (comparison, robustness, sensitivity, sparsity_path, pareto, gates, paths, importance, history)
+_KINDS = (
+    *(comparison, drops, robustness),
+    *(sensitivity, sparsity_path, sobol, screening, shapes, surfaces),
+    *(pareto, pareto_robustness, hypervolume, parallel),
+    *(gates, paths),
+    importance,
+    *(learning, ledger, timeline, history),
+)
 
 
 def all_figures(results: Results) -> list[ReportFigure]:

@@ -41,7 +41,7 @@ FIELDS = 20
 METRICS = 30
 REPORTS = 4
 POINTS, PAIRS = 128, 2
-"""Points of the design, and seed pairs of each; a study of few trials has fewer points."""
+"""Points of the design, and seed pairs of each."""
 SEEDS = 3
 ROLES = ("winner", "control:lora", "control:random")
 TASKS = {"tweets": "macro_f1", "spam": "mcc", "bbc": "accuracy"}
@@ -54,10 +54,9 @@ START = 1_750_000_000.0
 # ---------------------------------------------------------------- the database
 
 
-def study(trials: int) -> StudyConfig:
+def study(trials: int, points: int) -> StudyConfig:
     """The study file: twenty searched fields, three tasks, two measured conditions, three phases."""
     confirmed = SEEDS * len(ROLES)
-    points = points_of(trials)
     ranges: dict[str, Any] = {
         "pool": {"sites": ["attn.q", "attn.v"], "ranks": {"categorical": [[1], [4], [1, 4]]}},
         "size_control": {
@@ -113,18 +112,20 @@ def study(trials: int) -> StudyConfig:
     )
 
 
-def points_of(trials: int) -> int:
-    """Points of the design: at most a quarter of the trials."""
-    return min(POINTS, trials // (4 * PAIRS))
-
-
-def write(url: str, trials: int, seed: int = 0) -> None:
+def write(url: str, trials: int, points: int = POINTS, seed: int = 0) -> None:
     """Writes the study with so many trials (at least 40), in few large inserts.
+
+    Args:
+        url: A database, made if need be.
+        trials: Of all phases together.
+        points: Points of the design; of few trials at most a quarter belongs to them.
+        seed: Of everything that is drawn.
 
     Raises:
         StorageError: The database cannot be written.
     """
-    config, random = study(trials), np.random.default_rng(seed)
+    points = min(points, trials // (4 * PAIRS))
+    config, random = study(trials, points), np.random.default_rng(seed)
     fields = parameters(config)
     store = Store(url)
     store.upgrade()
@@ -137,7 +138,7 @@ def write(url: str, trials: int, seed: int = 0) -> None:
         }  # fmt: skip
         connection.execute(sa.insert(SlaStudy).values(id=1, **values))
         searched = trials - SEEDS * len(ROLES)
-        designed = points_of(trials) * PAIRS
+        designed = points * PAIRS
         best: tuple[float, int, dict[str, Any]] = (-1.0, 0, {})
         for first in range(0, searched, BATCH):
             rows = list(_search(fields, range(first, min(first + BATCH, searched)), designed, random))

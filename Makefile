@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT := quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint bench clean
+.PHONY: help quickstart test slow lint bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ quickstart: $(VENV)/.installed-bundled ## Run a small real study, report on it, 
 
 test: $(VENV)/.installed-dev ## Run the tests with coverage (at least 85 % of the lines)
 	$(BIN)/python -m pytest --cov=slasearch --cov-report=term --cov-fail-under=85
+
+slow: $(VENV)/.installed-dev ## Run the tests that take minutes each
+	$(BIN)/python -m pytest -m slow --timeout 1200
 
 lint: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff check .

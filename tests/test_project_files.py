@@ -73,7 +73,7 @@ def test_files_named_in_contributing_exist() -> None:
 
 def test_make_help_lists_the_targets() -> None:
     targets = {line.split()[1] for line in make("help").splitlines()}
-    assert targets == {"help", "quickstart", "test", "lint", "bench", "clean"}
+    assert targets == {"help", "quickstart", "test", "slow", "lint", "bench", "clean"}
 
 
 def test_the_quickstart_calls_commands_as_they_are() -> None:
@@ -92,7 +92,7 @@ def test_ci_is_a_strict_script_that_tests_and_lints() -> None:
     text = script.read_text()
     assert text.startswith("#!/usr/bin/env bash")
     assert "set -euo pipefail" in text
-    assert text.rstrip().endswith("make test\nmake lint")
+    assert text.rstrip().endswith("make test\nmake slow\nmake lint")
     subprocess.run(["bash", "-n", str(script)], check=True)
 
 

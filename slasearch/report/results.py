@@ -15,7 +15,6 @@ from slasearch.analysis.coordinates import DesignResponse
 from slasearch.analysis.counts import Counts, Failure, count_trials, failures
 from slasearch.analysis.curves import Curve
 from slasearch.analysis.drops import PerformanceDrops, performance_drops
-from slasearch.analysis.fanova import Fanova, fanova
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.health import HealthWarning, gate_health
 from slasearch.analysis.importance import Importance, importance
@@ -57,7 +56,6 @@ class Results:
     front: ParetoFront | None
     hypervolume: Hypervolume | None
     importances: tuple[Importance, ...]
-    fanovas: tuple[Fanova, ...]
     comparisons: tuple[Comparisons, ...]
     robustness: dict[str, tuple[Curve, ...]]
     drops: tuple[PerformanceDrops, ...]
@@ -123,7 +121,6 @@ def analyse(frames: StudyFrames, reports: pd.DataFrame | None = None, *, whole_d
         front=front,
         hypervolume=None if front is None else attempt(partial(hypervolume, front)),
         importances=_found(found),
-        fanovas=_found(attempt(partial(fanova, frames, name)) for name in names) if found[0] else (),
         comparisons=comparisons,
         robustness=_robustness(frames, comparisons, attempt),
         drops=(attempt(partial(performance_drops, frames)) or ()) if comparisons else (),

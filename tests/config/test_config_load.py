@@ -10,7 +10,7 @@ import pytest
 from slasearch.config.load import load_study, open_study, parse_study
 from slasearch.config.schema import POOL_PRESETS, Distribution, StudyConfig
 from slasearch.errors import ConfigError
-from slasearch.registry import CONTROLS, GATES
+from slasearch.registry import CONTROLS, DESIGN_SAMPLERS, GATES
 
 
 def problems(text: str, *overrides: str) -> list[str]:
@@ -96,14 +96,19 @@ s.yaml:24: conditions.train.1.level: expected a number, got "yes"
 s.yaml:24: conditions.train.2.scale: expected no scale for word_drop, whose level says everything, got 2
 s.yaml:26: conditions.measured.0.kind: expected a condition for eval, got 'label_flips', which is for train only
 s.yaml:27: conditions.measured.1.levels: expected different levels, got [0.1, 0.1]
-s.yaml:29: phases.design.sampler: expected a known space-filling sampler (one_at_a_time, grid, qmc, morris, saltelli), got 'tpe'
+s.yaml:29: phases.design.sampler: expected a known space-filling sampler (DESIGNS), got 'tpe'
 s.yaml:30: phases.optimise.trials: expected a whole number, got true
 s.yaml:31: phases.confirm.controls: expected a known control (CONTROLS), got 'foo'
 s.yaml:31: phases.confirm.seeds: expected a number of at least 1, got 0
 s.yaml:32: objectives.0.measure: expected no measure for score (it belongs to robustness), got 'worst'
 s.yaml:33: limits: expected a mapping of fields, got nothing
 """
-for _word, _names in {"CONTROLS": CONTROLS.names(), "GATES": GATES.names(), "PRESETS": tuple(POOL_PRESETS)}.items():
+for _word, _names in {
+    "CONTROLS": CONTROLS.names(),
+    "GATES": GATES.names(),
+    "PRESETS": tuple(POOL_PRESETS),
+    "DESIGNS": DESIGN_SAMPLERS,
+}.items():
     WANTED = WANTED.replace(f"({_word})", f"({', '.join(_names)})")
 
 

@@ -37,7 +37,7 @@ import shift_kind
 import slasearch
 summary = slasearch.run_study("own.yaml")
 frames = slasearch.load_study("own")
-print(summary.state, frames.trials["state"].tolist(), frames.trials["reason"].tolist())
+print(summary.state, frames.trials["state"].tolist(), frames.trials["reason"].dropna().tolist())
 """
 
 METRIC = """
@@ -94,7 +94,7 @@ def run(code: str, folder: Path, *arguments: str) -> str:
 def test_workers_know_the_kinds_that_a_user_registered(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(STUDY)
     (tmp_path / "shift_kind.py").write_text(KIND)
-    assert run(RUN, tmp_path).splitlines()[-1] == "finished ['complete'] [None]"
+    assert run(RUN, tmp_path).splitlines()[-1] == "finished ['complete'] []"
 
 
 def test_workers_have_a_users_own_data_and_metrics_and_others_can_read_the_study(tmp_path: Path) -> None:

@@ -358,7 +358,7 @@ def _draw(random: np.random.Generator, progress: float) -> Iterable[tuple[str, A
 def _confirm(writer: _Writer) -> None:
     complete = writer.connection.execute(
         sa.select(SlaTrial.id, SlaTrial.params, SlaTrial.score, SlaTrial.exported_parameters, SlaTrial.robustness)
-        .where(SlaTrial.state == "complete")
+        .where(SlaTrial.study_id == writer.study_id, SlaTrial.state == "complete")
         .order_by(SlaTrial.id)
     ).all()
     if not complete:

@@ -3,7 +3,7 @@
 Nothing of slasearch runs in a trial: only the examples come from its task sources, so that both sides see the same.
 `usual` is the stack with what its guides recommend: dynamic padding, large evaluation batches, one thread a trial,
 texts tokenised once and shared through Ray's object store. `tuned` has what an attentive user finds besides: batches of
-similar length, workers that are reused, and no dropout.
+similar length, workers that are reused, and no dropout. `usual_bf16` and `tuned_bf16` are the same under bf16 autocast.
 
     python benchmarks/stock.py '{"work": …, "variant": "usual"}'
 
@@ -24,8 +24,10 @@ from workload import NOISE, Workload, examples_of
 __all__ = ["VARIANTS", "train"]
 
 VARIANTS: dict[str, dict[str, bool]] = {
-    "usual": {"group_by_length": False, "reuse_workers": False, "dropout": True},
-    "tuned": {"group_by_length": True, "reuse_workers": True, "dropout": False},
+    "usual": {"group_by_length": False, "reuse_workers": False, "dropout": True, "bf16": False},
+    "tuned": {"group_by_length": True, "reuse_workers": True, "dropout": False, "bf16": False},
+    "usual_bf16": {"group_by_length": False, "reuse_workers": False, "dropout": True, "bf16": True},
+    "tuned_bf16": {"group_by_length": True, "reuse_workers": True, "dropout": False, "bf16": True},
 }
 
 
@@ -79,7 +81,7 @@ def train(config: dict[str, Any], data: dict[str, Any], work: Workload, variant:
                 disable_tqdm=True,
                 dataloader_pin_memory=work.device == "cuda",
                 use_cpu=work.device == "cpu",
-                bf16=work.precision == "bf16",
+                bf16=variant["bf16"],
                 train_sampling_strategy="group_by_length" if variant["group_by_length"] else "random",
                 seed=seed,
             ),

@@ -26,7 +26,7 @@ class Workload:
         noise: Whether trials train under fresh noise on embeddings.
         seed: Seed of sampler, weights and order of the data; see `seed_of`.
         device: `cpu` or `cuda`.
-        precision: `fp32` or `bf16`: of the backbone on our side, of autocast on the other.
+        precision: `fp32` or `bf16`, of the backbone on our side; the other side's variants have their own.
     """
 
     source: str = TWEETS

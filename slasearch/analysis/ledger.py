@@ -2,7 +2,8 @@
 
 An attempt holds one worker, with its cores or its GPU, from its start to its end. These are its device-seconds, as
 `limits.max_device_hours` counts them; failed and pruned attempts cost theirs like any other. A place where one attempt
-at a time ran is a slot: worker processes come and go, slots are packed from start and end times.
+at a time ran is a slot. A worker holds its slot from its first start to its last end, between its attempts too; then
+another may take it: worker processes come and go. An attempt without a stored worker holds one while it runs.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ PAUSE = 600.0
 
 @dataclass(frozen=True)
 class Session:
-    """A stretch of the study without a pause: epoch seconds, slots that were in use at once, device-seconds."""
+    """A stretch of the study without a pause: epoch seconds, slots that were held at once, device-seconds."""
 
     start: float
     end: float
@@ -81,7 +82,8 @@ class Ledger:
 
     Args:
         timeline: One row for each attempt that started, by start: `trial_id, number, phase, role, attempt, outcome,
-            session, slot, start, end` (s since the first start; session and slot count from 1).
+            worker, session, slot, start, end` (the worker's id, missing where none is stored; s since the first start;
+            session and slot count from 1).
         sessions: Stretches without a pause.
         entries: Costs by phase, part and outcome.
         lora_seconds: Median device-seconds of a complete confirmed LoRA run; None without one.
@@ -147,11 +149,13 @@ def cost_ledger(frames: StudyFrames) -> Ledger:
     start = trials["started_at"].to_numpy(np.float64)
     known = float(np.nanmax(trials[["started_at", "ended_at"]].to_numpy(np.float64)))
     end = np.maximum(trials["ended_at"].fillna(known).to_numpy(np.float64), start)
-    session, slot = _packed(start, end)
+    worker = trials["worker"].where(trials["worker"] != "")
+    session, slot = _held(start, end, pd.factorize(worker)[0])
     first = float(start.min())
     rows = trials[["trial_id", "number", "phase", "role", "attempt"]].assign(
-        outcome=_outcomes(frames, trials), session=session + 1, slot=slot + 1, start=start - first, end=end - first
-    )
+        outcome=_outcomes(frames, trials), worker=worker, session=session + 1, slot=slot + 1, start=start - first,
+        end=end - first,
+    )  # fmt: skip
     timeline = rows.sort_values(["start", "trial_id"], kind="stable", ignore_index=True)
     lora = timeline[_confirmed_lora(timeline)]
     seconds = (lora["end"] - lora["start"]).to_numpy(np.float64)
@@ -179,8 +183,26 @@ def _outcomes(frames: StudyFrames, trials: pd.DataFrame) -> NDArray[np.str_]:
     return np.where(taken_over, "lost", found)
 
 
+def _held(
+    start: NDArray[np.float64], end: NDArray[np.float64], worker: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Session and slot of each attempt, from 0, where a worker (its number; -1: none is stored) holds one slot.
+
+    A pause ends what workers hold, though a process may live through it.
+    """
+    sessions, _ = _packed(start, end)
+    known = int(worker.max()) + 1
+    holder = np.where(worker < 0, known + np.arange(len(worker)), worker)
+    _, hold = np.unique(sessions * (known + len(worker)) + holder, return_inverse=True)
+    held, left = np.full(hold.max() + 1, np.inf), np.full(hold.max() + 1, -np.inf)
+    np.minimum.at(held, hold, start)
+    np.maximum.at(left, hold, end)
+    sessions, slots = _packed(held, left)
+    return sessions[hold], slots[hold]
+
+
 def _packed(start: NDArray[np.float64], end: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Session and slot of each attempt, from 0: the lowest slot that is free when it starts."""
+    """Session and slot of each stretch of time, from 0: the lowest slot that is free when it starts."""
     sessions, slots = np.zeros(len(start), np.int64), np.zeros(len(start), np.int64)
     busy: list[tuple[float, int]] = []
     free: list[int] = []

@@ -1,9 +1,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from designed import RATE, study_of, write_trials
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import START
@@ -15,13 +17,19 @@ from slasearch.errors import ReportError
 Row = tuple[str, str, str, float, float | None]
 
 
-def study(frames: StudyFrames, rows: Sequence[Row], told: Sequence[tuple[int, str, float]] = ()) -> StudyFrames:
+def study(
+    frames: StudyFrames,
+    rows: Sequence[Row],
+    told: Sequence[tuple[int, str, float]] = (),
+    workers: Sequence[str | None] | None = None,
+) -> StudyFrames:
     """The frames with these trials alone: `phase, role, state, start, end`, and costs `trial_id, name, value`."""
     trials = pd.DataFrame(rows, columns=["phase", "role", "state", "started_at", "ended_at"])
     trials["started_at"] += START
     trials["ended_at"] = trials["ended_at"].astype("float64") + START
     count = np.arange(len(trials))
-    trials = trials.assign(trial_id=count + 1, number=count.astype(float), attempt=1, retry_of=np.nan)
+    worker = pd.Series([None] * len(trials) if workers is None else workers, dtype="str")
+    trials = trials.assign(trial_id=count + 1, number=count.astype(float), attempt=1, retry_of=np.nan, worker=worker)
     costs = pd.DataFrame(told, columns=["trial_id", "name", "value"]).assign(unit="s")
     return replace(frames, trials=trials, costs=costs)
 
@@ -65,6 +73,42 @@ def test_a_pause_of_the_study_is_not_idleness(frames: StudyFrames) -> None:
     assert ledger.use == pytest.approx(25 / 30)
     assert ledger.timeline["session"].tolist() == [1, 2, 2]
     assert len(cost_ledger(study(frames, [*rows[:1], ("design", "search", "complete", 600.0, 610.0)])).sessions) == 1
+
+
+def test_a_worker_holds_its_slot_between_its_attempts(frames: StudyFrames) -> None:
+    spans = [("a", 0.0, 10.0), ("b", 10.0, 50.0), ("a", 60.0, 70.0), ("c", 70.0, 80.0), (None, 20.0, 30.0)]
+    rows: list[Row] = [("design", "search", "complete", start, end) for _, start, end in spans]
+    ledger = cost_ledger(study(frames, rows, workers=[worker for worker, _, _ in spans]))
+    found = ledger.timeline.set_index("start")
+    # a is held over 0 to 70, b over 10 to 50, and the attempt without a worker while it runs; c takes over from a.
+    assert found["slot"].to_dict() == {0.0: 1, 10.0: 2, 20.0: 3, 60.0: 1, 70.0: 1}
+    assert found["worker"].dropna().to_dict() == {0.0: "a", 10.0: "b", 60.0: "a", 70.0: "c"}
+    assert [session.slots for session in ledger.sessions] == [3]
+    assert ledger.use == pytest.approx((10 + 40 + 10 + 10 + 10) / (3 * 80))
+    assert cost_ledger(study(frames, rows)).use == pytest.approx(80 / (2 * 80)), "packed from times alone"
+
+
+def test_a_pause_ends_what_a_worker_holds(frames: StudyFrames) -> None:
+    later = 10.0 + PAUSE + 1
+    spans = [("a", 0.0, 10.0), ("b", 0.0, 10.0), ("b", later, later + 10.0)]
+    rows: list[Row] = [("design", "search", "complete", start, end) for _, start, end in spans]
+    ledger = cost_ledger(study(frames, rows, workers=[worker for worker, _, _ in spans]))
+    assert [session.slots for session in ledger.sessions] == [2, 1]
+    assert ledger.timeline["session"].tolist() == [1, 1, 2]
+    assert ledger.use == 1.0
+
+
+def test_workers_are_read_from_the_database(tmp_path: Path) -> None:
+    spans = [("ab12", 0.0, 10.0), ("cd34", 0.0, 8.0), ("ab12", 10.0, 20.0), ("", 8.0, 9.0), (None, 9.0, 11.0)]
+    made = [
+        {"phase": "optimise", "sampler": "random", "params": {RATE: 1e-3}, "point": None, "repeat": 0, "score": 0.5}
+        | {"worker": worker, "started_at": START + start, "ended_at": START + end}
+        for worker, start, end in spans
+    ]
+    ledger = cost_ledger(write_trials(tmp_path, study_of({"optimise": {"trials": 5}}), made))
+    assert ledger.timeline["worker"].fillna("-").tolist() == ["ab12", "cd34", "-", "-", "ab12"]
+    assert ledger.timeline["slot"].tolist() == [2, 1, 1, 1, 2]
+    assert ledger.use == pytest.approx(31 / 40)
 
 
 def test_failed_and_pruned_trials_cost_their_time(frames: StudyFrames) -> None:
@@ -142,9 +186,12 @@ def test_a_hundred_thousand_trials(frames: StudyFrames) -> None:
         {
             "trial_id": np.arange(count) + 1, "number": np.arange(count, dtype=float), "phase": "optimise",
             "role": "search", "attempt": 1, "state": "complete", "retry_of": np.nan, "started_at": start,
-            "ended_at": start + 0.9,
+            "ended_at": start + 0.9, "worker": pd.Series([None] * count, dtype="str"),
         }
     )  # fmt: skip
     ledger = cost_ledger(replace(frames, trials=trials))
     assert (ledger.n, ledger.sessions[0].slots) == (count, 4)
     assert ledger.use == pytest.approx(0.9, abs=1e-3)
+    named = trials.assign(worker=[f"{index % 4}-{index // 1_000}" for index in range(count)])
+    ledger = cost_ledger(replace(frames, trials=named))
+    assert (ledger.sessions[0].slots, ledger.timeline["worker"].nunique()) == (4, 400)

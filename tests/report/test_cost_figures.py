@@ -127,7 +127,7 @@ def test_time_line_of_many_trials_stays_small_and_cuts_pauses(results: Results) 
         {
             "trial_id": np.arange(count) + 1, "number": np.arange(count, dtype=float), "phase": "optimise",
             "role": "search", "attempt": 1, "state": np.where(np.arange(count) % 3 == 0, "fail", "complete"),
-            "retry_of": np.nan, "started_at": start, "ended_at": start + 7.0,
+            "retry_of": np.nan, "started_at": start, "ended_at": start + 7.0, "worker": np.nan,
         }
     )  # fmt: skip
     many = SimpleNamespace(

@@ -1,6 +1,8 @@
-"""Time line: when every attempt at a trial ran and on which slot; pauses of the study are cut out."""
+"""Time line: when every attempt at a trial ran and on which worker; pauses of the study are cut out."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from matplotlib.patches import Patch
 
 from slasearch.analysis.ledger import PAUSE, Ledger
 from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note, panel_figure, thinned
+from slasearch.report.figures._timeline_rows import TimelineRows, timeline_rows
 from slasearch.report.labels import percent
 from slasearch.report.results import Results
 from slasearch.report.style import INK, MUTED, PAPER, finish, new_figure, plain_ticks, series_marks, style
@@ -20,11 +23,24 @@ from slasearch.search.job import PHASES
 __all__ = ["figures", "time_unit"]
 
 MOST = 1_500
-"""With more attempts than this, neighbours of one phase on a slot are drawn as one bar."""
+"""With more attempts than this, neighbours of one phase on a row are drawn as one bar."""
 
 _PIXELS = 700
 _MARKS = 300
 _ENDS = {"pruned": ("v", "triangle-down"), "failed": ("X", "x"), "lost": ("X", "x")}
+
+
+@dataclass(frozen=True)
+class _Chart:
+    """What both forms draw: bars and marks at the ends in the axis' unit, and the rows on which they lie."""
+
+    rows: TimelineRows
+    bars: pd.DataFrame
+    ends: pd.DataFrame
+    breaks: tuple[float, ...]
+    legend: tuple[LegendItem, ...]
+    x_label: str
+    note: str
 
 
 def figures(results: Results) -> list[ReportFigure]:
@@ -33,7 +49,8 @@ def figures(results: Results) -> list[ReportFigure]:
     if ledger is None:
         return []
     seconds, unit = time_unit(ledger.wall_seconds)
-    bars, ends = _bars(ledger, seconds), _ends(ledger, seconds)
+    rows = timeline_rows(ledger)
+    bars = _bars(ledger, rows, seconds)
     marks = series_marks(PHASES)
     legend = tuple(
         LegendItem(phase, phase, marks[phase], line=False) for phase in PHASES if (bars["phase"] == phase).any()
@@ -41,7 +58,7 @@ def figures(results: Results) -> list[ReportFigure]:
     pauses = len(ledger.sessions) - 1
     text = note(
         _use(ledger, seconds, unit),
-        "a slot is a place where one trial at a time ran, packed from start and end times",
+        rows.note,
         f"pauses of more than {PAUSE / 60:g} min are cut out (dashed): {pauses}" if pauses else "",
         f"neighbours of one phase are drawn as one bar; at most {_MARKS} failed trials are marked"
         if _dense(ledger)
@@ -49,19 +66,26 @@ def figures(results: Results) -> list[ReportFigure]:
         *ledger.warnings,
         "all phases: " + results.counts.text(),
     )
+    chart = _Chart(
+        rows=rows,
+        bars=bars,
+        ends=_ends(ledger, rows, seconds),
+        breaks=tuple(_breaks(ledger, seconds)),
+        legend=legend,
+        x_label=f"Time since the first start ({unit})",
+        note=text,
+    )
     return [
         ReportFigure(
             name="timeline",
             section="history",
             title="When trials ran",
-            caption="Each bar is one attempt at a trial on its slot, from start to end.",
+            caption=f"Each bar is one attempt at a trial on its {rows.title.lower()}, from start to end.",
             note=text,
             alt=_spoken(ledger, seconds, unit),
             table=ledger.timeline,
-            draw=lambda: _draw(ledger, bars, ends, legend, f"Time since the first start ({unit})", text),
-            panels=lambda: (
-                Panel("", _panel(ledger, bars, ends, legend, f"Time since the first start ({unit})"), wide=True),
-            ),
+            draw=lambda: _draw(chart),
+            panels=lambda: (Panel("", _panel(chart), wide=True),),
             legend=legend,
         )
     ]
@@ -109,19 +133,19 @@ def _on_axis(ledger: Ledger, times: pd.Series[float], sessions: pd.Series[int], 
     return (times + sessions.map(shifts)) / seconds
 
 
-def _bars(ledger: Ledger, seconds: float) -> pd.DataFrame:
-    """What is drawn: `slot, phase, left, right, text`, in the axis' unit."""
-    rows = ledger.timeline.sort_values(["session", "slot", "start"], kind="stable")
+def _bars(ledger: Ledger, on: TimelineRows, seconds: float) -> pd.DataFrame:
+    """What is drawn: `row, phase, left, right, text`, in the axis' unit."""
+    rows = ledger.timeline.assign(row=on.row).sort_values(["session", "row", "start"], kind="stable")
     rows = rows.assign(
         left=_on_axis(ledger, rows["start"], rows["session"], seconds),
         right=_on_axis(ledger, rows["end"], rows["session"], seconds),
     )
-    alike = (rows[["session", "slot", "phase"]] == rows[["session", "slot", "phase"]].shift()).all(axis=1)
+    alike = (rows[["session", "row", "phase"]] == rows[["session", "row", "phase"]].shift()).all(axis=1)
     near = rows["left"] - rows["right"].shift() <= ledger.wall_seconds / seconds / _PIXELS
     first = ~(alike & near) if _dense(ledger) else pd.Series(True, index=rows.index)
     groups = rows.groupby(first.cumsum().to_numpy(), sort=False)
     bars = groups.agg(
-        slot=("slot", "first"), phase=("phase", "first"), left=("left", "min"), right=("right", "max"),
+        row=("row", "first"), phase=("phase", "first"), left=("left", "min"), right=("right", "max"),
         attempts=("trial_id", "size"), number=("number", "first"), outcome=("outcome", "first"),
     )  # fmt: skip
     columns = (bars[name].tolist() for name in ("attempts", "number", "phase", "outcome"))
@@ -129,12 +153,14 @@ def _bars(ledger: Ledger, seconds: float) -> pd.DataFrame:
         f"{attempts} trials ({phase})" if attempts > 1 else f"trial {number:g} ({phase}), {outcome}"
         for attempts, number, phase, outcome in zip(*columns, strict=True)
     ]
-    return bars.assign(text=texts)
+    places = [f", worker {on.names[row - 1]}" if on.is_worker(row) else "" for row in bars["row"]]
+    return bars.assign(text=[f"{text}{place}" for text, place in zip(texts, places, strict=True)])
 
 
-def _ends(ledger: Ledger, seconds: float) -> pd.DataFrame:
-    """Where attempts ended without a complete trial: `slot, place, outcome, text`."""
-    rows = ledger.timeline[ledger.timeline["outcome"].isin(list(_ENDS))]
+def _ends(ledger: Ledger, on: TimelineRows, seconds: float) -> pd.DataFrame:
+    """Where attempts ended without a complete trial: `row, place, outcome, text`."""
+    rows = ledger.timeline.assign(row=on.row)
+    rows = rows[rows["outcome"].isin(list(_ENDS))]
     if _dense(ledger):
         rows = rows[rows["outcome"] != "pruned"]
         rows = rows[thinned(np.zeros(len(rows), dtype=np.bool_), _MARKS)]
@@ -142,7 +168,7 @@ def _ends(ledger: Ledger, seconds: float) -> pd.DataFrame:
         f"trial {number:g} ({phase}), {outcome}"
         for number, phase, outcome in zip(rows["number"], rows["phase"], rows["outcome"], strict=True)
     ]
-    return rows[["slot", "outcome"]].assign(place=_on_axis(ledger, rows["end"], rows["session"], seconds), text=texts)
+    return rows[["row", "outcome"]].assign(place=_on_axis(ledger, rows["end"], rows["session"], seconds), text=texts)
 
 
 def _breaks(ledger: Ledger, seconds: float) -> list[float]:
@@ -152,89 +178,78 @@ def _breaks(ledger: Ledger, seconds: float) -> list[float]:
     return [(float(end) - gap / 2) / seconds for end in ends]
 
 
-def _draw(
-    ledger: Ledger, bars: pd.DataFrame, ends: pd.DataFrame, legend: tuple[LegendItem, ...], x_label: str, text: str
-) -> Figure:
-    slots = int(bars["slot"].max())
+def _draw(chart: _Chart) -> Figure:
+    count, (ticks, names) = len(chart.rows.names), chart.rows.ticks
     with style():
-        figure, (ax,) = new_figure(1.6 + min(4.5, 0.34 * slots + 0.3))
-        for item in legend:
-            _draw_phase(ax, bars[bars["phase"] == item.series], item, edge=_edge(bars))
+        figure, (ax,) = new_figure(1.6 + min(4.5, 0.34 * count + 0.3))
+        for item in chart.legend:
+            _draw_phase(ax, chart.bars[chart.bars["phase"] == item.series], item, edge=_edge(chart))
         for outcome, (marker, _) in _ENDS.items():
-            rows = ends[ends["outcome"] == outcome]
-            ax.scatter(rows["place"], rows["slot"], s=34, marker=marker, color=INK, edgecolors=PAPER, linewidths=0.8,
+            ends = chart.ends[chart.ends["outcome"] == outcome]
+            ax.scatter(ends["place"], ends["row"], s=34, marker=marker, color=INK, edgecolors=PAPER, linewidths=0.8,
                        zorder=4)  # fmt: skip
-        seconds, _ = time_unit(ledger.wall_seconds)
-        for place in _breaks(ledger, seconds):
+        for place in chart.breaks:
             ax.axvline(place, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-        ax.set_ylim(slots + 0.6, 0.4)
+        ax.set_ylim(count + 0.6, 0.4)
         ax.set_xlim(left=0)
-        ax.set_xlabel(x_label)
-        ax.set_ylabel("Slot")
-        ax.set_yticks(_slot_ticks(slots))
+        ax.set_xlabel(chart.x_label)
+        ax.set_ylabel(chart.rows.title)
+        ax.set_yticks(ticks, names)
         ax.grid(visible=False, axis="y")
         plain_ticks(ax, "x", 8)
-        _draw_legend(figure, legend, ends)
-        finish(figure, text)
+        _draw_legend(figure, chart)
+        finish(figure, chart.note)
     return figure
 
 
-def _edge(bars: pd.DataFrame) -> float:
+def _edge(chart: _Chart) -> float:
     """Width of the line around each bar: of many none, or they would be nothing but lines."""
-    return 0.8 if len(bars) < 200 else 0.0
-
-
-def _slot_ticks(slots: int) -> list[int]:
-    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 1_000, 10_000) if slots <= 12 * step)
-    return [slot for slot in range(1, slots + 1) if slot == 1 or slot % step == 0]
+    return 0.8 if len(chart.bars) < 200 else 0.0
 
 
 def _draw_phase(ax: Axes, bars: pd.DataFrame, item: LegendItem, *, edge: float) -> None:
-    for slot in range(1, int(bars["slot"].max()) + 1):
-        rows = bars[bars["slot"] == slot]
-        spans = list(zip(rows["left"].tolist(), (rows["right"] - rows["left"]).tolist(), strict=True))
-        ax.broken_barh(spans, (slot - 0.38, 0.76), facecolors=item.mark.color, zorder=3,
+    for row in sorted(set(bars["row"].tolist())):
+        mine = bars[bars["row"] == row]
+        spans = list(zip(mine["left"].tolist(), (mine["right"] - mine["left"]).tolist(), strict=True))
+        ax.broken_barh(spans, (row - 0.38, 0.76), facecolors=item.mark.color, zorder=3,
                        edgecolors=PAPER if edge else "none", linewidth=edge)  # fmt: skip
 
 
-def _draw_legend(figure: Figure, legend: tuple[LegendItem, ...], ends: pd.DataFrame) -> None:
-    handles: list[Patch | Line2D] = [Patch(color=item.mark.color) for item in legend]
-    labels = [item.label for item in legend]
+def _draw_legend(figure: Figure, chart: _Chart) -> None:
+    handles: list[Patch | Line2D] = [Patch(color=item.mark.color) for item in chart.legend]
+    labels = [item.label for item in chart.legend]
     for outcomes, label in ((("pruned",), "pruned"), (("failed", "lost"), "failed or lost")):
-        if ends["outcome"].isin(outcomes).any():
+        if chart.ends["outcome"].isin(outcomes).any():
             marker, _ = _ENDS[outcomes[0]]
             handles.append(Line2D([], [], color=INK, marker=marker, linestyle="", markersize=6, markeredgecolor=PAPER))
             labels.append(label)
     figure.legend(handles, labels, loc="outside upper left", ncols=min(6, len(handles)), columnspacing=1.2)
 
 
-def _panel(
-    ledger: Ledger, bars: pd.DataFrame, ends: pd.DataFrame, legend: tuple[LegendItem, ...], x_label: str
-) -> go.Figure:
-    slots = int(bars["slot"].max())
-    figure = panel_figure(x_label, "Slot", height=130 + min(520, 34 * slots))
-    for item in legend:
-        rows = bars[bars["phase"] == item.series]
+def _panel(chart: _Chart) -> go.Figure:
+    count, (ticks, names) = len(chart.rows.names), chart.rows.ticks
+    figure = panel_figure(chart.x_label, chart.rows.title, height=130 + min(520, 34 * count))
+    for item in chart.legend:
+        bars = chart.bars[chart.bars["phase"] == item.series]
         figure.add_trace(
             go.Bar(
-                orientation="h", base=rows["left"].tolist(), x=(rows["right"] - rows["left"]).tolist(),
-                y=rows["slot"].tolist(), width=0.76, legendgroup=item.series, text=rows["text"].tolist(),
+                orientation="h", base=bars["left"].tolist(), x=(bars["right"] - bars["left"]).tolist(),
+                y=bars["row"].tolist(), width=0.76, legendgroup=item.series, text=bars["text"].tolist(),
                 textposition="none", hovertemplate="%{text}<extra></extra>",
-                marker={"color": item.mark.color, "line": {"color": PAPER, "width": _edge(bars)}},
+                marker={"color": item.mark.color, "line": {"color": PAPER, "width": _edge(chart)}},
             )
         )  # fmt: skip
     for outcome, (_, symbol) in _ENDS.items():
-        rows = ends[ends["outcome"] == outcome]
+        ends = chart.ends[chart.ends["outcome"] == outcome]
         figure.add_trace(
             go.Scatter(
-                x=rows["place"].tolist(), y=rows["slot"].tolist(), mode="markers", text=rows["text"].tolist(),
+                x=ends["place"].tolist(), y=ends["row"].tolist(), mode="markers", text=ends["text"].tolist(),
                 marker={"color": INK, "symbol": symbol, "size": 9, "line": {"color": PAPER, "width": 1}},
                 hovertemplate="%{text}<extra></extra>",
             )
         )  # fmt: skip
-    seconds, _ = time_unit(ledger.wall_seconds)
-    for place in _breaks(ledger, seconds):
+    for place in chart.breaks:
         figure.add_vline(x=place, line={"color": MUTED, "width": 1, "dash": "dash"})
-    figure.update_yaxes(tickvals=_slot_ticks(slots), range=[slots + 0.6, 0.4], showgrid=False, ticks="")
+    figure.update_yaxes(tickvals=ticks, ticktext=names, range=[count + 0.6, 0.4], showgrid=False, ticks="")
     figure.update_layout(barmode="overlay")
     return figure

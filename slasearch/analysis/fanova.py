@@ -9,7 +9,7 @@ takes a log-uniform field on its linear axis, of which the last decade is nearly
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.stats import qmc
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.tree import DecisionTreeRegressor
 
 from slasearch.analysis.coordinates import DesignResponse, response_words
 from slasearch.analysis.frames import StudyFrames
@@ -30,9 +31,13 @@ __all__ = ["MINIMUM_TRIALS", "Fanova", "fanova", "variance_shares"]
 
 MINIMUM_TRIALS = 30
 _LARGEST = 1_000
-_TREES = 128
+_TREES, _GROUP_TREES = (48, 128), (6, 64)
+"""Fewest and most trees of the forest, and of each that is grown again without a group of trials."""
+_GROWN, _GROUP_GROWN = 48_000, 6_000
+"""Trials that all trees of a forest are grown from together, as far as those numbers allow: this bounds the time."""
 _GROUPS = 8
-_GROUP_TREES = 64
+_LEAF = 2
+"""Fewest trials in a leaf: with single ones it takes a quarter longer, to the same shares."""
 _CELLS = 256
 _POINTS = 4_096
 _POOR = 0.5
@@ -71,14 +76,13 @@ def fanova(frames: StudyFrames, response: DesignResponse = "score", *, seed: int
     Raises:
         ReportError: Fewer than 30 complete trials, no searched field that varies, or a response that does not.
     """
-    what = f"Shares of variance of {response_words(response)}"
     trials = frames.search_trials("complete")
     trials = trials[np.isfinite(trials[response])]
     if response == "exported_parameters":
         trials = trials[trials[response] > 0]
     if len(trials) < MINIMUM_TRIALS:
         raise ReportError(
-            f"{what}: expected at least {MINIMUM_TRIALS} complete trials of the search, got {len(trials)}. "
+            f"Shares of variance: expected at least {MINIMUM_TRIALS} complete trials of the search, got {len(trials)}. "
             "Raise the number of trials and run again."
         )
     total = len(trials)
@@ -90,8 +94,9 @@ def fanova(frames: StudyFrames, response: DesignResponse = "score", *, seed: int
     varied = np.flatnonzero(np.ptp(unit, axis=0) > 0)
     if not len(varied) or np.ptp(values) <= 1e-12 * np.abs(values).max():
         raise ReportError(
-            f"{what}: expected a searched field that varies and a response that does, got {len(varied)} such fields "
-            f"and {len(np.unique(values))} different values in {total} trials. Search a field, over a wider range."
+            f"Shares of variance of {response_words(response)}: expected a searched field that varies and a response "
+            f"that does, got {len(varied)} such fields and {len(np.unique(values))} different values in {total} "
+            "trials. Search a field, over a wider range."
         )
     shares, r2 = variance_shares(unit[:, varied], values, seed=seed)
     errors = _jackknife(unit[:, varied], values, seed)
@@ -101,9 +106,9 @@ def fanova(frames: StudyFrames, response: DesignResponse = "score", *, seed: int
         fields=tuple(_index(field.name, *found.get(column, (0.0, 0.0))) for column, field in enumerate(fields)),
         n=len(trials),
         r2=r2,
-        method=f"functional ANOVA of a forest of {_TREES} trees over {_counted(len(trials), total)} of the search, on "
-        f"the axes on which fields were sampled; 95 % jackknife intervals; R² {r2:.2f} at trials held out; speaks of "
-        "the region in which the trials lie, and is no Sobol index",
+        method=f"functional ANOVA of a forest of {_trees(len(trials))} trees over {_counted(len(trials), total)} of "
+        "the search, on the axes on which fields were sampled; 95 % jackknife intervals; speaks of the region in which "
+        "the trials lie, and is no Sobol index",
         warnings=tuple(_cautions(trials, frames, r2)),
     )
 
@@ -143,7 +148,7 @@ def _unit(params: pd.DataFrame, fields: tuple[Parameter, ...], seed: int) -> Flo
     return unit
 
 
-def variance_shares(unit: Floats, values: Floats, *, seed: int, trees: int = _TREES) -> tuple[Floats, float]:
+def variance_shares(unit: Floats, values: Floats, *, seed: int) -> tuple[Floats, float]:
     """Main effect of each column in a random forest.
 
     Choices and whole numbers are cells of their axis: a tree can cut out any of them, so that their order costs it cuts
@@ -153,25 +158,39 @@ def variance_shares(unit: Floats, values: Floats, *, seed: int, trees: int = _TR
         unit: `n x k`, each coordinate in [0, 1].
         values: `n`, not all equal.
         seed: Seed of the forest.
-        trees: Size of the forest.
 
     Returns:
         `k` shares of the forest's variance, and R² at trials that were left out of a tree's bootstrap sample.
     """
-    forest = RandomForestRegressor(trees, oob_score=True, random_state=seed).fit(unit, values)
-    points = qmc.Sobol(unit.shape[1], rng=np.random.default_rng(seed)).random(_POINTS)
-    variance = float(np.var(forest.predict(points)))
-    alone = np.mean([_marginals(estimator.tree_) for estimator in forest.estimators_], axis=0)
-    return np.var(alone, axis=1) / variance if variance > 0 else np.zeros(unit.shape[1]), float(forest.oob_score_)
+    forest = RandomForestRegressor(_trees(len(values)), min_samples_leaf=_LEAF, oob_score=True, random_state=seed)
+    forest.fit(unit, values)
+    shares = _shares([grown.tree_ for grown in forest.estimators_], _points(unit.shape[1], seed))
+    return shares, float(forest.oob_score_)
+
+
+def _trees(count: int, grown: int = _GROWN, bounds: tuple[int, int] = _TREES) -> int:
+    """How many trees a forest of so many trials has."""
+    fewest, most = bounds
+    return max(fewest, min(most, grown // count))
 
 
 def _jackknife(unit: Floats, values: Floats, seed: int) -> Floats:
-    """`k` standard errors of the shares: the forest is grown again without each of some groups of trials."""
-    order = np.random.default_rng(seed).permutation(len(values))
+    """`k` standard errors of the shares: a small forest is grown again without each of some groups of trials.
+
+    Its trees have the same bootstrap samples every time, but for the group: the errors are those of the trials, and
+    hardly those of so few trees.
+    """
+    generator, count = np.random.default_rng(seed), len(values)
+    groups = np.array_split(generator.permutation(count), _GROUPS)
+    trees = _trees(count, _GROUP_GROWN, _GROUP_TREES)
+    drawn = [np.bincount(generator.integers(count, size=count), minlength=count) for _ in range(trees)]
+    tree = DecisionTreeRegressor(min_samples_leaf=_LEAF, random_state=seed)
+    points = _points(unit.shape[1], seed)
     found = []
-    for group in np.array_split(order, _GROUPS):
-        rest = np.setdiff1d(order, group)
-        found.append(variance_shares(unit[rest], values[rest], seed=seed, trees=_GROUP_TREES)[0])
+    for group in groups:
+        kept = np.ones(count)
+        kept[group] = 0
+        found.append(_shares([tree.fit(unit, values, kept * times).tree_ for times in drawn], points))
     return np.asarray(np.std(found, axis=0) * np.sqrt(_GROUPS - 1))
 
 
@@ -180,29 +199,49 @@ def _index(name: str, share: float, error: float) -> Index:
     return Index(name, float(share), max(0.0, float(share) - half), min(1.0, float(share) + half))
 
 
-def _marginals(tree: Any) -> Floats:
-    """`k x cells`: the mean of a tree over all other columns, at the middle of each of many cells of a column."""
-    low, high = _boxes(tree)
-    value, width = tree.value[tree.children_left < 0, 0, 0], high - low
-    found = np.empty((tree.n_features, _CELLS))
-    for column in range(tree.n_features):
-        weight = value * np.delete(width, column, axis=1).prod(axis=1)
-        # A leaf adds its weight to the cells whose middles it holds.
-        begins, ends = (np.ceil(edge[:, column] * _CELLS - 0.5).astype(int) for edge in (low, high))
-        change = np.bincount(begins, weight, _CELLS + 1) - np.bincount(ends, weight, _CELLS + 1)
-        found[column] = np.cumsum(change)[:-1]
-    return found
+def _points(columns: int, seed: int) -> NDArray[np.float32]:
+    """`m x k` points that fill the unit cube, as trees take them."""
+    return np.asarray(qmc.Sobol(columns, rng=np.random.default_rng(seed)).random(_POINTS), dtype=np.float32)
 
 
-def _boxes(tree: Any) -> tuple[Floats, Floats]:
-    """Lower and upper corners of a tree's leaves in the unit cube, `leaves x k` each."""
-    low, high = np.zeros((tree.node_count, tree.n_features)), np.ones((tree.node_count, tree.n_features))
-    nodes = np.array([0])
+def _shares(trees: Sequence[Any], points: NDArray[np.float32]) -> Floats:
+    """`k` shares of the variance of the trees' mean over the points."""
+    variance = float(np.var(np.mean([tree.predict(points)[:, 0] for tree in trees], axis=0)))
+    alone = _marginals(trees)
+    return np.asarray(np.var(alone, axis=1) / variance) if variance > 0 else np.zeros(len(alone))
+
+
+def _marginals(trees: Sequence[Any]) -> Floats:
+    """`k x cells`: the trees' mean over all other columns, at the middle of each of many cells of a column."""
+    low, high, value = _boxes(trees)
+    width = high - low
+    weight = (value * width.prod(axis=1))[:, None] / width
+    # A leaf adds its weight to the cells whose middles it holds.
+    places = np.arange(width.shape[1]) * (_CELLS + 1)
+    begins, ends = (places + np.ceil(edge * _CELLS - 0.5).astype(np.int64) for edge in (low, high))
+    size = width.shape[1] * (_CELLS + 1)
+    change = np.bincount(begins.ravel(), weight.ravel(), size) - np.bincount(ends.ravel(), weight.ravel(), size)
+    return np.asarray(np.cumsum(change.reshape(-1, _CELLS + 1), axis=1)[:, :-1] / len(trees))
+
+
+def _boxes(trees: Sequence[Any]) -> tuple[Floats, Floats, Floats]:
+    """Lower and upper corners of all trees' leaves in the unit cube, `leaves x k` each, and their values."""
+    roots = np.cumsum([0, *(tree.node_count for tree in trees)])
+    left, right = (
+        np.concatenate([getattr(tree, side) + root for tree, root in zip(trees, roots[:-1], strict=True)])
+        for side in ("children_left", "children_right")
+    )
+    feature, threshold, value = (
+        np.concatenate([getattr(tree, name).reshape(tree.node_count) for tree in trees])
+        for name in ("feature", "threshold", "value")
+    )
+    low, high = np.zeros((roots[-1], trees[0].n_features)), np.ones((roots[-1], trees[0].n_features))
+    nodes = roots[:-1]
     while len(nodes):
-        inner = nodes[tree.children_left[nodes] >= 0]
-        for children, bound in ((tree.children_left, high), (tree.children_right, low)):
-            low[children[inner]], high[children[inner]] = low[inner], high[inner]
-            bound[children[inner], tree.feature[inner]] = tree.threshold[inner]
-        nodes = np.concatenate([tree.children_left[inner], tree.children_right[inner]])
-    leaves = tree.children_left < 0
-    return low[leaves], high[leaves]
+        nodes = nodes[feature[nodes] >= 0]
+        for children, bound in ((left, high), (right, low)):
+            low[children[nodes]], high[children[nodes]] = low[nodes], high[nodes]
+            bound[children[nodes], feature[nodes]] = threshold[nodes]
+        nodes = np.concatenate([left[nodes], right[nodes]])
+    leaves = feature < 0
+    return low[leaves], high[leaves], value[leaves]

@@ -15,6 +15,7 @@ from slasearch.analysis.coordinates import DesignResponse
 from slasearch.analysis.counts import Counts, Failure, count_trials, failures
 from slasearch.analysis.curves import Curve
 from slasearch.analysis.drops import PerformanceDrops, performance_drops
+from slasearch.analysis.fanova import Fanova, fanova
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.health import HealthWarning, gate_health
 from slasearch.analysis.importance import Importance, importance
@@ -56,6 +57,7 @@ class Results:
     front: ParetoFront | None
     hypervolume: Hypervolume | None
     importances: tuple[Importance, ...]
+    shares: tuple[Fanova, ...]
     comparisons: tuple[Comparisons, ...]
     robustness: dict[str, tuple[Curve, ...]]
     drops: tuple[PerformanceDrops, ...]
@@ -91,7 +93,8 @@ def analyse(frames: StudyFrames, reports: pd.DataFrame | None = None, *, whole_d
     Args:
         frames: The study.
         reports: Scores on the way, as `load_learning` gives them; None: no learning curves.
-        whole_design: Whether to look for what all fields of a design do together, which takes seconds.
+        whole_design: Whether to look for what all fields do together, in a design or in the search, which takes
+            seconds.
 
     Raises:
         ReportError: The study has no trial at all.
@@ -121,6 +124,7 @@ def analyse(frames: StudyFrames, reports: pd.DataFrame | None = None, *, whole_d
         front=front,
         hypervolume=None if front is None else attempt(partial(hypervolume, front)),
         importances=_found(found),
+        shares=_found(attempt(partial(fanova, frames, name)) for name in names) if whole_design else (),
         comparisons=comparisons,
         robustness=_robustness(frames, comparisons, attempt),
         drops=(attempt(partial(performance_drops, frames)) or ()) if comparisons else (),

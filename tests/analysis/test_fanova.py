@@ -7,7 +7,7 @@ import optuna
 import pytest
 from designed import RATE, WEIGHT, Floats, ishigami, level, sobol_g, study_of, unit_of, write_trials
 
-from slasearch.analysis.fanova import fanova, variance_shares
+from slasearch.analysis.fanova import Fanova, _trees, fanova, variance_shares
 from slasearch.analysis.frames import StudyFrames
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import ReportError
@@ -35,7 +35,11 @@ def rows(
 
 
 def shares(frames: StudyFrames, response: Any = "score") -> dict[str, float]:
-    return {index.field: index.estimate for index in fanova(frames, response).fields}
+    return shares_of(fanova(frames, response))
+
+
+def shares_of(found: Fanova) -> dict[str, float]:
+    return {index.field: index.estimate for index in found.fields}
 
 
 def test_a_log_uniform_field_is_ranked_rightly_where_optuna_is_wrong(tmp_path: Path) -> None:
@@ -148,3 +152,27 @@ def test_large_studies_are_thinned(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = fanova(write_trials(tmp_path, CONFIG, rows(CONFIG, log_response, 80)))
     assert found.n == 50
     assert "50 of 80 complete trials, drawn by chance" in found.method
+
+
+def test_forests_of_many_trials_are_small(tmp_path: Path) -> None:
+    made = rows(CONFIG, log_response, 1_200)
+    found = fanova(write_trials(tmp_path, CONFIG, made))
+    assert "a forest of 48 trees over 1000 of 1,200 complete trials, drawn by chance, of the search" in found.method
+    assert shares_of(found) == pytest.approx({WEIGHT: 0.25 / 0.28, RATE: 0.0, level(0): 0.03 / 0.28}, abs=0.02)
+    assert [_trees(count) for count in (30, 375, 600, 1_000, 100_000)] == [128, 128, 80, 48, 48]
+
+
+def test_intervals_hold_what_other_trials_of_the_study_give(tmp_path: Path) -> None:
+    found = []
+    for seed in range(10):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        found.append(fanova(write_trials(folder, CONFIG, rows(CONFIG, log_response, 120, seed=seed))))
+    held = []
+    for column in range(2):  # λ and the noise level, as neither is nothing
+        mine = [one.fields[2 * column] for one in found]
+        middle, spread = (float(f([index.estimate for index in mine])) for f in (np.mean, np.std))
+        held += [index.low <= middle <= index.high for index in mine]
+        widths = [index.high - index.low for index in mine]
+        assert np.mean(widths) < 12 * spread, "no wider than three times what 95 % of them need"
+    assert np.mean(held) >= 0.9

@@ -23,6 +23,7 @@ from slasearch.report.figures import (
     sparsity_path,
     surfaces,
     timeline,
+    variance_shares,
 )
 from slasearch.report.figures._base import ReportFigure
 from slasearch.report.results import Results
@@ -34,7 +35,7 @@ _KINDS = (
     *(sensitivity, sparsity_path, sobol, screening, shapes, surfaces),
     *(pareto, pareto_robustness, hypervolume, parallel),
     *(gates, paths),
-    importance,
+    *(importance, variance_shares),
     *(learning, ledger, timeline, history),
 )
 

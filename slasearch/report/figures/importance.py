@@ -34,8 +34,9 @@ def figures(results: Results) -> list[ReportFigure]:
         ReportFigure(
             name="importance",
             section="importance",
-            title="What leads to the best trials",
-            caption="Importance of each searched field for reaching the top quantile, as a share of all fields.",
+            title="What leads to the best trials (PED-ANOVA)",
+            caption="Importance of each searched field for reaching the top quantile, as a share of the importance of "
+            "all fields, not of variance.",
             note=text,
             alt=" ".join(_spoken(item) for item in found),
             table=importance_table(found),

@@ -313,7 +313,8 @@ class TrialSpec:
     `control` is None for a searched trial, else the name of a baseline of about `control_size` exported parameters;
     `control_variant` names one of its layouts where it has several.
     `splits` are those scored at the end. `measured` are evaluated besides the clean score, in the validation split on
-    `measured_share` (0 to 1) of each task's examples, the same for every trial.
+    `measured_share` (0 to 1) of each task's examples, the same for every trial; with `race` the trial reports after
+    each of them, and may be stopped.
     """
 
     study: str
@@ -333,6 +334,7 @@ class TrialSpec:
     control_variant: str | None = None
     finalisation: FinalisationSpec = FinalisationSpec()
     measured_share: float = 1.0
+    race: bool = False
 
 
 # ---------------------------------------------------------------- what a trial hands back
@@ -389,13 +391,18 @@ class Event:
 
 @dataclass(frozen=True)
 class Progress:
-    """A trial's intermediate report: `budget` of `budget_max` steps done; `prunable` once the gates are warm."""
+    """A trial's intermediate report: `budget` of `budget_max` steps done; `prunable` once the gates are warm.
+
+    `exported_parameters` is None in training. Given, the trial is trained and in the race over conditions: `metrics`
+    are all of its final ones that are measured so far.
+    """
 
     budget: int
     budget_max: int
     score: float
     prunable: bool
     metrics: tuple[MetricRow, ...] = ()
+    exported_parameters: int | None = None
 
 
 @dataclass(frozen=True)

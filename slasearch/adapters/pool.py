@@ -8,6 +8,7 @@ The deltas of one stage are computed from the same output and added; then the ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -182,11 +183,9 @@ class Pool(nn.Module):
         """
         stages = self._places.get((layer, site))  # a place may have lost its last slot
         if stages is not None:
-            precision = y.dtype
-            x, y = x.to(self._dtype), y.to(self._dtype)  # modules keep fp32 weights on a bf16 backbone
-            for stage in _STAGES[1:]:
-                y = self._add(stages[stage], part, x, y, layer)
-            y = y.to(precision)
+            with self._computing_in(y):
+                for stage in _STAGES[1:]:
+                    y = self._add(stages[stage], part, x, y, layer)
         if site == "attn.q" and layer in self.query_layers:
             self._queries[layer] = y.to(self._dtype)
         return y
@@ -196,8 +195,14 @@ class Pool(nn.Module):
         stages = self._places.get((layer, site))
         if stages is None:
             return x
-        wide = x.to(self._dtype)
-        return self._add(stages["input"], part, wide, wide, layer).to(x.dtype)
+        with self._computing_in(x):
+            return self._add(stages["input"], part, x, x, layer)
+
+    def _computing_in(self, x: Tensor) -> AbstractContextManager[object]:
+        """Modules keep fp32 weights on a bf16 backbone and multiply in bf16 as it does: no wide tensor is converted."""
+        if x.dtype == self._dtype:
+            return nullcontext()
+        return torch.autocast(x.device.type, x.dtype, cache_enabled=False)  # no weight is used twice in a pass
 
     def _add(self, kinds: Mapping[str, Sequence[Slot]], part: int, x: Tensor, y: Tensor, layer: int) -> Tensor:
         """`y` plus the deltas of one stage, all computed from the same `x` and `y`."""
@@ -208,7 +213,8 @@ class Pool(nn.Module):
             if passed:
                 modules = [self._module(slot, part) for slot in passed]
                 coefficients = [self._coefficients[slot] for slot in passed]
-                total = total + KINDS.get(kind).module.combine(modules, coefficients, x, y, context)
+                delta = KINDS.get(kind).module.combine(modules, coefficients, x, y, context)
+                total = total + delta.to(total.dtype)
         return total
 
     def _module(self, slot: Slot, part: int) -> AdapterModule:

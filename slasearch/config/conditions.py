@@ -114,6 +114,12 @@ class ConditionsConfig(StrictModel):
         description="share of each task's validation examples on which conditions are measured before `confirm`, the "
         "same examples for every trial; confirm always measures on all",
     )
+    race: Annotated[float, Field(gt=0, lt=0.5)] | None = Field(
+        None,
+        description="significance level at which a trial of the search leaves the race over conditions: it is pruned "
+        "once a complete trial is as good in all other objectives and better under the conditions measured so far; "
+        "none: every trial is measured under all",
+    )
 
     @field_validator("train")
     @classmethod

@@ -483,6 +483,11 @@ class StudyConfig(StrictModel):
             problems.append(
                 "conditions.measured: expected conditions to measure the robustness objective under, got none"
             )
+        if conditions is not None and conditions.race is not None and "robustness" not in names:
+            problems.append(
+                "conditions.race: expected none, as robustness is no objective and no trial can fall behind in it, got "
+                f"{conditions.race:g}"
+            )
         phases = info.data.get("phases")
         pruner = phases.optimise.pruner.name if phases is not None and phases.optimise is not None else "none"
         if pruner == "median" and names != ["score"]:

@@ -26,6 +26,7 @@ from slasearch.search.mirror import MirroredStudy
 from slasearch.search.opening import find_or_make, grown, optuna_studies, with_data
 from slasearch.search.plan import plan
 from slasearch.search.pruners import Pruner, Report, curves, ended_early, make_pruner
+from slasearch.search.race import Race, make_race, standing
 from slasearch.search.samplers import make_sampler
 from slasearch.search.summary import StudySummary, summarise
 from slasearch.search.truth import untrue
@@ -101,6 +102,8 @@ class StudySession:
         self._limits = Limits(config.limits, now())
         self._reports_to_optuna = [objective.name for objective in config.objectives] == ["score"]
         self._pruner = self._make_pruner()
+        self._race = make_race(config, book.rows, functools.partial(store.final_metrics, study.id))
+        self._out: dict[int, str] = {}
         self._handed: set[int] = set()
         self._stopped: Event | None = None
 
@@ -278,6 +281,8 @@ class StudySession:
         if not row.open:
             return False
         self._report(row, progress)
+        if progress.exported_parameters is not None:
+            return self._race is not None and self._raced(self._race, row, progress)
         if row.optuna_study == "confirm" or self._book[trial_id].score is None:
             return False
         assert row.number is not None
@@ -285,8 +290,17 @@ class StudySession:
         return self._pruner.judge(row.number, reached, prunable=row.phase == "optimise")
 
     def _report(self, row: TrialRow, progress: Progress) -> None:
-        """Stores a report; Optuna, whose pruner compares what it is given, hears of those with warm gates."""
-        self._book.report(row, progress, to_optuna=self._reports_to_optuna and progress.prunable)
+        """Stores a report; Optuna, whose pruner compares what it is given, hears of training with warm gates."""
+        training = progress.prunable and progress.exported_parameters is None
+        self._book.report(row, progress, to_optuna=self._reports_to_optuna and training)
+
+    def _raced(self, race: Race, row: TrialRow, progress: Progress) -> bool:
+        """Whether the trial is out of the race over conditions."""
+        objectives = {"score": progress.score, "exported_parameters": float(progress.exported_parameters or 0)}
+        reason = race.out(standing(objectives, progress.metrics, race.measure))
+        if reason is not None:
+            self._out[row.id] = reason
+        return reason is not None
 
     @_database
     def finish(self, trial_id: int, report: TrialReport) -> None:
@@ -301,6 +315,8 @@ class StudySession:
         if row.optuna_study == "search" and row.number is not None:
             for last in ended_early(self._book[trial_id]):
                 self._pruner.judge(row.number, last, prunable=False)
+            if self._race is not None and row.phase == "optimise" and reason is None:
+                self._race.complete(row.number, standing(report.objectives, report.metrics, self._race.measure))
 
     @_database
     def prune(self, trial_id: int, progress: Progress | None) -> None:
@@ -311,7 +327,8 @@ class StudySession:
         if progress is not None:
             self._report(row, progress)
         row = self._book[trial_id]
-        reason = f"stopped by the pruner at step {row.budget} of {row.budget_max}"
+        pruned = f"stopped by the pruner at step {row.budget} of {row.budget_max}"
+        reason = self._out.pop(trial_id, pruned)
         self._book.end(row, "pruned", at=self._now(), reason=reason)
         self._limits.ended(failed=False)
 

@@ -77,6 +77,7 @@ def resolve(
         train_conditions=_train_conditions(fixed),
         measured=_measured(fixed),
         measured_share=1.0 if phase == "confirm" else fixed.conditions.share,
+        race=phase == "optimise" and fixed.conditions.race is not None,
         seeds=seeds,
         robustness=measures[0] if measures else "noisy_score",
         splits=("validation", "test") if phase == "confirm" else ("validation",),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 
 from slasearch.errors import StorageError, StudyNotFoundError
-from slasearch.records import WHOLE_TRIAL, GateRow, Slot
+from slasearch.records import WHOLE_TRIAL, GateRow, MetricRow, Slot
 from slasearch.storage.engine import make_engine, storage_errors
 from slasearch.storage.models import SlaArtifact, SlaEvent, SlaGate, SlaMetric, SlaStudy, SlaTrial
 from slasearch.storage.rows import ArtifactRow, EventRow, StudyRow, TrialRow
@@ -96,6 +97,20 @@ class Store:
             if row["value"] is not None:
                 curves.setdefault(row["trial_id"], []).append((row["step"], row["value"]))
         return curves
+
+    def final_metrics(self, study_id: int) -> dict[int, list[MetricRow]]:
+        """What each trial of a study had at its end, by the trial's id."""
+        columns = [getattr(SlaMetric, field.name) for field in fields(MetricRow)]
+        query = (
+            sa.select(SlaMetric.trial_id, *columns)
+            .join(SlaTrial, SlaTrial.id == SlaMetric.trial_id)
+            .where(SlaTrial.study_id == study_id, SlaMetric.step.is_(None), SlaMetric.value.is_not(None))
+            .order_by(SlaMetric.id)
+        )
+        found: dict[int, list[MetricRow]] = {}
+        for row in self._rows(query):
+            found.setdefault(row.pop("trial_id"), []).append(MetricRow(**row))
+        return found
 
     def artifacts(self, trial_id: int) -> list[ArtifactRow]:
         """The files of a trial."""

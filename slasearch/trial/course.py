@@ -15,6 +15,7 @@ from slasearch.adapters.gates.bank import GateBank
 from slasearch.adapters.pool import Pool, candidate_slots
 from slasearch.errors import SlaSearchError
 from slasearch.records import (
+    CLEAN_SAMPLE,
     Event,
     GateRow,
     MetricRow,
@@ -116,7 +117,7 @@ class Course:
             yield from self._follow(trainer, trainer.run_fixed(structure), model, structure)
             if self._plateau is not None and trainer.step < self._plan.total:
                 self._events.append(self._plateau.event(trainer.step))
-            rows = [*self._path, *self._evaluate(model, structure, step=None)]
+            rows = [*self._path, *(yield from self._measure(model, structure))]
             yield assemble(
                 spec,
                 model,
@@ -299,17 +300,35 @@ class Course:
         finalised = self._plan.gated or total - round(self.spec.finalisation.share * total)
         return Plateau(rule, after=finalised, total=total)
 
-    def _evaluate(
-        self, model: TaskModel, gates: torch.Tensor | Structure | None, *, step: int | None
-    ) -> list[MetricRow]:
-        """Validation: clean in mid-training; at the end every split, and the measured conditions too."""
+    def _evaluate(self, model: TaskModel, gates: torch.Tensor | Structure | None, *, step: int) -> list[MetricRow]:
+        """The clean validation split, in mid-training."""
         started = perf_counter()
-        if step is not None:
-            rows = evaluate(model, self._data, self.spec.tasks, "validation", [None], gates, step=step)
-        else:
-            rows = evaluate_at_the_end(model, self._data, self._sample, self.spec, gates)
+        rows = evaluate(model, self._data, self.spec.tasks, "validation", [None], gates, step=step)
         self._seconds["evaluate"] += perf_counter() - started
         return rows
+
+    # ------------------------------------------------------------ at the end
+
+    def _measure(self, model: TaskModel, structure: Structure) -> Generator[Progress, None, list[MetricRow]]:
+        """Every split, and the measured conditions; in a race yields how the trial stands after each of those."""
+        rows: list[MetricRow] = []
+        parts = evaluate_at_the_end(model, self._data, self._sample, self.spec, structure)
+        while True:
+            started = perf_counter()
+            part = next(parts, None)
+            self._seconds["evaluate"] += perf_counter() - started
+            if part is None:
+                return rows
+            rows += part
+            if self.spec.race and part[0].condition not in ("clean", CLEAN_SAMPLE):
+                yield Progress(
+                    self._step,
+                    self._plan.total,
+                    mean_score(rows, "validation"),
+                    prunable=True,
+                    metrics=tuple(rows),
+                    exported_parameters=model.exported_parameters,
+                )
 
 
 def _copy(slot: Slot, task: int, tasks: int) -> Slot:

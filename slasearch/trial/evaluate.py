@@ -2,14 +2,13 @@
 
 Conditions are measured once, at the end: a trial that is pruned on the way never pays for them. Those that come to the
 end are all measured under the same grid on the same examples, in the search on a part of the validation split if the
-study says so. There is no race in which some trials are measured on fewer examples than others: where a study has
-several objectives, no trial is out by its robustness alone, and what a sampler learns must not hang on the order in
-which trials happen to end.
+study says so. A race over conditions (`slasearch.search.race`) may stop a trial between two conditions; those that
+complete have been measured under all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -31,8 +30,10 @@ def evaluate_at_the_end(
     sample: EvaluationData | None,
     spec: TrialSpec,
     gates: torch.Tensor | Structure | None,
-) -> list[MetricRow]:
-    """All of a trial's splits, clean and under the measured conditions.
+) -> Iterator[list[MetricRow]]:
+    """All of a trial's splits: clean first, then under each measured condition, one at a time.
+
+    In a race the highest levels of all kinds come first, which tell trials apart best.
 
     Args:
         model: Backbone, pool and heads.
@@ -41,14 +42,24 @@ def evaluate_at_the_end(
         spec: The trial.
         gates: As for `evaluate`.
     """
-    rows = []
+    measured = _hardest_first(spec.measured) if spec.race else spec.measured
     for split in spec.splits:
+        yield evaluate(model, data, spec.tasks, split, [None], gates)
         if sample is None or split != "validation":
-            rows += evaluate(model, data, spec.tasks, split, [None, *spec.measured], gates)
+            for condition in measured:
+                yield evaluate(model, data, spec.tasks, split, [condition], gates)
         else:
-            rows += evaluate(model, data, spec.tasks, split, [None], gates)
-            rows += evaluate(model, sample, spec.tasks, split, [None, *spec.measured], gates, sampled=True)
-    return rows
+            for one in (None, *measured):
+                yield evaluate(model, sample, spec.tasks, split, [one], gates, sampled=True)
+
+
+def _hardest_first(conditions: Sequence[ConditionSpec]) -> list[ConditionSpec]:
+    """The highest level of each kind, then the second highest of each, and so on."""
+    levels: dict[str, list[float]] = {}
+    for condition in conditions:
+        levels.setdefault(condition.kind, []).append(condition.level)
+    ranks = {kind: sorted(found, reverse=True) for kind, found in levels.items()}
+    return sorted(conditions, key=lambda condition: ranks[condition.kind].index(condition.level))
 
 
 def evaluate(

@@ -97,3 +97,43 @@ def test_the_test_split_is_measured_whole(make_spec: Spec, finish: Finish) -> No
     report = finish(make_spec(measured=TYPOS, measured_share=0.5, splits=("validation", "test")))
     rows = [row for row in report.metrics if row.split == "test"]
     assert {(row.condition, row.examples, row.error) for row in rows} == {("clean", 4, None), ("typos", 4, None)}
+
+
+def test_in_a_race_a_trial_reports_after_each_condition_the_hardest_first(
+    make_spec: Spec, finish: Finish, worker: TrialWorker
+) -> None:
+    measured = (*TYPOS, ConditionSpec("word_drop", 0.2, "eval"), ConditionSpec("word_drop", 0.4, "eval"))
+    spec = make_spec(measured=measured)
+    *told, report = another(worker).run(make_spec(measured=measured, race=True))
+    standings = [one for one in told if isinstance(one, Progress) and one.exported_parameters is not None]
+    assert isinstance(report, TrialReport)
+    plain = finish(spec)
+    assert set(report.metrics) == set(plain.metrics), "a trial that comes to its end has measured the same"
+    assert report.objectives == plain.objectives
+    assert report.artifact == plain.artifact
+    newest = [(one.metrics[-1].condition, one.metrics[-1].level) for one in standings]
+    assert newest == [("typos", 0.6), ("word_drop", 0.4), ("typos", 0.3), ("word_drop", 0.2)]
+    for number, one in enumerate(standings, 1):
+        assert one.prunable
+        assert one.budget == one.budget_max == report.budget
+        assert one.score == report.objectives["score"]
+        assert one.exported_parameters == report.objectives["exported_parameters"]
+        assert len(scores(one.metrics, "typos", "word_drop")) == 2 * number
+        assert set(one.metrics) <= set(report.metrics)
+
+
+def test_a_trial_that_is_out_of_the_race_is_measured_no_further(
+    make_spec: Spec, worker: TrialWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disturbed = []
+
+    def watched(examples, condition, **more):  # type: ignore[no-untyped-def]
+        disturbed.append(condition.level)
+        return perturb_examples(examples, condition, **more)
+
+    monkeypatch.setattr("slasearch.trial.data.perturb_examples", watched)
+    running = another(worker).run(make_spec(measured=TYPOS, race=True))
+    for told in running:
+        if isinstance(told, Progress) and told.exported_parameters is not None:
+            running.close()
+    assert disturbed == [0.6, 0.6]

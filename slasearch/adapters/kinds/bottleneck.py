@@ -7,10 +7,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from slasearch.adapters.kinds._base import AdapterModule, SlotContext, register_kind
+from slasearch.adapters.kinds._hidden import project, side_by_side
 from slasearch.adapters.sites import HostShape
 from slasearch.records import SlotCost
 
@@ -40,6 +43,22 @@ class Bottleneck(AdapterModule):
         """`y`: `n x t x d` -> `n x t x d`; `x` is not used."""
         hidden = torch.relu(nn.functional.linear(y, self.down, self.down_bias))
         return nn.functional.linear(hidden, self.up, self.up_bias)
+
+    @classmethod
+    def combine(
+        cls,
+        modules: Sequence[AdapterModule],
+        coefficients: Sequence[Tensor | None],
+        x: Tensor,
+        y: Tensor,
+        context: SlotContext,
+    ) -> Tensor:
+        """Two products for all modules."""
+        mine = [module for module in modules if isinstance(module, Bottleneck)]
+        downs = side_by_side([module.down for module in mine], 0)
+        shifts = side_by_side([module.down_bias for module in mine], 0)
+        hidden = torch.relu(nn.functional.linear(y, downs, shifts))
+        return project(hidden, coefficients, [module.up for module in mine], [module.up_bias for module in mine])
 
     def fold(self, value: float) -> None:
         """Scales the up-projection and its bias."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from slasearch.adapters.kinds._base import AdapterModule, SlotContext, register_kind
+from slasearch.adapters.kinds._hidden import project, side_by_side
 from slasearch.adapters.sites import HostShape
 from slasearch.records import SlotCost
 
@@ -50,19 +51,10 @@ class Lora(AdapterModule):
         y: Tensor,
         context: SlotContext,
     ) -> Tensor:
-        """Two products for all modules: their A stacked, each hidden part times its z, their B side by side."""
-        if len(modules) == 1:
-            return super().combine(modules, coefficients, x, y, context)
+        """Two products for all modules."""
         loras = [module for module in modules if isinstance(module, Lora)]
-        hidden = nn.functional.linear(x, torch.cat([module.down for module in loras]))
-        if any(z is not None for z in coefficients):
-            one = x.new_ones(1, 1, 1)
-            parts = [
-                (one if z is None else z).expand(x.shape[0], 1, module.down.shape[0])
-                for z, module in zip(coefficients, loras, strict=True)
-            ]
-            hidden = hidden * torch.cat(parts, dim=2)
-        return nn.functional.linear(hidden, torch.cat([module.up for module in loras], dim=1))
+        hidden = nn.functional.linear(x, side_by_side([module.down for module in loras], 0))
+        return project(hidden, coefficients, [module.up for module in loras])
 
     def merge(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """W + B·A."""

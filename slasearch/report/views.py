@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +101,7 @@ class Assembly:
         panels = figure.panels()
         thinned = [thin(panel.figure) for panel in panels]
         shown, total = (sum(counts) for counts in zip(*thinned, strict=True)) if thinned else (0, 0)
-        if _a_row_a_trial(figure.table):
+        if _a_row_a_trial(figure.table) and not _has_bars(panels):
             # Some figures choose themselves which trials their chart shows.
             drawn = sum(_markers(panel) for panel in panels)
             if 0 < drawn < len(figure.table):
@@ -124,6 +125,11 @@ def _rows(count: int) -> str:
 
 def _a_row_a_trial(table: pd.DataFrame) -> bool:
     return "trial_id" in table and "what" not in table and table["trial_id"].is_unique
+
+
+def _has_bars(panels: Iterable[Panel]) -> bool:
+    """Whether trials are bars, so that markers are no more than signs on them."""
+    return any(trace.type == "bar" for panel in panels for trace in panel.figure.data)
 
 
 def _markers(panel: Panel) -> int:

@@ -15,6 +15,7 @@ from slasearch.report.figures import timeline
 from slasearch.report.figures._base import ReportFigure
 from slasearch.report.figures._timeline_rows import MOST_WORKERS, timeline_rows
 from slasearch.report.results import Results
+from slasearch.report.views import Assembly
 
 Row = tuple[str | None, float, float]
 
@@ -57,6 +58,13 @@ def test_a_row_is_a_worker_in_the_order_of_first_starts(results: Results) -> Non
     (ax,) = figure.draw().axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["aa11", "bb22", "cc33"]
     assert ax.get_ylabel() == "Worker"
+
+
+def test_the_page_does_not_take_marks_for_all_that_is_shown(results: Results) -> None:
+    (figure,) = timeline.figures(results)
+    assert len(figure.table) == 98
+    assert sum(len(trace.y) for trace in figure.panels()[0].figure.data if trace.type == "bar") == 98
+    assert Assembly().figure(figure).left_out == ""
 
 
 def test_the_note_and_the_table_tell_workers(results: Results) -> None:

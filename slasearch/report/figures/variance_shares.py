@@ -38,8 +38,8 @@ def figures(results: Results) -> list[ReportFigure]:
             name="variance_shares",
             section="importance",
             title="What moves the response at all (fANOVA)",
-            caption="Share of variance over the searched space that each field explains alone, good trials or bad: not "
-            "what leads to the best.",
+            caption="Share of variance over the sampled space that each field explains alone, among good trials and "
+            "bad: not what leads to the best.",
             note=chart.note,
             alt="Shares of variance. " + " ".join(_spoken(item) for item in found),
             table=shares_table(found),

@@ -80,8 +80,7 @@ def direct_indices(
     Returns:
         First order, total order, and pairs (none without `second_order`), each with a 95 % interval: the estimate ±
         1.96 bootstrap standard errors. Estimates and ends may lie a little outside 0 to 1. The bootstrap takes blocks
-        for independent; as they are spread evenly, its intervals are mostly wide, but may be narrow for shares below
-        .001, where some projections of the Sobol points are uneven.
+        for independent; as they are spread evenly, its intervals are mostly wide.
 
     Raises:
         ReportError: All values are the same.

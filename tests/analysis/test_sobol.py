@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -67,10 +69,35 @@ def test_intervals_cover_the_truth(name: str) -> None:
         first, total, _ = indices(name, 1024, seed)
         ends = np.array([(index.low, index.high) for index in (*first, *total)])
         covered += (ends[:, 0] <= truth) & (truth <= ends[:, 1])
-    # Some projections of Sobol points are uneven, and the bootstrap does not see it: S1 of g8's sixth field, .00007.
-    assert covered[truth >= 0.001].min() >= 90, covered.tolist()
-    assert covered.min() >= 85, covered.tolist()
+    assert covered.min() >= 90, covered.tolist()
     assert covered.mean() >= 95
+
+
+@pytest.mark.parametrize("name", ["g8", "g6"])
+def test_no_index_errs_more_than_from_independent_points(name: str) -> None:
+    """In fixed order of the Sobol points' columns, some indices and pairs err more than twice as much as these.
+
+    The error of 100 repetitions is itself known to some 7 %: two such are allowed.
+    """
+    weights = np.array(FUNCTIONS[name].keywords["a"])
+    k = len(weights)
+    parts_of_variance = 1 / (3 * (1 + weights) ** 2)
+    pairs = list(itertools.combinations(range(k), 2))
+    second = [parts_of_variance[i] * parts_of_variance[j] / (np.prod(1 + parts_of_variance) - 1) for i, j in pairs]
+    truth = np.array((*FIRST[name], *TOTAL[name], *second))
+    errors, independent = [], []
+    for seed in range(100):
+        unit = saltelli_unit(k, 1024, second_order=True, seed=seed)
+        values = ((np.abs(4 * unit - 2) + weights) / (1 + weights)).prod(axis=1).reshape(1024, -1).T - 1
+        a, mixed, back, b = values[0], values[1 : 1 + k], values[1 + k : -1], values[-1]
+        alone = b * (mixed - a)
+        both = [back[i] * mixed[j] - a * b - alone[i] - alone[j] for i, j in pairs]
+        parts = np.concatenate([alone, (a - mixed) ** 2 / 2, both])
+        variance = (np.var(a) + np.var(b)) / 2
+        errors.append(parts.mean(axis=1) / variance - truth)
+        independent.append(parts.std(axis=1) / variance / math.sqrt(1024))
+    ratios = np.sqrt(np.mean(np.square(errors), axis=0)) / np.mean(independent, axis=0)
+    assert ratios.max() < 1.15, ratios.tolist()
 
 
 # ---------------------------------------------------------------- over the trials of a study

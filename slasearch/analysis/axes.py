@@ -6,7 +6,10 @@ of its cell. A field that another one's choice switches off lies at one and the 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate, pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +19,35 @@ from slasearch.analysis.coordinates import Coordinates
 from slasearch.analysis.curves import Level
 from slasearch.space.parameters import Parameter
 
-__all__ = ["Axes", "axes_of", "point_means"]
+__all__ = ["Axes", "Setting", "axes_of", "point_means"]
 
 Floats = NDArray[np.float64]
 
 _SWEEPS = 50
-_MOST_LEVELS = 1000
+_MOST_LEVELS = 100
 """A whole number with more values than this is as good as continuous."""
+_NODES = 40
+"""Of Gauss-Legendre quadrature: exact to six digits for the shortest length scale that a kernel may have."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One of the ways in which choices that switch other fields on and off can stand.
+
+    Args:
+        share: How often they stand so.
+        active: `k`, whether each field then is one to choose.
+        choices: For the column of each such choice, the coordinates with which this is so.
+    """
+
+    share: float
+    active: NDArray[np.bool_]
+    choices: Mapping[int, Floats]
+
+    def allows(self, column: int, coordinates: Floats) -> NDArray[np.bool_]:
+        """Which coordinates a field can have in it, whether the field is active or not."""
+        chosen = self.choices.get(column)
+        return np.ones(len(coordinates), np.bool_) if chosen is None else np.isin(coordinates, chosen)
 
 
 @dataclass(frozen=True)
@@ -46,12 +71,41 @@ class Axes:
         """Dotted paths of the fields that vary."""
         return tuple(self.fields[column].name for column in self.varied)
 
-    def place(self, shares: Floats) -> Floats:
-        """`m x k` unit coordinates of `m x v` shares in [0, 1), v the number of fields that vary."""
-        unit = np.tile(self.still, (len(shares), 1))
-        for position, column in enumerate(self.varied):
-            unit[:, column] = _on_levels(shares[:, position], self.levels[column])
-        return unit
+    @property
+    def columns(self) -> tuple[range, ...]:
+        """Where each field that varies stands among the features."""
+        ends = accumulate((self._width(column) for column in self.varied), initial=0)
+        return tuple(range(*both) for both in pairwise(ends))
+
+    def nodes(self, column: int) -> tuple[Floats, Floats]:
+        """Coordinates of a field and their weights in an average over it, `q` each: its levels, else quadrature."""
+        levels = self.levels[column]
+        if levels is not None:
+            return levels, np.full(len(levels), 1 / len(levels))
+        roots, weights = np.polynomial.legendre.leggauss(_NODES)
+        return (roots + 1) / 2, weights / 2
+
+    def settings(self) -> tuple[Setting, ...]:
+        """The ways in which the choices that switch other fields can stand; one, if there are no such choices."""
+        switches = [c for c in self.varied if any(self.fields[c].name in field.when for field in self.fields)]
+        found = []
+        for chosen in product(*(self._alike(column) for column in switches)):
+            row = self.still.copy()
+            row[switches] = [coordinates[0] for coordinates in chosen]
+            share = math.prod(
+                len(some) / len(self.nodes(column)[0]) for column, some in zip(switches, chosen, strict=True)
+            )
+            found.append(Setting(share, self.active(row[None])[0], dict(zip(switches, chosen, strict=True))))
+        return tuple(found)
+
+    def _alike(self, column: int) -> list[Floats]:
+        """The levels of a choice, those together that switch the same fields."""
+        field = self.fields[column]
+        rules = [other.when[field.name] for other in self.fields if field.name in other.when]
+        groups: dict[tuple[bool, ...], list[float]] = {}
+        for coordinate in self.nodes(column)[0].tolist():
+            groups.setdefault(tuple(field.at(coordinate) in accepted for accepted in rules), []).append(coordinate)
+        return [np.array(group) for group in groups.values()]
 
     def spread(self, column: int, count: int) -> Floats:
         """At most `count` coordinates over the range of a field, all of its choices."""
@@ -81,16 +135,26 @@ class Axes:
     def features(self, unit: Floats) -> Floats:
         """`m x d` columns for a model, of `m x k` unit coordinates."""
         active = self.active(unit)
-        return np.column_stack([self._column(column, unit[:, column], active[:, column]) for column in self.varied])
+        return np.hstack(
+            [self.feature(column, self._middles(column, unit[:, column]), active[:, column]) for column in self.varied]
+        )
 
-    def _column(self, column: int, unit: Floats, active: NDArray[np.bool_]) -> Floats:
+    def feature(self, column: int, coordinates: Floats, active: NDArray[np.bool_]) -> Floats:
+        """`m x c` columns for a model, of one field."""
+        width = self._width(column)
+        if width == 1:
+            return np.where(active, coordinates, 0.5)[:, None]
+        return np.where(active[:, None], np.eye(width)[(coordinates * width).astype(int)], 1 / width)
+
+    def _middles(self, column: int, coordinates: Floats) -> Floats:
         cells = _cells(self.fields[column])
         if cells is None:
-            return np.where(active, unit, 0.5)
-        cell = np.minimum((unit * cells).astype(int), cells - 1)
-        if self._categorical(column) and cells > 2:
-            return np.where(active[:, None], np.eye(cells)[cell], 1 / cells)
-        return np.where(active, (cell + 0.5) / cells, 0.5)
+            return coordinates
+        return np.asarray((np.minimum((coordinates * cells).astype(int), cells - 1) + 0.5) / cells)
+
+    def _width(self, column: int) -> int:
+        cells = _cells(self.fields[column])
+        return cells if cells is not None and cells > 2 and self._categorical(column) else 1
 
     def _categorical(self, column: int) -> bool:
         return isinstance(self.fields[column].distribution, CategoricalDistribution)
@@ -140,7 +204,3 @@ def _cells(field: Parameter) -> int | None:
 def _levels(field: Parameter) -> Floats | None:
     cells = _cells(field)
     return None if cells is None or cells > _MOST_LEVELS else (np.arange(cells) + 0.5) / cells
-
-
-def _on_levels(shares: Floats, levels: Floats | None) -> Floats:
-    return shares if levels is None else levels[np.minimum((shares * len(levels)).astype(int), len(levels) - 1)]

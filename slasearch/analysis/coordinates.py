@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from slasearch.analysis.frames import StudyFrames
 from slasearch.errors import ReportError
 from slasearch.space.parameters import Parameter, parameters
 
-__all__ = ["Coordinates", "DesignResponse", "design_coordinates", "response_words"]
+__all__ = ["Coordinates", "DesignResponse", "design_coordinates", "response_words", "unit_coordinates"]
 
 DesignResponse = Literal["score", "exported_parameters", "robustness"]
 
@@ -92,21 +93,34 @@ def design_coordinates(
     values = trials[response].to_numpy(np.float64)
     fields = parameters(frames.config)
     params = frames.params.set_index("trial_id").loc[trials["trial_id"]]
-    unit = np.full((len(trials), len(fields)), 0.5)
-    for column, field in enumerate(fields):
-        if field.name in params:
-            unit[:, column] = [
-                0.5 if value is None or value != value else field.share(value) for value in params[field.name]
-            ]
     return Coordinates(
         fields=fields,
-        unit=unit,
+        unit=unit_coordinates(params, fields, unused=np.full((len(trials), len(fields)), 0.5)),
         values=np.log(values) if response == "exported_parameters" else values,
         points=trials["point"].to_numpy(np.int64),
         repeats=trials["repeat"].to_numpy(np.int64),
         failed=frames.failed(frames.phase_trials("design")),
         sampler=design.sampler.name,
     )
+
+
+def unit_coordinates(params: pd.DataFrame, fields: Sequence[Parameter], *, unused: Floats) -> Floats:
+    """Where trials lie in the unit cube, in the space in which fields were sampled.
+
+    Args:
+        params: One row a trial, one column a field by its dotted path, of stored values; nothing where not used.
+        fields: The k searched fields.
+        unused: `n x k`, the coordinate that a trial gets of a field that it does not use.
+
+    Returns:
+        `n x k`, each coordinate in [0, 1].
+    """
+    unit = unused.copy()
+    for column, field in enumerate(fields):
+        if field.name in params:
+            used = params[field.name].notna().to_numpy()
+            unit[used, column] = [field.share(value) for value in params.loc[used, field.name]]
+    return unit
 
 
 def response_words(response: DesignResponse) -> str:

@@ -21,11 +21,11 @@ from scipy.stats import qmc
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.tree import DecisionTreeRegressor
 
-from slasearch.analysis.coordinates import DesignResponse, response_words
+from slasearch.analysis.coordinates import DesignResponse, response_words, unit_coordinates
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.sobol import Index
 from slasearch.errors import ReportError
-from slasearch.space.parameters import Parameter, parameters
+from slasearch.space.parameters import parameters
 
 __all__ = ["MINIMUM_TRIALS", "Fanova", "fanova", "variance_shares"]
 
@@ -90,7 +90,11 @@ def fanova(frames: StudyFrames, response: DesignResponse = "score", *, seed: int
     values = trials[response].to_numpy(np.float64)
     values = np.log(values) if response == "exported_parameters" else values
     fields = parameters(frames.config)
-    unit = _unit(frames.params.set_index("trial_id").loc[trials["trial_id"]], fields, seed)
+    params = frames.params.set_index("trial_id").loc[trials["trial_id"]]
+    # At one fixed place, a field that is not used would tell the forest which choice has switched it off, and would get
+    # that choice's share.
+    by_chance = np.random.default_rng(seed).uniform(size=(len(trials), len(fields)))
+    unit = unit_coordinates(params, fields, unused=by_chance)
     varied = np.flatnonzero(np.ptp(unit, axis=0) > 0)
     if not len(varied) or np.ptp(values) <= 1e-12 * np.abs(values).max():
         raise ReportError(
@@ -132,20 +136,6 @@ def _cautions(trials: pd.DataFrame, frames: StudyFrames, r2: float) -> Iterator[
         yield f"{pruned} trials were pruned and are not in it: poor regions are seen less"
     if r2 < _POOR:
         yield f"the forest predicts trials that it has not seen with R² {r2:.2f}: the shares are of much noise"
-
-
-def _unit(params: pd.DataFrame, fields: tuple[Parameter, ...], seed: int) -> Floats:
-    """`n x k` coordinates as sampled.
-
-    Where a trial does not use a field, the coordinate is drawn by chance: at one fixed place it would tell the forest
-    which choice has switched the field off, and the field would get that choice's share.
-    """
-    unit = np.random.default_rng(seed).uniform(size=(len(params), len(fields)))
-    for column, field in enumerate(fields):
-        if field.name in params:
-            used = params[field.name].notna().to_numpy()
-            unit[used, column] = [field.share(value) for value in params.loc[used, field.name]]
-    return unit
 
 
 def variance_shares(unit: Floats, values: Floats, *, seed: int) -> tuple[Floats, float]:

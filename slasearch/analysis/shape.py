@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from slasearch.analysis.averages import Averages, averages_of
 from slasearch.analysis.axes import Axes, axes_of
 from slasearch.analysis.coordinates import Coordinates, DesignResponse, design_coordinates, response_words
 from slasearch.analysis.curves import Level, Scale, pairs_of_seeds
@@ -26,7 +27,6 @@ __all__ = [
 
 _LEVELS = 25
 _CELLS = 15
-_AVERAGED = 100
 _LINES = 20
 _PAIRS = 3
 
@@ -37,8 +37,9 @@ Floats = NDArray[np.float64]
 class ResponseLine:
     """Partial dependence of a response on one field (Friedman 2001) with individual expectations (Goldstein 2015).
 
-    `mean`, `low` and `high` stand at each of `levels`: the average over the design's points with that level put in, and
-    the ends of the 95 % interval that the surrogate itself is unsure of. `ice` holds one line for each of some points.
+    `mean`, `low` and `high` stand at each of `levels`: what is expected there, averaged over all that the other fields
+    can take, and the ends of the 95 % interval that the surrogate itself is unsure of. `ice` holds one line for each of
+    some points of the design.
     Values are in the response's own unit; `exported_parameters` are taken back from the logarithm.
     """
 
@@ -86,21 +87,19 @@ def response_lines(frames: StudyFrames, response: DesignResponse = "score") -> t
 
 
 def lines_of(surrogate: Surrogate) -> tuple[ResponseLine, ...]:
-    """Partial dependence of a surrogate on each field that varies.
-
-    The average is over points of the design at which the field is active, at most 100 of them.
-    """
-    return tuple(_line(surrogate, column) for column in surrogate.axes.varied)
+    """Partial dependence of a surrogate on each field that varies, where the field is active."""
+    averages = averages_of(surrogate.process, surrogate.axes)
+    return tuple(_line(surrogate, averages, column) for column in surrogate.axes.varied)
 
 
-def _line(surrogate: Surrogate, column: int) -> ResponseLine:
+def _line(surrogate: Surrogate, averages: Averages, column: int) -> ResponseLine:
     axes = surrogate.axes
     field, places = axes.fields[column], axes.spread(column, _LEVELS)
-    points = _points(surrogate, field.name)
-    groups = _put_in(points, {column: places})
-    mean, deviation = np.array([surrogate.average(group) for group in groups]).T
-    own = _some(points, _LINES)
-    ice = surrogate.predict(np.concatenate(_put_in(own, {column: places})))[0].reshape(len(places), len(own))
+    mean, deviation = averages.along([column], places[:, None])
+    own = _some(surrogate.points[axes.active(surrogate.points)[:, column]], _LINES)
+    groups = np.repeat(own[None], len(places), axis=0)
+    groups[:, :, column] = places[:, None]
+    ice = surrogate.mean(groups.reshape(-1, own.shape[1])).reshape(len(places), len(own))
     back = np.exp if surrogate.response == "exported_parameters" else np.asarray
     return ResponseLine(
         response=surrogate.response,
@@ -111,8 +110,9 @@ def _line(surrogate: Surrogate, column: int) -> ResponseLine:
         low=_floats(back(mean - NORMAL * deviation)),
         high=_floats(back(mean + NORMAL * deviation)),
         ice=tuple(_floats(line) for line in back(ice).T),
-        method=f"partial dependence: the field set to each level at {groups.shape[1]} points of the design, averaged; "
-        f"single lines: {len(own)} of these points; band: 95 %, what the surrogate is unsure of; {surrogate.method}",
+        method="partial dependence: expected at each level of the field, over all that the other fields can take; "
+        f"single lines: {len(own)} points of the design; band: 95 %, what the surrogate is unsure of; "
+        f"{surrogate.method}",
         warnings=surrogate.warnings,
     )
 
@@ -142,31 +142,25 @@ def surfaces_of(surrogate: Surrogate, indices: SobolIndices) -> tuple[ResponseSu
         surrogate: Of the response.
         indices: Its Sobol indices.
     """
-    pairs = sorted(indices.second, key=lambda pair: -pair.estimate)
-    together = (pair.fields for pair in pairs if len(_points(surrogate, *pair.fields)))
-    return tuple(_surface(surrogate, *fields) for fields in islice(together, _PAIRS))
+    averages, names = averages_of(surrogate.process, surrogate.axes), surrogate.coordinates.names
+    ranked = sorted(indices.second, key=lambda pair: -pair.estimate)
+    pairs = ([names.index(field) for field in pair.fields] for pair in ranked)
+    together = (pair for pair in pairs if any(setting.active[pair].all() for setting in averages.settings))
+    return tuple(_surface(surrogate, averages, x, y) for x, y in islice(together, _PAIRS))
 
 
-def _points(surrogate: Surrogate, *fields: str) -> Floats:
-    """The points at which all of the fields are active, at most 100 of them."""
-    columns = [surrogate.coordinates.names.index(field) for field in fields]
-    return _some(surrogate.points[surrogate.axes.active(surrogate.points)[:, columns].all(axis=1)], _AVERAGED)
-
-
-def _surface(surrogate: Surrogate, x_name: str, y_name: str) -> ResponseSurface:
-    axes, names = surrogate.axes, surrogate.coordinates.names
-    x, y = names.index(x_name), names.index(y_name)
+def _surface(surrogate: Surrogate, averages: Averages, x: int, y: int) -> ResponseSurface:
+    axes = surrogate.axes
     x_places, y_places = axes.spread(x, _CELLS), axes.spread(y, _CELLS)
     y_grid, x_grid = np.meshgrid(y_places, x_places, indexing="ij")
-    groups = _put_in(_points(surrogate, x_name, y_name), {x: x_grid.ravel(), y: y_grid.ravel()})
-    mean, deviation = np.array([surrogate.average(group) for group in groups]).T
+    mean, deviation = averages.along([x, y], np.column_stack([x_grid.ravel(), y_grid.ravel()]))
     return _drawn_on(
         surrogate.response,
         axes,
         (x, y),
         (x_places, y_places),
         (mean.reshape(x_grid.shape), NORMAL * deviation.reshape(x_grid.shape)),
-        method=f"both fields set to each pair of levels at {groups.shape[1]} points of the design, averaged; "
+        method="expected at each pair of levels, over all that the other fields can take; "
         f"interval: 95 %, what the surrogate is unsure of; {surrogate.method}",
         warnings=surrogate.warnings,
     )
@@ -232,14 +226,6 @@ def _drawn_on(
         method=method,
         warnings=warnings,
     )
-
-
-def _put_in(points: Floats, places: dict[int, Floats]) -> Floats:
-    """`g x p x k`: the `p` points, g times, with the coordinates of each group put in."""
-    groups = np.repeat(points[None], len(next(iter(places.values()))), axis=0)
-    for column, values in places.items():
-        groups[:, :, column] = values[:, None]
-    return groups
 
 
 def _some(points: Floats, most: int) -> Floats:

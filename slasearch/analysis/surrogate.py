@@ -1,32 +1,31 @@
 """A Gaussian process over the trials of a design, how far it can be trusted, and the Sobol indices of it.
 
 Real training affords some hundred trials, where direct Sobol indices need thousands. The indices are those of the
-process's mean at Saltelli points. Their intervals hold two errors: what the points of the design leave open, by a
-jackknife over eight groups of them (the process is fitted again without each), and what the Saltelli points leave open,
-by a bootstrap. Functions drawn from the process give intervals that fall short: from 64 points of the Ishigami function
-they held the truth in 62 % of cases, the jackknife in 95 %.
+process's mean, which has them in closed form. Their intervals hold what the points of the design leave open, by a
+jackknife over eight groups of them: the process is fitted again without each. Functions drawn from the process give
+intervals that fall short: from 64 points of the Ishigami function they held the truth in 62 % of cases, the jackknife
+in 95 %.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from slasearch.analysis.averages import averages_of
 from slasearch.analysis.axes import Axes, axes_of, point_means
 from slasearch.analysis.coordinates import Coordinates, DesignResponse, design_coordinates, response_words
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.gaussian import FOLDS, Process, cross_validated, fit_process
-from slasearch.analysis.sobol import Index, PairIndex, SobolIndices, direct_indices
+from slasearch.analysis.sobol import Index, PairIndex, SobolIndices
 from slasearch.errors import ReportError
-from slasearch.space.unit_designs import saltelli_unit
 
 __all__ = ["MINIMUM_R2", "Surrogate", "fit_surrogate", "indices_of", "surrogate_indices", "surrogate_of"]
 
@@ -38,8 +37,6 @@ DESIGNS = ("qmc", "saltelli", "grid")
 _POINTS = 16
 _POINTS_A_FIELD = 4
 _LARGEST = 500
-_ROWS, _CELLS = 60_000, 500_000
-_FEWER = 4
 _LEAST = 0.01
 _SEED = 1
 _WIDE = 1.2
@@ -51,24 +48,31 @@ Floats = NDArray[np.float64]
 class Surrogate:
     """A fitted surrogate of one response.
 
-    `predict` takes `m x k` unit coordinates and gives mean and standard deviation, `m` each, of the response without
-    the noise of seeds, in the units of `coordinates.values`. `r2` is cross-validated over points: repeats of one point
-    are never on both sides. `average` gives mean and standard deviation of the average over such rows. `mean`
-    gives the mean alone; each of `without` gives the mean of a surrogate that was fitted without an eighth of the
-    points. `points` are the `p x k` coordinates of the points that it knows.
+    `process` is over the features of `axes`; each of `without` was fitted without an eighth of the points. `points` are
+    the `p x k` coordinates of those that it knows. `r2` is cross-validated over points: repeats of one point are never
+    on both sides.
     """
 
     response: DesignResponse
     coordinates: Coordinates
     axes: Axes
     points: Floats
-    predict: Callable[[Floats], tuple[Floats, Floats]]
-    average: Callable[[Floats], tuple[float, float]]
-    mean: Callable[[Floats], Floats]
-    without: tuple[Callable[[Floats], Floats], ...]
+    process: Process
+    without: tuple[Process, ...]
     r2: float
     method: str
     warnings: tuple[str, ...] = ()
+
+    def predict(self, unit: Floats) -> tuple[Floats, Floats]:
+        """Mean and standard deviation, `m` each at `m x k` unit coordinates, in the units of `coordinates.values`.
+
+        They are of the response without the noise of seeds.
+        """
+        return self.process.predict(self.axes.features(unit))
+
+    def mean(self, unit: Floats) -> Floats:
+        """The mean alone."""
+        return self.process.mean(self.axes.features(unit))
 
 
 def fit_surrogate(frames: StudyFrames, response: DesignResponse = "score") -> Surrogate:
@@ -105,18 +109,12 @@ def surrogate_of(coordinates: Coordinates, response: DesignResponse) -> Surrogat
         coordinates=coordinates,
         axes=axes,
         points=points[kept],
-        predict=lambda unit: process.predict(axes.features(unit)),
-        average=lambda unit: process.average(axes.features(unit)),
-        mean=_mean(axes, process),
-        without=tuple(_mean(axes, one) for one in partial),
+        process=process,
+        without=partial,
         r2=r2,
         method=_method(coordinates, len(kept), len(points), r2),
         warnings=tuple(_cautions(coordinates, axes, process.widened)),
     )
-
-
-def _mean(axes: Axes, process: Process) -> Callable[[Floats], Floats]:
-    return lambda unit: process.mean(axes.features(unit))
 
 
 _MORE = "Raise `phases.design.points` (of a grid: its levels) or `phases.design.seeds`, and run again."
@@ -173,49 +171,37 @@ def indices_of(surrogate: Surrogate) -> SobolIndices:
     Fields that do not vary have index 0. No interval is narrower than ± .01: less is not told from nothing.
     """
     axes = surrogate.axes
-    count = len(axes.varied)
-    pairs = count > 1
-    block = 2 * count + 2 if pairs else count + 2
-    n = 2 ** int(math.log2(min(_ROWS, _CELLS / count) / block))
-    unit = axes.place(saltelli_unit(count, n, second_order=pairs, seed=_SEED))
-    first, total, second = direct_indices(surrogate.mean(unit), axes.names, second_order=pairs, seed=_SEED)
-    few = unit[: len(unit) // _FEWER]
-    refitted = np.array([_estimates(mean(few), block, count) for mean in surrogate.without])
-    errors = float(stats.t.ppf(0.975, FOLDS - 1)) * math.sqrt(FOLDS - 1) * refitted.std(axis=0)
+    shares = averages_of(surrogate.process, axes).shares()
+    without = [averages_of(process, axes).shares() for process in surrogate.without]
+    first = _halves(np.array([one.first for one in without]))
+    total = _halves(np.array([one.total for one in without]))
+    second = _halves(np.array([one.second for one in without]))
     still = {name: Index(name, 0.0, 0.0, 0.0) for name in surrogate.coordinates.names}
     return SobolIndices(
         response=surrogate.response,
-        first=_with(still, first, errors[:count]),
-        total=_with(still, total, errors[count : 2 * count]),
-        second=tuple(_wider(pair, error) for pair, error in zip(second, errors[2 * count :], strict=True)),
+        first=tuple((still | _indices(axes.names, shares.first, first)).values()),
+        total=tuple((still | _indices(axes.names, shares.total, total)).values()),
+        second=tuple(
+            PairIndex(pair, share, share - half, share + half)
+            for pair, share, half in zip(
+                combinations(axes.names, 2), shares.second.tolist(), second.tolist(), strict=True
+            )
+        ),
         n=len(surrogate.coordinates.values),
         source="surrogate",
         r2=surrogate.r2,
-        method=f"Sobol indices at {len(unit):,} Saltelli points of a {surrogate.method}; 95 % intervals: jackknife "
-        f"over {FOLDS} groups of points and bootstrap over Saltelli points",
+        method=f"Sobol indices, in closed form, of a {surrogate.method}; 95 % intervals: jackknife over {FOLDS} groups "
+        "of points",
         warnings=surrogate.warnings,
     )
 
 
-One = TypeVar("One", Index, PairIndex)
+def _halves(without: Floats) -> Floats:
+    """Half widths of intervals from `8 x i` indices, each row without a group of points."""
+    errors = float(stats.t.ppf(0.975, FOLDS - 1)) * math.sqrt(FOLDS - 1) * without.std(axis=0)
+    return np.asarray(np.maximum(_LEAST, errors))
 
 
-def _with(still: dict[str, Index], found: Sequence[Index], errors: Floats) -> tuple[Index, ...]:
-    """Indices of all fields, with half widths of what the design leaves open put into those that were found."""
-    wider = {one.field: _wider(one, error) for one, error in zip(found, errors, strict=True)}
-    return tuple((still | wider).values())
-
-
-def _wider(one: One, error: float) -> One:
-    half = max(_LEAST, math.hypot(one.high - one.estimate, error))
-    return replace(one, low=one.estimate - half, high=one.estimate + half)
-
-
-def _estimates(values: Floats, block: int, count: int) -> Floats:
-    """First order, total order and pairs, in one row, of values at whole blocks of Saltelli points."""
-    from SALib.analyze.sobol import first_order, second_order, total_order  # type: ignore[import-untyped]
-
-    cube = ((values - values.mean()) / (values.std() or 1.0)).reshape(-1, block).T
-    a, b, swapped = cube[0], cube[-1], cube[1 : 1 + count]
-    pairs = [second_order(a, swapped[i], swapped[j], cube[1 + count + i], b) for i, j in combinations(range(count), 2)]
-    return np.array([*(first_order(a, ab, b) for ab in swapped), *(total_order(a, ab, b) for ab in swapped), *pairs])
+def _indices(names: tuple[str, ...], shares: Floats, halves: Floats) -> dict[str, Index]:
+    found = zip(names, shares.tolist(), halves.tolist(), strict=True)
+    return {name: Index(name, share, share - half, share + half) for name, share, half in found}

@@ -57,8 +57,26 @@ def frames(frames_of: Callable[[Plan], StudyFrames]) -> StudyFrames:
 
 
 @pytest.fixture(scope="session")
-def results(frames: StudyFrames) -> Results:
-    """Every analysis of the whole synthetic study."""
+def results_of(
+    database_of: Callable[[Plan], str], frames_of: Callable[[Plan], StudyFrames]
+) -> Callable[[Plan], Results]:
+    """Every analysis of a planned study."""
+    from slasearch.analysis.learning import load_learning
     from slasearch.report.results import analyse
 
-    return analyse(frames)
+    made: dict[Plan, Results] = {}
+
+    def make(plan: Plan) -> Results:
+        if plan not in made:
+            made[plan] = analyse(frames_of(plan), load_learning(database_of(plan), "synthetic"))
+        return made[plan]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def results(results_of: Callable[[Plan], Results]) -> Results:
+    """Every analysis of the whole synthetic study."""
+    from synthetic import Plan
+
+    return results_of(Plan())

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Finding", "listed"]
+__all__ = ["NAMED", "Finding", "listed", "some"]
+
+NAMED = 3
+"""Fields, pairs or controls that a sentence names; more are counted."""
 
 
 @dataclass(frozen=True)
@@ -21,3 +24,8 @@ class Finding:
 def listed(parts: Sequence[str]) -> str:
     """`one, another and a third`; empty without any."""
     return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def some(parts: Sequence[str], most: int = NAMED) -> str:
+    """The first of many, and how many more there are: `one, another, a third and 4 more`."""
+    return listed(parts) if len(parts) <= most else listed([*parts[:most], f"{len(parts) - most} more"])

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from slasearch.analysis.compare import Arm, Comparisons, Verdict
 from slasearch.analysis.curves import Curve, Series
+from slasearch.analysis.evidence import Evidence
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.roles import role_phrase
+from slasearch.report.cost_findings import cost_findings
 from slasearch.report.factor_findings import disturbance_findings, factor_findings
 from slasearch.report.finding import Finding, listed
 from slasearch.report.labels import (
@@ -21,6 +23,9 @@ from slasearch.report.labels import (
     thousands,
 )
 from slasearch.report.results import Results
+from slasearch.report.screening_findings import screening_findings
+from slasearch.report.shape_findings import shape_findings
+from slasearch.report.share_findings import share_findings
 
 __all__ = ["Finding", "findings"]
 
@@ -33,17 +38,22 @@ WORTH_NAMING = 0.05
 
 
 def findings(results: Results) -> list[Finding]:
-    """All sentences, the comparison with the controls first."""
-    return [
+    """All sentences, each once, the comparison with the controls first."""
+    told = [
         *_comparisons(results),
         *_robustness(results),
+        *share_findings(results),
+        *screening_findings(results),
         *factor_findings(results),
+        *shape_findings(results),
         *disturbance_findings(results),
         *_front(results),
         *_structure(results),
         *_importance(results),
+        *cost_findings(results),
         *_trials(results),
     ]
+    return list(dict.fromkeys(told))
 
 
 def _comparisons(results: Results) -> Iterator[Finding]:
@@ -90,8 +100,14 @@ def _against(item: Comparisons, tasks: int) -> str:
 
 def _numbers(item: Comparisons, arm: Arm) -> str:
     one = item.difference(arm.role)
-    numbers = "; ".join(filter(None, [one.difference.text(signed=True), p_label(one).removesuffix(" (Holm)")]))
-    return f"{role_phrase(arm.role)} ({thousands(arm.parameters.mean)}; {numbers})"
+    parts = [one.difference.text(signed=True), p_label(one).removesuffix(" (Holm)"), _margin(one.evidence)]
+    return f"{role_phrase(arm.role)} ({thousands(arm.parameters.mean)}; {'; '.join(filter(None, parts))})"
+
+
+def _margin(one: Evidence) -> str:
+    """That a loss of the margin or more is excluded, where the difference itself does not say so."""
+    excluded = one.standing in ("non-inferior", "worse, within margin")
+    return f"not worse by {one.non_inferiority.margin:g} or more" if excluded else ""
 
 
 def _robustness(results: Results) -> Iterator[Finding]:

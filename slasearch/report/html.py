@@ -37,7 +37,6 @@ from slasearch.report.tables import (
     Table,
     best_trials,
     controls_tables,
-    cost_table,
     event_table,
     failure_table,
     tuning_table,
@@ -159,7 +158,6 @@ def _sections(results: Results, figures: list[ReportFigure], page: Assembly) -> 
         "comparison": [tuning_table(results)],
         "tradeoff": [best_trials(results)],
         "structure": [*path_tables(results)],
-        "history": [cost_table(results)],
     }
     others = {figure.section: figure.section.capitalize() for figure in figures if figure.section not in _SECTIONS}
     found = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 
 from slasearch.analysis.compare import Arm, Comparison
 from slasearch.analysis.curves import Level
@@ -15,8 +17,10 @@ __all__ = [
     "arm_label",
     "condition_label",
     "factor_label",
+    "fraction",
     "level_label",
     "measure_label",
+    "number",
     "objective_label",
     "p_label",
     "p_text",
@@ -26,6 +30,7 @@ __all__ = [
     "short_factor",
     "slots_label",
     "thousands",
+    "with_ends",
 ]
 
 _FACTORS = {
@@ -165,3 +170,19 @@ def slots_label(count: int) -> str:
 def thousands(value: float) -> str:
     """A count with thin spaces every three digits: `67 427`."""
     return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def number(value: float, digits: int = 3, *, signed: bool = False) -> str:
+    """A score or a difference of scores: `0.842`, `+0.010`, `−0.010`; an en dash for one that does not exist."""
+    return "–" if math.isnan(value) else format(value, f"{'+' if signed else ''}.{digits}f").replace("-", "−")
+
+
+def fraction(value: float) -> str:
+    """A share of variance or an R²: `.62`, `−.03`, `1.02`; what rounds to nothing has no sign."""
+    text = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
+    return text.replace("0.", ".", 1) if text.startswith(("0", "−0")) else text
+
+
+def with_ends(text: Callable[[float], str], value: float, low: float, high: float) -> str:
+    """A value with the ends of its interval: `.62 [.55, .69]`."""
+    return f"{text(value)} [{text(low)}, {text(high)}]"

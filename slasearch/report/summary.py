@@ -11,6 +11,7 @@ import pandas as pd
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.intervals import NORMAL, t_interval
+from slasearch.report.evidence_findings import evidence_findings
 from slasearch.report.finding import Finding, listed
 from slasearch.report.findings import findings
 from slasearch.report.labels import sentences
@@ -21,12 +22,21 @@ __all__ = ["SENTENCES", "certainty", "five", "others", "seed_spread"]
 SENTENCES = 5
 """How many sentences say what was found; all others stand behind them."""
 
-_FIRST = ("Controls", "Sensitivity", "Trade-off", "Robustness", "Structure", "Importance", "Trials")
+_FIRST = (
+    "Controls", "Sensitivity", "Interactions", "Trade-off", "Robustness", "Shape", "Structure", "Disturbance",
+    "Importance", "Cost", "Trials",
+)  # fmt: skip
 """Topics in the order in which they get one of the five sentences."""
+
+_OF_A_DESIGN = ("Sensitivity", "Interactions", "Shape", "Disturbance")
+"""Topics that come before all others, also with their second sentences, where the study is a design and no search."""
 
 
 def five(results: Results) -> tuple[Finding, ...]:
-    """The five sentences: the first of each topic (of fields the one that moves the score most), then second ones."""
+    """The five sentences: the first of each topic (of fields the one that moves the score most), then second ones.
+
+    Where a study is a design alone, what it says of its fields comes first.
+    """
     told = [item for item in findings(results) if item.kind == "result"]
     factor = _strongest(results)
     by_topic = {topic: [item for item in told if item.topic == topic] for topic in dict.fromkeys(i.topic for i in told)}
@@ -34,9 +44,14 @@ def five(results: Results) -> tuple[Finding, ...]:
         mine = by_topic["Sensitivity"]
         mine.insert(0, mine.pop(factor))
     order = sorted(by_topic, key=lambda topic: _FIRST.index(topic) if topic in _FIRST else len(_FIRST))
-    firsts = [by_topic[topic][0] for topic in order]
-    seconds = [item for topic in order for item in by_topic[topic][1:]]
-    return tuple([*firsts, *seconds][:SENTENCES])
+    phases = results.frames.config.phases
+    alone = phases.optimise is None and phases.confirm is None
+    groups = [[topic for topic in order if (topic in _OF_A_DESIGN) == mine] for mine in (True, False)]
+    found: list[Finding] = []
+    for topics in groups if alone else [order]:
+        found += [by_topic[topic][0] for topic in topics]
+        found += [item for topic in topics for item in by_topic[topic][1:]]
+    return tuple(found[:SENTENCES])
 
 
 def _strongest(results: Results) -> int | None:
@@ -59,7 +74,13 @@ def certainty(results: Results) -> tuple[Finding, ...]:
     cautions = (
         item for item in findings(results) if item.kind == "caution" and item.topic not in ("Trials", "Not shown")
     )
-    return (*_seeds(results.frames), *_search(results), *_intervals(results), *cautions)
+    return (
+        *_seeds(results.frames),
+        *_search(results),
+        *evidence_findings(results),
+        *_intervals(results),
+        *cautions,
+    )
 
 
 def seed_spread(frames: StudyFrames) -> tuple[float, int, int] | None:
@@ -119,7 +140,8 @@ def _intervals(results: Results) -> Iterator[Finding]:
     yield Finding(
         "Intervals",
         sentences(
-            "intervals are 95 % t-intervals over seed pairs, and each figure says which it shows",
+            "what stands after ± is a 95 % t-interval over seed pairs, in brackets are 95 % intervals of other kinds, "
+            "and each figure says which it shows",
             "where a level has one value, or values that are all equal, there is no interval",
             "p-values that belong together are adjusted by Holm",
             "a mean over tasks speaks for these tasks and no others",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,7 +11,16 @@ from slasearch.analysis.compare import Arm, Comparisons
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.roles import layout_label, role_label
-from slasearch.report.labels import arm_label, level_label, p_label, sentences, series_label, short_factor, thousands
+from slasearch.report.labels import (
+    arm_label,
+    level_label,
+    number,
+    p_label,
+    sentences,
+    series_label,
+    short_factor,
+    thousands,
+)
 from slasearch.report.results import Results
 from slasearch.search.tuning import FELT
 
@@ -18,7 +28,6 @@ __all__ = [
     "Table",
     "best_trials",
     "controls_tables",
-    "cost_table",
     "event_table",
     "failure_table",
     "tuning_table",
@@ -45,7 +54,7 @@ class Table:
 
 
 def controls_tables(results: Results) -> list[Table]:
-    """One table for each winner: test scores by task, size and robustness of every arm, and the paired difference."""
+    """One table for each winner: what every arm scores on test, its size, its robustness, and paired differences."""
     return [_controls(results, item) for item in results.comparisons]
 
 
@@ -53,13 +62,30 @@ def _controls(results: Results, item: Comparisons) -> Table:
     tasks = results.frames.tasks
     robust = any(arm.robustness.n for arm in item.arms)
     columns = ("test scores", series_label(MEAN), *tasks, "exported parameters", "trials to choose from")
-    columns += (("robustness (validation)",) if robust else ()) + ("winner − control", "p (Holm)", "verdict")
+    columns += (("robustness (validation)",) if robust else ()) + ("winner − control", *_EVIDENCE)
     return Table(
         title=f"Trial {item.number}: {item.label}",
         columns=columns,
         rows=tuple(_arm(item, arm, tasks, robust=robust) for arm in item.arms),
-        note=sentences(item.method, *item.terms, *item.warnings),
+        note=sentences(item.method, *item.terms, *_legend(item), *item.warnings),
     )
+
+
+_EVIDENCE = ("p (Holm)", "the winner is", "detectable", "effect", "IQM")
+"""Columns of what there is to say of a difference beside the difference itself; `_legend` says what they are."""
+
+
+def _legend(item: Comparisons) -> Iterator[str]:
+    """What the columns of evidence hold, as clauses."""
+    if not item.controls:
+        return
+    one = item.difference(item.controls[0].role).evidence
+    yield "better, worse: p below .05 after Holm's adjustment over all winners and controls"
+    yield f"non-inferior: {one.non_inferiority.method}"
+    yield f"detectable: the smallest true difference that these seeds would have shown; {one.detectable.method}"
+    yield f"effect: {one.effect.method.partition(';')[0]}"
+    if one.iqm is not None:
+        yield f"IQM: {one.iqm.method.partition(';')[0]}, winner − control, over all tasks and runs at once"
 
 
 def _arm(item: Comparisons, arm: Arm, tasks: tuple[str, ...], *, robust: bool) -> tuple[str, ...]:
@@ -69,13 +95,16 @@ def _arm(item: Comparisons, arm: Arm, tasks: tuple[str, ...], *, robust: bool) -
     if robust:
         cells.append(arm.robustness.text())
     if arm is item.winner:
-        return (*cells, "", "", "")
+        return (*cells, "", *("" for _ in _EVIDENCE))
     one = item.difference(arm.role)
     return (
         *cells,
         one.difference.text(signed=True),
         p_label(one).removeprefix("p ").removesuffix(" (Holm)"),
-        one.verdict,
+        one.evidence.standing,
+        number(one.evidence.detectable.estimate),
+        number(one.evidence.effect.estimate, 2, signed=True),
+        "–" if one.evidence.iqm is None else number(one.evidence.iqm.estimate, signed=True),
     )
 
 
@@ -197,22 +226,3 @@ def event_table(results: Results) -> Table | None:
         for kind, group in events.groupby("kind", sort=False)
     )
     return Table("Warnings", ("kind", "first message", "trials", "times"), rows, text_columns=2)
-
-
-def cost_table(results: Results) -> Table | None:
-    """Sums over trials of each phase for every cost that adds up (seconds and tokens); None without any."""
-    costs = results.frames.costs.merge(results.frames.trials[["trial_id", "phase"]], on="trial_id")
-    costs = costs[costs["unit"].isin(["s", "tokens"])]
-    if costs.empty:
-        return None
-    sums = costs.groupby(["phase", "name", "unit"], sort=False)["value"].agg(["sum", "size"]).reset_index()
-    rows = tuple(
-        (
-            str(row["phase"]),
-            str(row["name"]).replace("_", " "),
-            f"{thousands(row['sum'])} {row['unit']}",
-            str(row["size"]),
-        )
-        for _, row in sums.iterrows()
-    )
-    return Table("Cost", ("phase", "what", "sum", "trials"), rows, text_columns=2)

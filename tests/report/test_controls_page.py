@@ -16,7 +16,7 @@ from slasearch.report.figures import comparison, robustness
 from slasearch.report.findings import findings
 from slasearch.report.html import render
 from slasearch.report.labels import arm_label
-from slasearch.report.results import Results, analyse
+from slasearch.report.results import Results
 from slasearch.report.style import role_marks
 from slasearch.report.table import result_table
 from slasearch.report.tables import controls_tables, tuning_table
@@ -27,9 +27,9 @@ MANY = Plan(controls=NAMES, tuning=6, seeds=2, broken=("prefix",), optimise=12)
 
 
 @pytest.fixture(scope="module")
-def many(frames_of: Callable[[Plan], object]) -> Results:
+def many(results_of: Callable[[Plan], Results]) -> Results:
     """A study with every control that there is, each tuned."""
-    return analyse(frames_of(MANY))  # type: ignore[arg-type]
+    return results_of(MANY)
 
 
 def said(results: Results, topic: str) -> str:

@@ -1,7 +1,7 @@
 """Figures of cost, history and performance drop, on the synthetic study and on a large one."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,6 @@ from synthetic import BASE, LEVELS, START, TASKS, WEIGHT, Plan
 
 from slasearch.analysis.drops import performance_drops
 from slasearch.analysis.frames import MEAN, StudyFrames
-from slasearch.analysis.learning import learning_curves, load_learning
 from slasearch.analysis.ledger import cost_ledger
 from slasearch.analysis.pareto import hypervolume
 from slasearch.report.figures import (
@@ -29,7 +28,7 @@ from slasearch.report.figures import (
 )
 from slasearch.report.figures import hypervolume as hypervolume_figure
 from slasearch.report.figures._base import ReportFigure
-from slasearch.report.results import Results, analyse
+from slasearch.report.results import Results
 
 KINDS: tuple[Any, ...] = (
     timeline, ledger, learning, drops, hypervolume_figure, parallel, pareto, pareto_robustness,
@@ -40,30 +39,16 @@ NAMES = [
 ]  # fmt: skip
 
 
-def extended(results: Results, reports: pd.DataFrame | None = None) -> Any:
-    """The results with the analyses of this file's figures."""
-    frames = results.frames
-    confirmed = bool(results.comparisons)
-    more = {
-        "ledger": cost_ledger(frames),
-        "learning": None if reports is None else learning_curves(frames, reports),
-        "drops": performance_drops(frames) if confirmed and frames.config.conditions.measured else (),
-        "hypervolume": None if results.front is None else hypervolume(results.front),
-    }
-    own = {field.name: getattr(results, field.name) for field in fields(results)}
-    return SimpleNamespace(**{**own, **more, "counts_of": results.counts_of})
+@pytest.fixture(scope="module")
+def found(results: Results) -> dict[str, ReportFigure]:
+    """Every figure of these kinds of the whole synthetic study, by its name."""
+    return {figure.name: figure for kind in KINDS for figure in kind.figures(results)}
 
 
 @pytest.fixture(scope="module")
-def found(results: Results, database_of: Callable[[Plan], str]) -> dict[str, ReportFigure]:
-    """Every figure of the whole synthetic study, by its name."""
-    more = extended(results, load_learning(database_of(Plan()), "synthetic"))
-    return {figure.name: figure for kind in KINDS for figure in kind.figures(more)}
-
-
-@pytest.fixture(scope="module")
-def drawn(found: dict[str, ReportFigure]) -> dict[str, Figure]:
-    return {name: figure.draw() for name, figure in found.items()}
+def drawn(drawn: dict[str, Figure]) -> dict[str, Figure]:
+    """Of the printed figures those of these kinds."""
+    return {name: drawn[name] for name in NAMES}
 
 
 def test_every_figure_is_there_and_says_its_counts_and_describes_itself(
@@ -233,8 +218,8 @@ def test_winners_have_seed_bars_on_the_front(found: dict[str, ReportFigure], res
     assert "diamonds: winners run again over 3 seeds" in " ".join(found["pareto"].note.split()).replace("\u00a0", " ")
 
 
-def test_two_objectives_have_no_robustness_figure(frames_of: Callable[[Plan], StudyFrames]) -> None:
-    more = extended(analyse(frames_of(Plan(measured=False))))
+def test_two_objectives_have_no_robustness_figure(results_of: Callable[[Plan], Results]) -> None:
+    more = results_of(Plan(measured=False))
     assert pareto_robustness.figures(more) == []
     assert drops.figures(more) == []
     assert [figure.name for figure in pareto.figures(more)] == ["pareto"]
@@ -276,7 +261,7 @@ def test_parallel_thins_many_lines_and_keeps_the_best(results: Results) -> None:
     assert sum(len(found.get_segments()) for found in lines if len(found.get_segments()) > 3) >= len(figure.table) - 1
 
 
-def test_a_study_of_failures_has_its_costs_and_no_results(frames_of: Callable[[Plan], StudyFrames]) -> None:
-    more = extended(analyse(frames_of(Plan(fail=True))))
+def test_a_study_of_failures_has_its_costs_and_no_results(results_of: Callable[[Plan], Results]) -> None:
+    more = results_of(Plan(fail=True))
     assert [figure.name for kind in KINDS for figure in kind.figures(more)] == ["timeline", "ledger"]
     assert "no confirmed LoRA run" in ledger.figures(more)[0].note.replace("\n", " ")

@@ -10,14 +10,12 @@ from html.parser import HTMLParser
 import pytest
 from synthetic import Plan, study_config
 
-from slasearch.analysis.frames import StudyFrames
 from slasearch.config.load import parse_study
 from slasearch.report.asked import asked
-from slasearch.report.figures.all import all_figures
 from slasearch.report.findings import findings
 from slasearch.report.html import render, study_file
 from slasearch.report.labels import short_factor
-from slasearch.report.results import Results, analyse
+from slasearch.report.results import Results
 from slasearch.report.summary import certainty, five, others, seed_spread
 
 
@@ -56,11 +54,6 @@ class Page(HTMLParser):
 
     def named(self, tag: str) -> list[dict[str, str | None]]:
         return [attrs for name, attrs in self.tags if name == tag]
-
-
-@pytest.fixture(scope="module")
-def text(results: Results) -> str:
-    return render(results, all_figures(results))
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +151,8 @@ def test_study_file_reads_back_as_the_same_study(results: Results) -> None:
     assert parse_study(text, "synthetic.yaml") == study_config("synthetic", Plan())
 
 
-def test_texts_of_the_study_cannot_become_markup(frames_of: Callable[[Plan], StudyFrames]) -> None:
-    results = analyse(frames_of(Plan(hostile=True)))
+def test_texts_of_the_study_cannot_become_markup(results_of: Callable[[Plan], Results]) -> None:
+    results = results_of(Plan(hostile=True))
     text = render(results, [])
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; $x_1$ &amp; more" in text
@@ -231,10 +224,10 @@ def test_two_single_trials_are_told_apart_only_beyond_what_seeds_do(results: Res
     assert "when trained again with 3 seed pairs" in said["Search"]
 
 
-def test_without_repeats_nothing_is_known_of_seeds(frames_of: Callable[[Plan], StudyFrames]) -> None:
-    frames = frames_of(Plan(design=False, optimise=1, confirm=False))
-    assert seed_spread(frames) is None
-    assert certainty(analyse(frames))[0].kind == "caution"
+def test_without_repeats_nothing_is_known_of_seeds(results_of: Callable[[Plan], Results]) -> None:
+    results = results_of(Plan(design=False, optimise=1, confirm=False))
+    assert seed_spread(results.frames) is None
+    assert certainty(results)[0].kind == "caution"
 
 
 def _luminance(color: str) -> float:

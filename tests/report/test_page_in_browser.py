@@ -11,8 +11,6 @@ from pathlib import Path
 import chromium
 import pytest
 
-from slasearch.report.figures.all import all_figures
-from slasearch.report.html import render
 from slasearch.report.results import Results
 from slasearch.report.tables import best_trials
 
@@ -43,9 +41,9 @@ CONTRAST = """
 
 
 @pytest.fixture(scope="module")
-def file(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render(results, all_figures(results)), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -59,8 +57,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Chrom
     found.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(browser: chromium.Chromium, file: Path) -> chromium.Chromium:
+    """The page, opened once: what one of the tests below does to it, the others do not look at."""
     browser.open(file)
     return browser
 

@@ -12,18 +12,8 @@ import pytest
 from synthetic import Plan
 
 from slasearch.analysis.frames import StudyFrames
-from slasearch.report.figures.all import all_figures
-from slasearch.report.results import analyse
+from slasearch.report.figures._base import ReportFigure
 from slasearch.report.write import DEFAULT_FORMATS, REPORT_FORMATS, write_report
-
-PLAN = Plan(optimise=16, confirm=False)
-
-
-@pytest.fixture(scope="module")
-def written(database_of: Callable[[Plan], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("report")
-    write_report(database_of(PLAN), "synthetic", out, REPORT_FORMATS)
-    return out
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -34,7 +24,7 @@ def test_another_process_writes_the_same_bytes_in_every_format(
     written: Path, database_of: Callable[[Plan], str], tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "slasearch", "report", "synthetic", "--out", str(tmp_path / "again")]
-    command += ["--format", ",".join(REPORT_FORMATS), "--storage", database_of(PLAN)]
+    command += ["--format", ",".join(REPORT_FORMATS), "--storage", database_of(Plan())]
     environment = os.environ | {"PYTHONHASHSEED": "4711"}
     subprocess.run(command, check=True, capture_output=True, timeout=110, env=environment)
     first, second = files_of(written), files_of(tmp_path / "again")
@@ -48,7 +38,7 @@ def test_another_version_changes_the_line_with_the_version_and_nothing_else(
 ) -> None:
     for module in ("html", "sidecar", "write"):
         monkeypatch.setattr(f"slasearch.report.{module}.__version__", "9.9.9")
-    write_report(database_of(PLAN), "synthetic", tmp_path, ("html", "csv", "json"))
+    write_report(database_of(Plan()), "synthetic", tmp_path, ("html", "csv", "json"))
     for name, later in files_of(tmp_path).items():
         lines = zip(files_of(written)[name].splitlines(), later.splitlines(), strict=True)
         differing = [new for old, new in lines if old != new]
@@ -57,10 +47,9 @@ def test_another_version_changes_the_line_with_the_version_and_nothing_else(
 
 
 def test_every_figure_has_its_numbers_twice_and_a_description(
-    written: Path, frames_of: Callable[[Plan], StudyFrames]
+    written: Path, figures: dict[str, ReportFigure], frames: StudyFrames
 ) -> None:
-    frames = frames_of(PLAN)
-    for figure in all_figures(analyse(frames)):
+    for figure in figures.values():
         table = pd.read_parquet(written / "data" / f"{figure.name}.parquet")
         assert len(pd.read_csv(written / "data" / f"{figure.name}.csv")) == len(table)
         told = json.loads((written / "data" / f"{figure.name}.json").read_text())

@@ -11,11 +11,12 @@ from slasearch.analysis.roles import role_label
 from slasearch.analysis.sensitivity import level_p_values
 from slasearch.analysis.structure import gate_map
 from slasearch.errors import ReportError
+from slasearch.report.figures._base import ReportFigure
 from slasearch.report.figures.all import all_figures
 from slasearch.report.findings import Finding, findings
 from slasearch.report.html import render
 from slasearch.report.labels import factor_label, level_label, measure_label, short_factor, thousands
-from slasearch.report.results import Results, analyse
+from slasearch.report.results import Results
 from slasearch.report.table import aligned, result_table
 from slasearch.report.tables import Table
 
@@ -24,14 +25,14 @@ def topic(found: list[Finding], name: str) -> str:
     return " ".join(item.text for item in found if item.topic == name)
 
 
-def test_a_lora_that_wins_is_said_to_win(frames_of: Callable[[Plan], StudyFrames]) -> None:
-    text = topic(findings(analyse(frames_of(Plan(lora=0.1, seeds=5)))), "Controls")
+def test_a_lora_that_wins_is_said_to_win(results_of: Callable[[Plan], Results]) -> None:
+    text = topic(findings(results_of(Plan(lora=0.1, seeds=5))), "Controls")
     assert "are beaten by LoRA" in text
     assert "beat LoRA" not in text
 
 
-def test_a_lora_that_loses_is_said_to_lose(frames_of: Callable[[Plan], StudyFrames]) -> None:
-    text = topic(findings(analyse(frames_of(Plan(lora=-0.1, seeds=5)))), "Controls")
+def test_a_lora_that_loses_is_said_to_lose(results_of: Callable[[Plan], Results]) -> None:
+    text = topic(findings(results_of(Plan(lora=-0.1, seeds=5))), "Controls")
     assert "beat LoRA" in text
     assert "are beaten by LoRA" not in text
 
@@ -42,8 +43,8 @@ def test_what_is_not_told_apart_is_called_so(results: Results) -> None:
     assert "mean of 3 tasks, 3 pairs of seeds, p after Holm" in text
 
 
-def test_one_pair_allows_no_conclusion(frames_of: Callable[[Plan], StudyFrames]) -> None:
-    text = topic(findings(analyse(frames_of(Plan(seeds=1)))), "Controls")
+def test_one_pair_allows_no_conclusion(results_of: Callable[[Plan], Results]) -> None:
+    text = topic(findings(results_of(Plan(seeds=1))), "Controls")
     assert "which allows no conclusion" in text
     assert " beat " not in text
 
@@ -72,15 +73,16 @@ def test_levels_of_a_design_are_named_after_holm(results: Results) -> None:
     assert text.count(" (p .") + text.count(" (p < ") == len(told) < alone
 
 
-def test_a_grid_gets_no_advice_that_cannot_help(frames_of: Callable[[Plan], StudyFrames]) -> None:
-    found = analyse(frames_of(Plan(design_sampler="grid", optimise=0, confirm=False, measured=False)))
+def test_a_grid_gets_no_advice_that_cannot_help(results_of: Callable[[Plan], Results]) -> None:
+    found = results_of(Plan(design_sampler="grid", optimise=0, confirm=False, measured=False))
     assert set(found.design) == {"score", "exported_parameters"}
     assert not [reason for reason in found.missing if "Run the study further" in reason]
 
 
-def test_terms_of_the_comparison_are_told(database_of: Callable[[Plan], str], results: Results) -> None:
+def test_terms_of_the_comparison_are_told(
+    database_of: Callable[[Plan], str], results: Results, figures: dict[str, ReportFigure]
+) -> None:
     said = [" ".join(result_table(database_of(Plan()), "synthetic").split())]
-    figures = {figure.name: figure for figure in all_figures(results)}
     said += [" ".join(figures[name].note.split()) for name in ("comparison", "robustness_typos")]
     said.append(topic(findings(results), "Controls"))
     for text in said:
@@ -106,9 +108,9 @@ def test_failed_trials_are_a_caution(results: Results) -> None:
     ids=["no confirm", "one trial", "only failures", "nothing measured"],
 )
 def test_small_studies_give_a_sensible_report(
-    frames_of: Callable[[Plan], StudyFrames], plan: Plan, sections: set[str], missing: str
+    results_of: Callable[[Plan], Results], plan: Plan, sections: set[str], missing: str
 ) -> None:
-    results = analyse(frames_of(plan))
+    results = results_of(plan)
     figures = all_figures(results)
     assert sections <= {figure.name for figure in figures}
     for figure in figures:
@@ -130,11 +132,11 @@ def test_only_failures_show_their_reason(database_of: Callable[[Plan], str]) -> 
 
 
 def test_a_study_without_trials_is_refused(
-    database_of: Callable[[Plan], str], frames_of: Callable[[Plan], StudyFrames]
+    database_of: Callable[[Plan], str], results_of: Callable[[Plan], Results]
 ) -> None:
     plan = Plan(design=False, optimise=0, confirm=False)
     with pytest.raises(ReportError, match="expected at least one trial, got none"):
-        analyse(frames_of(plan))
+        results_of(plan)
     with pytest.raises(ReportError, match="slasearch run"):
         result_table(database_of(plan), "synthetic")
 
@@ -182,8 +184,8 @@ def test_front_is_told_by_its_own_ends(results: Results) -> None:
     assert f"{thousands(sizes.max())} parameters" in text
 
 
-def test_a_front_of_one_trial_is_told_as_one(frames_of: Callable[[Plan], StudyFrames]) -> None:
-    text = topic(findings(analyse(frames_of(Plan(design=False, optimise=1, confirm=False)))), "Trade-off")
+def test_a_front_of_one_trial_is_told_as_one(results_of: Callable[[Plan], Results]) -> None:
+    text = topic(findings(results_of(Plan(design=False, optimise=1, confirm=False))), "Trade-off")
     assert text.startswith("No trial of 1 is better in anything than trial 0")
 
 

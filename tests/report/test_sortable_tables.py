@@ -10,15 +10,9 @@ import pandas as pd
 import pytest
 
 from slasearch.report.downloads import MOST_ROWS, csv_of_frame, csv_of_table, file_stem
-from slasearch.report.figures.all import all_figures
-from slasearch.report.html import render
+from slasearch.report.figures._base import ReportFigure
 from slasearch.report.results import Results
 from slasearch.report.tables import Table, best_trials, failure_table
-
-
-@pytest.fixture(scope="module")
-def text(results: Results) -> str:
-    return render(results, all_figures(results))
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +32,12 @@ def test_every_heading_is_a_button_and_says_how_its_column_is_sorted(text: str) 
         assert re.fullmatch(rf'<th scope="col" aria-sort="none"( class="number")?>{button}</th>', cell), cell
 
 
-def test_every_table_has_its_file(text: str, files: list[list[str]], results: Results) -> None:
+def test_every_table_has_its_file(text: str, files: list[list[str]], figures: dict[str, ReportFigure]) -> None:
     places = [int(place) for place in re.findall(r'data-file="(\d+)"', text)]
     assert sorted(places) == list(range(len(files)))
     assert text.count("<table>") == len(files) - 1, "and the study file"
     names = {name for name, _, _ in files}
-    assert {f"{figure.name}.csv" for figure in all_figures(results)} | {"synthetic.yaml", "failures.csv"} <= names
+    assert {f"{name}.csv" for name in figures} | {"synthetic.yaml", "failures.csv"} <= names
     for name, kind, content in files:
         assert kind == ("application/yaml" if name.endswith(".yaml") else "text/csv")
         if kind == "text/csv":
@@ -51,8 +45,8 @@ def test_every_table_has_its_file(text: str, files: list[list[str]], results: Re
             assert len({len(row) for row in rows}) == 1, name
 
 
-def test_a_figures_file_is_the_file_beside_the_page(files: list[list[str]], results: Results) -> None:
-    figure = next(item for item in all_figures(results) if item.name == "sensitivity_score")
+def test_a_figures_file_is_the_file_beside_the_page(files: list[list[str]], figures: dict[str, ReportFigure]) -> None:
+    figure = figures["sensitivity_score"]
     content = next(content for name, _, content in files if name == "sensitivity_score.csv")
     table = pd.read_csv(io.StringIO(content))
     assert table["value"].to_numpy() == pytest.approx(figure.table["value"].to_numpy())

@@ -4,8 +4,9 @@ import pytest
 from synthetic_paths import along
 
 from slasearch.analysis.frames import StudyFrames
+from slasearch.report.figures._base import ReportFigure
 from slasearch.report.figures.all import all_figures
-from slasearch.report.results import analyse
+from slasearch.report.results import Results, analyse
 
 AGREES = "the path agrees with runs of that λ within the 95 % interval"
 DIFFERS = "differs from runs of one λ at 0.01, 0.1, 1"
@@ -28,7 +29,6 @@ def test_a_path_is_drawn_beside_runs_of_one_weight_with_a_verdict(
         assert len(figure.panels()) == 1
 
 
-def test_a_study_without_a_path_has_no_such_figure(frames: StudyFrames) -> None:
-    results = analyse(frames)
-    assert not any("sparsity_path" in figure.name for figure in all_figures(results))
+def test_a_study_without_a_path_has_no_such_figure(results: Results, figures: dict[str, ReportFigure]) -> None:
+    assert not any("sparsity_path" in name for name in figures)
     assert not any("sparsity paths" in reason for reason in results.missing)

@@ -11,12 +11,11 @@ from synthetic import Plan
 
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.errors import ReportError, StudyNotFoundError
-from slasearch.report.figures.all import all_figures
-from slasearch.report.results import Results, analyse
-from slasearch.report.style import INK, save, series_marks, style
+from slasearch.report.figures import sensitivity
+from slasearch.report.figures._base import ReportFigure
+from slasearch.report.results import Results
+from slasearch.report.style import FORMATS, INK, save, series_marks, style
 from slasearch.report.write import write_report
-
-FORMATS = ("html", "png", "svg", "csv", "parquet")
 
 NAMES = [
     "comparison", "drops", "robustness_typos", "robustness_embedding_gaussian", "sensitivity_score",
@@ -27,40 +26,14 @@ NAMES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def written(database_of: Callable[[Plan], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report in every format but PDF, whose fonts take long."""
-    out = tmp_path_factory.mktemp("report")
-    write_report(database_of(Plan()), "synthetic", out, FORMATS)
-    return out
-
-
-@pytest.fixture(scope="module")
-def drawn(results: Results) -> dict[str, Figure]:
-    """Every printed figure, by its name."""
-    return {figure.name: figure.draw() for figure in all_figures(results)}
-
-
 def test_every_figure_in_every_format_with_its_numbers(written: Path) -> None:
     for name in NAMES:
-        for suffix in ("png", "svg"):
+        for suffix in FORMATS:
             assert (written / "figures" / f"{name}.{suffix}").stat().st_size > 5_000
         table = pd.read_csv(written / "data" / f"{name}.csv")
         assert len(table) == len(pd.read_parquet(written / "data" / f"{name}.parquet")) > 0
-    assert {path.suffix for path in (written / "figures").iterdir()} == {".png", ".svg"}
+    assert {path.suffix for path in (written / "figures").iterdir()} == {f".{suffix}" for suffix in FORMATS}
     assert (written / "report.html").is_file()
-
-
-def test_the_same_database_gives_the_same_bytes(
-    written: Path, database_of: Callable[[Plan], str], tmp_path: Path
-) -> None:
-    formats = tuple(name for name in FORMATS if name != "png")
-    again = write_report(database_of(Plan()), "synthetic", tmp_path / "again", formats)
-    assert again[0].name == "report.html"
-    expected = [path for path in written.rglob("*") if path.is_file() and path.suffix != ".png"]
-    assert len(again) == len(set(again)) == len(expected)
-    for path in again:
-        assert path.read_bytes() == (written / path.relative_to(tmp_path / "again")).read_bytes(), path.name
 
 
 def test_pictures_carry_no_date_and_svgs_no_outside_link(written: Path) -> None:
@@ -103,8 +76,7 @@ def test_csv_numbers_are_the_printed_figures(results: Results, drawn: dict[str, 
         assert sorted(points.get_offsets()[:, 1].tolist()) == pytest.approx(sorted(trials["value"]))
 
 
-def test_csv_numbers_are_the_interactive_figures(results: Results, written: Path) -> None:
-    figures = {item.name: item for item in all_figures(results)}
+def test_csv_numbers_are_the_interactive_figures(figures: dict[str, ReportFigure], written: Path) -> None:
     table = pd.read_csv(written / "data" / "robustness_typos.csv")
     panel = figures["robustness_typos"].panels()[0].figure
     means = table[(table["response"] == MEAN) & (table["series"] == "winner") & (table["what"] == "mean")]
@@ -122,9 +94,9 @@ def test_csv_numbers_are_the_interactive_figures(results: Results, written: Path
     )
 
 
-def test_every_task_has_bars_from_three_seed_pairs(frames_of: Callable[[Plan], StudyFrames]) -> None:
+def test_every_task_has_bars_from_three_seed_pairs(results_of: Callable[[Plan], Results]) -> None:
     for seeds, words in ((2, "of the mean of tasks"), (3, "bars: 95 % t-intervals ·")):
-        figures = {figure.name: figure for figure in all_figures(analyse(frames_of(Plan(seeds=seeds))))}
+        figures = {figure.name: figure for figure in sensitivity.figures(results_of(Plan(seeds=seeds)))}
         figure = figures["sensitivity_score"].draw()
         bars = [found for axis in figure.axes for found in axis.collections if found.get_alpha() == 0.22]
         colours = {to_rgba(bar.get_color()[0])[:3] for bar in bars}
@@ -132,8 +104,8 @@ def test_every_task_has_bars_from_three_seed_pairs(frames_of: Callable[[Plan], S
         assert words in " ".join(figures["sensitivity_score"].note.split())
 
 
-def test_bars_of_sizes_are_positive_on_their_logarithmic_axis(frames_of: Callable[[Plan], StudyFrames]) -> None:
-    figures = {item.name: item for item in all_figures(analyse(frames_of(Plan(seeds=2))))}
+def test_bars_of_sizes_are_positive_on_their_logarithmic_axis(results_of: Callable[[Plan], Results]) -> None:
+    figures = {figure.name: figure for figure in sensitivity.figures(results_of(Plan(seeds=2)))}
     table = figures["sensitivity_size"].table
     assert (table.loc[table["what"] == "mean", "low"].dropna() > 0).all()
     assert "t-intervals of the logarithm" in " ".join(figures["sensitivity_size"].note.split())
@@ -154,8 +126,10 @@ def test_difference_figure_shows_the_csv(drawn: dict[str, Figure], written: Path
         assert any(text.startswith(shown) and text.endswith(verdict) for text in texts)
 
 
-def test_every_figure_says_its_counts_and_describes_itself(results: Results, drawn: dict[str, Figure]) -> None:
-    for figure in all_figures(results):
+def test_every_figure_says_its_counts_and_describes_itself(
+    figures: dict[str, ReportFigure], drawn: dict[str, Figure]
+) -> None:
+    for figure in figures.values():
         assert len(figure.alt) > 40, figure.name
         assert "complete" in figure.note or figure.section == "structure"
         assert drawn[figure.name].get_supxlabel() == figure.note

@@ -46,8 +46,12 @@ quickstart: $(VENV)/.installed-bundled ## Run a small real study, report on it, 
 	@echo "  $(BIN)/slasearch run studies/sensitivity.yaml"
 	@echo "  sed 's/^name: .*/name: mine/' studies/quickstart.yaml > mine.yaml    then change its tasks to your own"
 
+# As many processes as the machine has cores, eight at most, of one thread each; WORKERS=0 runs all tests in this one.
+WORKERS ?= auto
+
 test: $(VENV)/.installed-dev ## Run the tests with coverage (at least 85 % of the lines)
-	$(BIN)/python -m pytest --cov=slasearch --cov-report=term --cov-fail-under=85
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal \
+		--cov=slasearch --cov-report=term --cov-fail-under=85
 
 slow: $(VENV)/.installed-dev ## Run the tests that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 1200

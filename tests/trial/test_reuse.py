@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_tasks
+from word_tasks import make_tasks
 
 from slasearch.adapters.pool import Pool
 from slasearch.records import BackboneSpec, ConditionSpec, FinalisationSpec, Slot, TrainingSpec, TrialReport, TrialSpec

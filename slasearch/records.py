@@ -411,7 +411,8 @@ class TrialReport:
 
     `budget` of `budget_max` steps were done. A complete trial that did fewer has ended on a plateau.
     `objectives` maps `score`, `exported_parameters` and `robustness` to numbers. `artifact` maps file names of the
-    trained adapter to their bytes (safetensors and JSON); empty when the trial failed.
+    trained adapter to their bytes (safetensors and JSON); empty when the trial failed. `out_of_memory` says that it
+    failed for want of memory, which is the machine's failure more than the trial's.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
@@ -427,3 +428,4 @@ class TrialReport:
     artifact: dict[str, bytes] = field(default_factory=dict)
     reason: str | None = None
     traceback: str | None = None
+    out_of_memory: bool = False

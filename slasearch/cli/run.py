@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from slasearch.config.schema import StudyConfig
     from slasearch.search.summary import StudySummary
 
-INTERRUPTED = ("interrupted", "ended by SIGTERM")
+INTERRUPTED = ("interrupted", "ended by SIGTERM", "cancelled")
 
 
 @click.command()

@@ -15,11 +15,14 @@ from typing import Literal, Protocol
 from slasearch.errors import SlaSearchError
 from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.records import Progress, TrialReport, TrialSpec
+from slasearch.search.requests import Carried
 from slasearch.search.study import Ask, StudySummary
 
 __all__ = ["RunEnded", "Session", "TrialDesk", "idle_study"]
 
 RENEW_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+"""How often the desk looks for what commands ask of the study."""
 ASK_AGAIN_SECONDS = 1.0
 
 
@@ -47,6 +50,9 @@ class Session(Protocol):
 
     def lost(self, trial_id: int, reason: str) -> None:
         """The trial's worker is gone."""
+
+    def requests(self) -> Carried:
+        """What commands ask of the study, as far as it is left to do here."""
 
     def renew(self) -> None:
         """Heartbeat of the lease."""
@@ -93,6 +99,10 @@ class TrialDesk:
         first: A trial that the session has handed out already.
         heartbeat: Called every few seconds, beside the renewal of the session's lease.
         clock: Seconds on a clock that never goes back.
+
+    Attributes:
+        at_once: Whether a command wants the study to stop without waiting for running trials.
+        cancelled: Ray's ids of trials that were told failed while they ran: their workers are to be ended.
     """
 
     def __init__(
@@ -113,8 +123,10 @@ class TrialDesk:
         self._watched = _FirstError()
         self._stopping = False
         self._phase = first.phase if first else ""
-        self._renewed = clock()
+        self._renewed = self._looked = clock()
         self._ask_again = 0.0
+        self.at_once = False
+        self.cancelled: set[str] = set()
 
     @property
     def error(self) -> Exception | None:
@@ -144,6 +156,8 @@ class TrialDesk:
 
     def report(self, ray_id: str, progress: Progress) -> bool:
         """An intermediate report. True: the trial is to stop now."""
+        if ray_id in self.cancelled:
+            return True
         live = self._live[ray_id]
         live.last = progress
         with self._watched:
@@ -172,23 +186,33 @@ class TrialDesk:
             with self._watched:
                 self._session.lost(live.ask.trial_id, reason)
 
-    def stop(self, reason: str) -> None:
-        """No new trials; those that run go on to their end."""
+    def stop(self, reason: str, how_at_once: str = "once more") -> None:
+        """No new trials; those that run go on to their end. `how_at_once` tells people how not to wait for them."""
         if self._stopping:
             return
         self._stopping = True
         with self._watched:
             self._session.stop(reason)
-        self._printer.note(f"{reason}: stopping after {len(self._live)} running trials; once more stops at once")
+        self._printer.note(f"{reason}: stopping after {len(self._live)} running trials; {how_at_once} stops at once")
 
     def tick(self) -> None:
-        """Renews the lease now and then and moves the progress on; to be called several times a second."""
+        """Renews the lease, looks for requests and moves the progress on; to be called several times a second."""
         with self._watched:
             if self._clock() - self._renewed >= RENEW_SECONDS:
                 self._renewed = self._clock()
                 self._session.renew()
                 self._heartbeat()
+            if self._clock() - self._looked >= LOOK_SECONDS:
+                self._looked = self._clock()
+                self._follow(self._session.requests())
             self._printer.tick(self._session.summary, self._phase)
+
+    def _follow(self, carried: Carried) -> None:
+        """Does what is left of requests: ends workers and the study."""
+        self.cancelled |= {ray_id for ray_id, live in self._live.items() if live.ask.trial_id in carried.cancelled}
+        self.at_once = self.at_once or carried.at_once
+        if carried.stop:
+            self.stop("cancelled by command", "`slasearch cancel` with --now")
 
     def _ask(self) -> Ask | Literal["wait", "done"]:
         if self._first is not None:
@@ -203,6 +227,7 @@ class TrialDesk:
 
     def _release(self, ray_id: str) -> _Live | None:
         self._ask_again = 0.0
+        self.cancelled.discard(ray_id)
         return self._live.pop(ray_id, None)
 
 

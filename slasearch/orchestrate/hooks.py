@@ -1,10 +1,11 @@
-"""Ray Tune's callback: starts, heartbeats, interrupts, and the memory of ended trials."""
+"""Ray Tune's callback: starts, heartbeats, interrupts, cancelled trials, and the memory of ended ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
@@ -25,13 +26,17 @@ class StudyHooks(Callback):  # type: ignore[misc]
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """The first interrupt ends the study after the running trials; the second, or an error of the study, at once.
 
+        A command may ask for either too, or for the end of single trials.
+
         Raises:
             RunEnded: The loop is to be left now; no worker of it runs any more.
         """
         if self._interrupts.count:
             self._desk.stop(self._interrupts.reason)
         self._desk.tick()
-        if self._interrupts.count > 1 or self._desk.error is not None:
+        if self._desk.cancelled:
+            end_cancelled(trials, self._desk.cancelled)
+        if self._desk.at_once or self._interrupts.count > 1 or self._desk.error is not None:
             self._end_workers()
             raise RunEnded
 
@@ -47,6 +52,15 @@ class StudyHooks(Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """As at completion."""
         drop_payload(trial)
+
+
+def end_cancelled(trials: Iterable[Trial], cancelled: set[str]) -> None:
+    """Kills the workers of cancelled trials; Ray Tune finds them lost. One that has no worker yet stays in the set."""
+    for trial in trials:
+        actor = trial.temporary_state.ray_actor
+        if trial.trial_id in cancelled and actor is not None:
+            ray.kill(actor)
+            cancelled.discard(trial.trial_id)
 
 
 def drop_payload(trial: Trial) -> None:

@@ -6,6 +6,7 @@ import importlib
 import os
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from ray.tune import Trainable
 
 from slasearch.records import Progress, TaskData, TrialReport, TrialSpec
 from slasearch.tasks.metrics import register_places
+from slasearch.trial.memory import is_out_of_memory
 
 __all__ = [
     "PROGRESS",
@@ -120,11 +122,12 @@ class StudyTrainable(Trainable):  # type: ignore[misc]
             Exception
         ) as error:  # the process's edge: Ray would tell a lost worker from a broken one by its text only
             self._worker = None
-            return self._failed(f"{type(error).__name__}: {error}", traceback.format_exc())
+            report = self._failed(f"{type(error).__name__}: {error}")
+            return replace(report, traceback=traceback.format_exc(), out_of_memory=is_out_of_memory(error))
 
-    def _failed(self, reason: str, trace: str | None = None) -> TrialReport:
+    def _failed(self, reason: str) -> TrialReport:
         budget, budget_max = (self._last.budget, self._last.budget_max) if self._last else (0, 0)
-        return TrialReport("fail", budget, budget_max, reason=reason, traceback=trace)
+        return TrialReport("fail", budget, budget_max, reason=reason)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Ready for the next trial; a trial that was stopped early is closed first."""

@@ -26,11 +26,17 @@ from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState
 from slasearch.storage.store import Store
 from slasearch.storage.writer import finite_or_none
 
-__all__ = ["DRIVER_LOST", "OBJECTIVES", "Book", "spec_hash"]
+__all__ = ["CANCELLED", "DRIVER_LOST", "OBJECTIVES", "OUT_OF_MEMORY", "WORKER_LOST", "Book", "spec_hash"]
 
 OBJECTIVES = ("score", "exported_parameters", "robustness")
 DRIVER_LOST = "driver lost"
 """How the reason of an attempt begins that ended with its driver; such attempts do not use up retries."""
+WORKER_LOST = "worker lost"
+"""How the reason of an attempt begins whose worker or node is gone."""
+OUT_OF_MEMORY = "out of memory"
+"""How the reason of an attempt begins that the memory of its worker did not suffice for."""
+CANCELLED = "cancelled"
+"""The reason of a trial that a person has ended."""
 
 _OPTUNA_STATES = {"complete": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "fail": OptunaState.FAIL}
 _FRESH: dict[str, Any] = {
@@ -153,7 +159,7 @@ class Book:
         artifacts = {} if report is None or state != "complete" else report.artifact
         files = write_artifacts(self._home, self._study.name, row.id, artifacts)
         changes["log"] = write_log(self._home, self._study.name, replace(row, **changes), report)
-        again = replace(row, id=0, attempt=row.attempt + 1, retry_of=row.id, created_at=at, **_FRESH)
+        again = _again(row, at)
         with self._store.write() as writer:
             writer.update_trial(row.id, **changes)
             if report is not None:
@@ -170,6 +176,17 @@ class Book:
         self._reported.pop(row.id, None)
         self._tell(self._rows[row.id])
 
+    def retry(self, row: TrialRow, at: float) -> TrialRow:
+        """A new attempt at a trial that has failed; it waits."""
+        with self._store.write() as writer:
+            again = writer.add_trial(_again(row, at))
+        self._rows[again.id] = again
+        return again
+
+    def cancel(self, row: TrialRow, at: float) -> None:
+        """Ends a waiting or running attempt for good."""
+        self.end(self.enter(row), "fail", at=at, reason=CANCELLED)
+
     def orphan(self, row: TrialRow, reason: str, at: float) -> None:
         """Ends a running attempt whose driver is gone; a new attempt waits."""
         discard_artifacts(self._home, self._study.name, row.id)
@@ -178,11 +195,11 @@ class Book:
         self.end(row, "fail", at=at, reason=f"{DRIVER_LOST}: {reason}", report=report, retry=True)
 
     def retries_used(self, row: TrialRow) -> int:
-        """How many earlier attempts at the same trial a worker or node lost."""
+        """How many earlier attempts at the same trial were lost with a worker, a node, or for want of memory."""
         used = 0
         while row.retry_of is not None:
             row = self._rows[row.retry_of]
-            used += not (row.reason or "").startswith(DRIVER_LOST)
+            used += (row.reason or "").startswith((WORKER_LOST, OUT_OF_MEMORY))
         return used
 
     # ------------------------------------------------------------ after a crash
@@ -241,6 +258,11 @@ class Book:
                 new[key] = metric
         seen.update(new)
         return list(new.values())
+
+
+def _again(row: TrialRow, at: float) -> TrialRow:
+    """The next attempt at the same trial, not stored yet."""
+    return replace(row, id=0, attempt=row.attempt + 1, retry_of=row.id, created_at=at, **_FRESH)
 
 
 def spec_hash(spec: TrialSpec) -> str:

@@ -23,17 +23,25 @@ from slasearch.storage.engine import optuna_storage
 from slasearch.storage.rows import StudyRow
 from slasearch.storage.store import Store
 
-__all__ = ["find_or_make", "grown", "optuna_studies", "with_data"]
+__all__ = ["DELETED", "find_or_make", "grown", "optuna_studies", "with_data"]
+
+DELETED = "deleted"
+"""State of a study whose deletion has begun."""
 
 
 def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
     """The study's row, made if there is none of that name.
 
     Raises:
-        StudyConflictError: The study of that name has other content; the text shows the difference.
+        StudyConflictError: The study of that name has other content, which the text shows, or is half deleted.
     """
     study = store.find_study(config.name)
     if study is not None:
+        if study.state == DELETED:
+            raise StudyConflictError(
+                f"study {study.name}: expected a whole study, got one that is half deleted. Run "
+                f"`slasearch delete {study.name} --yes` once more, then this command again."
+            )
         _refuse_other(study, config)
         return study
     new = StudyRow(

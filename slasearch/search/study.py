@@ -18,7 +18,7 @@ from slasearch.config.plain import from_plain, to_plain
 from slasearch.config.schema import PrunerConfig, StudyConfig
 from slasearch.errors import ConfigError
 from slasearch.records import Event, Progress, TrialReport, TrialSpec
-from slasearch.search.book import Book, spec_hash
+from slasearch.search.book import OUT_OF_MEMORY, WORKER_LOST, Book, spec_hash
 from slasearch.search.job import Job
 from slasearch.search.lease import Lease
 from slasearch.search.limits import Limits
@@ -27,13 +27,14 @@ from slasearch.search.opening import find_or_make, grown, optuna_studies, with_d
 from slasearch.search.plan import plan
 from slasearch.search.pruners import Pruner, Report, curves, ended_early, make_pruner
 from slasearch.search.race import Race, make_race, standing
+from slasearch.search.requests import Carried, carry_out
 from slasearch.search.samplers import make_sampler
 from slasearch.search.summary import StudySummary, summarise
 from slasearch.search.truth import untrue
 from slasearch.search.winners import winners
 from slasearch.space import design_points, option_problems, parameters, resolve, seeds_for, suggest
 from slasearch.storage.engine import storage_errors
-from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow
+from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState
 from slasearch.storage.store import Store
 
 __all__ = ["Ask", "StudySession", "StudySummary"]
@@ -136,6 +137,7 @@ class StudySession:
             both: dict[OptunaStudy, MirroredStudy] = {"search": search, "confirm": confirm}
             book = Book(store, locations.home, study, objectives, both, distributions)
             book.mend(lease.previous, now())
+            carry_out(store, book, study.id, now(), at_work=False)
             return cls(config, store, lease, study, book, search, undo.pop_all(), now)
 
     @_database
@@ -304,13 +306,20 @@ class StudySession:
 
     @_database
     def finish(self, trial_id: int, report: TrialReport) -> None:
-        """The trial's own last word: complete if it is true, failed if it says so or is not; never twice."""
+        """The trial's own last word: complete if it is true, failed if it says so or is not; never twice.
+
+        One that ran out of memory is tried again like a lost one; any other would only fail again.
+        """
         row = self._book[trial_id]
         if not row.open:
             return
         objectives = [objective.name for objective in self._config.objectives]
         reason = untrue(report, objectives, row.phase)
-        self._book.end(row, "fail" if reason else "complete", at=self._now(), reason=reason, report=report)
+        retry = False
+        if reason and report.out_of_memory:
+            reason, retry = f"{OUT_OF_MEMORY}: {reason}", self._may_retry(row)
+        state: TrialState = "fail" if reason else "complete"
+        self._book.end(row, state, at=self._now(), reason=reason, report=report, retry=retry)
         self._limits.ended(failed=reason is not None)
         if row.optuna_study == "search" and row.number is not None:
             for last in ended_early(self._book[trial_id]):
@@ -334,13 +343,21 @@ class StudySession:
 
     @_database
     def lost(self, trial_id: int, reason: str) -> None:
-        """Worker, node or memory was lost: the trial is tried again with the same parameters, up to the limit."""
+        """Worker or node was lost: the trial is tried again with the same parameters, up to the limit."""
         row = self._book[trial_id]
         if not row.open:
             return
-        retry = self._book.retries_used(row) < self._config.limits.max_retries
-        self._book.end(row, "fail", at=self._now(), reason=f"worker lost: {reason}", retry=retry)
+        reason = f"{WORKER_LOST}: {reason}"
+        self._book.end(row, "fail", at=self._now(), reason=reason, retry=self._may_retry(row))
         self._limits.ended(failed=True)
+
+    def _may_retry(self, row: TrialRow) -> bool:
+        return self._book.retries_used(row) < self._config.limits.max_retries
+
+    @_database
+    def requests(self) -> Carried:
+        """Carries out what commands have asked of the study; says what is left to do for whoever runs its trials."""
+        return carry_out(self._store, self._book, self._study.id, self._now(), at_work=True)
 
     @_database
     def renew(self) -> None:

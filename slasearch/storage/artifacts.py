@@ -13,7 +13,7 @@ from pathlib import Path
 from slasearch.errors import ArtifactError, StorageError
 from slasearch.storage.rows import ArtifactRow
 
-__all__ = ["discard_artifacts", "disk_errors", "read_artifact", "write_artifacts"]
+__all__ = ["discard_artifacts", "discard_study", "disk_errors", "read_artifact", "write_artifacts"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -75,6 +75,19 @@ def disk_errors(path: Path) -> Iterator[None]:
 def discard_artifacts(home: Path, study: str, trial_id: int) -> None:
     """Removes what a trial left that ended before its rows were written."""
     shutil.rmtree(_folder(home, study, trial_id), ignore_errors=True)
+
+
+def discard_study(home: Path, study: str) -> None:
+    """Removes the files of a study's trials, logs included.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    for kind in ("artifacts", "logs"):
+        folder = home / kind / study
+        if folder.is_dir():
+            with disk_errors(folder):
+                shutil.rmtree(folder)
 
 
 def _folder(home: Path, study: str, trial_id: int) -> Path:

@@ -18,6 +18,7 @@ __all__ = [
     "SlaGate",
     "SlaLease",
     "SlaMetric",
+    "SlaRequest",
     "SlaStudy",
     "SlaTrial",
 ]
@@ -51,7 +52,7 @@ class SlaStudy(Base):
     """SHA-256 of each task's data as JSON, by the task's name; NULL until a run has read them."""
     seed: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(String(16))
-    """`running`, `finished`, `stopped` (by a limit or a person) or `failed`."""
+    """`running`, `finished`, `stopped` (by a limit or a person), `failed`, or `deleted` while it is being deleted."""
     version: Mapped[str] = mapped_column(String(32))
     """Version of slasearch that made the study."""
     created_at: Mapped[float] = mapped_column(Float)
@@ -218,3 +219,23 @@ class SlaLease(Base):
     holder: Mapped[str | None] = mapped_column(Text)
     """JSON: host, boot id, pid, start of the process; NULL when nobody holds it."""
     renewed_at: Mapped[float] = mapped_column(Float)
+
+
+class SlaRequest(Base):
+    """What a command asks of a study; whoever holds its lease carries it out."""
+
+    __tablename__ = "sla_request"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("sla_study.id"), index=True)
+    verb: Mapped[str] = mapped_column(String(16))
+    """`retry` or `cancel`."""
+    trials: Mapped[str | None] = mapped_column(Text)
+    """Ids in `sla_trial` as a JSON list; NULL means the study."""
+    at_once: Mapped[bool] = mapped_column()
+    """For the study: without waiting for its running trials."""
+    asked_at: Mapped[float] = mapped_column(Float)
+    done_at: Mapped[float | None] = mapped_column(Float)
+    """NULL until it is carried out."""
+    outcome: Mapped[str | None] = mapped_column(Text)
+    """What came of it, in a sentence."""

@@ -6,10 +6,21 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-__all__ = ["OPEN_STATES", "ArtifactRow", "EventRow", "OptunaStudy", "StudyRow", "TrialRow", "TrialState"]
+__all__ = [
+    "OPEN_STATES",
+    "ArtifactRow",
+    "EventRow",
+    "OptunaStudy",
+    "RequestRow",
+    "StudyRow",
+    "TrialRow",
+    "TrialState",
+    "Verb",
+]
 
 TrialState = Literal["waiting", "running", "complete", "pruned", "fail"]
 OptunaStudy = Literal["search", "confirm"]
+Verb = Literal["retry", "cancel"]
 OPEN_STATES = ("waiting", "running")
 """States of a trial that has not ended."""
 
@@ -108,3 +119,17 @@ class EventRow:
     level: Literal["info", "warning", "error"]
     kind: str
     message: str
+
+
+@dataclass(frozen=True)
+class RequestRow:
+    """One row of `sla_request`; `trials` are ids in `sla_trial`, None for the study as a whole."""
+
+    id: int
+    study_id: int
+    verb: Verb
+    trials: tuple[int, ...] | None
+    at_once: bool
+    asked_at: float
+    done_at: float | None = None
+    outcome: str | None = None

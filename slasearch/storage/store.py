@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,8 @@ import sqlalchemy as sa
 from slasearch.errors import StorageError, StudyNotFoundError
 from slasearch.records import WHOLE_TRIAL, GateRow, MetricRow, Slot
 from slasearch.storage.engine import make_engine, storage_errors
-from slasearch.storage.models import SlaArtifact, SlaEvent, SlaGate, SlaMetric, SlaStudy, SlaTrial
-from slasearch.storage.rows import ArtifactRow, EventRow, StudyRow, TrialRow
+from slasearch.storage.models import SlaArtifact, SlaEvent, SlaGate, SlaMetric, SlaRequest, SlaStudy, SlaTrial
+from slasearch.storage.rows import ArtifactRow, EventRow, RequestRow, StudyRow, TrialRow
 from slasearch.storage.upgrade import newest_revision, stored_revision, upgrade
 from slasearch.storage.writer import Writer
 
@@ -124,6 +125,16 @@ class Store:
         query = sa.select(*columns).where(SlaEvent.study_id == study_id).order_by(SlaEvent.id)
         return [EventRow(**row) for row in self._rows(query)]
 
+    def requests(self, study_id: int) -> list[RequestRow]:
+        """What was asked of a study and is not carried out yet, the oldest first."""
+        query = sa.select(SlaRequest.__table__).where(SlaRequest.study_id == study_id, SlaRequest.done_at.is_(None))
+        return [_request(row) for row in self._rows(query.order_by(SlaRequest.id))]
+
+    def request(self, request_id: int) -> RequestRow:
+        """One request as it stands now."""
+        (row,) = self._rows(sa.select(SlaRequest.__table__).where(SlaRequest.id == request_id))
+        return _request(row)
+
     def gates(self, trial_id: int) -> list[GateRow]:
         """The gates of a trial at its end, open and closed; none where it did not come so far."""
         query = sa.select(SlaGate.__table__).where(SlaGate.trial_id == trial_id).order_by(SlaGate.id)
@@ -157,6 +168,11 @@ class Store:
 def _gate(row: dict[str, Any]) -> GateRow:
     openness, value = (math.nan if row[name] is None else row[name] for name in ("openness", "value"))
     return GateRow(row["task"], Slot.parse(row["slot"]), openness, value, row["open"], row["parameters"])
+
+
+def _request(row: dict[str, Any]) -> RequestRow:
+    trials = None if row["trials"] is None else tuple(json.loads(row["trials"]))
+    return RequestRow(**{**row, "trials": trials})
 
 
 def _check_revision(stored: str | None) -> None:

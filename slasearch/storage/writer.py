@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,8 +11,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from slasearch.records import CostRow, Event, GateRow, MetricRow
-from slasearch.storage.models import SlaArtifact, SlaCost, SlaEvent, SlaGate, SlaMetric, SlaStudy, SlaTrial
-from slasearch.storage.rows import ArtifactRow, StudyRow, TrialRow
+from slasearch.storage.models import (
+    SlaArtifact,
+    SlaCost,
+    SlaEvent,
+    SlaGate,
+    SlaLease,
+    SlaMetric,
+    SlaRequest,
+    SlaStudy,
+    SlaTrial,
+)
+from slasearch.storage.rows import ArtifactRow, RequestRow, StudyRow, TrialRow
 
 __all__ = ["Writer", "finite_or_none"]
 
@@ -115,6 +126,26 @@ class Writer:
                 for event in events
             ),
         )
+
+    def add_request(self, request: RequestRow) -> RequestRow:
+        """Inserts a request; returns it with its id."""
+        values = {name: value for name, value in vars(request).items() if name != "id"}
+        values["trials"] = None if request.trials is None else json.dumps(request.trials)
+        return replace(request, id=self._insert(SlaRequest, values))
+
+    def end_request(self, request_id: int, *, at: float, outcome: str) -> None:
+        """Says what came of a request."""
+        ended = sa.update(SlaRequest).where(SlaRequest.id == request_id)
+        self.connection.execute(ended.values(done_at=at, outcome=outcome))
+
+    def delete_study(self, study_id: int) -> None:
+        """Deletes a study with everything that stands under it."""
+        trials = sa.select(SlaTrial.id).where(SlaTrial.study_id == study_id)
+        for of_trial in (SlaMetric, SlaGate, SlaCost, SlaArtifact):
+            self.connection.execute(sa.delete(of_trial).where(of_trial.trial_id.in_(trials)))
+        for of_study in (SlaEvent, SlaRequest, SlaTrial, SlaLease):
+            self.connection.execute(sa.delete(of_study).where(of_study.study_id == study_id))
+        self.connection.execute(sa.delete(SlaStudy).where(SlaStudy.id == study_id))
 
     def _insert(self, model: Any, values: dict[str, Any]) -> int:
         result = self.connection.execute(sa.insert(model.__table__).values(**values))

@@ -18,7 +18,7 @@ from slasearch.errors import StorageError
 from slasearch.records import WHOLE_TRIAL, CostRow, Event, GateRow, MetricRow, Slot
 from slasearch.storage.engine import optuna_storage
 from slasearch.storage.models import SlaCost, SlaGate, SlaMetric
-from slasearch.storage.rows import ArtifactRow, StudyRow, TrialRow
+from slasearch.storage.rows import ArtifactRow, RequestRow, StudyRow, TrialRow
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer
 
@@ -137,6 +137,43 @@ def keeps_events_artifacts_and_reports(url: str) -> None:
     store.close()
 
 
+def keeps_requests_until_they_are_carried_out(url: str) -> None:
+    """What commands ask comes back in its order until something came of it."""
+    store, trial = _with_trial(url)
+    asked = [
+        RequestRow(0, trial.study_id, "retry", (trial.id, 2**20), False, 1.5),
+        RequestRow(0, trial.study_id, "cancel", None, True, 2.5),
+    ]
+    with store.write() as writer:
+        asked = [writer.add_request(request) for request in asked]
+    assert store.requests(trial.study_id) == asked
+    with store.write() as writer:
+        writer.end_request(asked[0].id, at=3.0, outcome="done")
+    assert store.requests(trial.study_id) == asked[1:]
+    assert store.request(asked[0].id) == replace(asked[0], done_at=3.0, outcome="done")
+    store.close()
+
+
+def deletes_one_study_whole(url: str) -> None:
+    """A deleted study takes all its rows along, retries and pairs among them, and no other study's."""
+    store, trial = _with_trial(url)
+    with store.write() as writer:
+        other = writer.add_study(example_study("other"))
+        kept = writer.add_trial(example_trial(other.id))
+        again = writer.add_trial(replace(example_trial(trial.study_id, 1), retry_of=trial.id, pair_of=trial.id))
+        writer.add_costs(again.id, [CostRow("train_seconds", 1.0, "s")])
+        writer.add_costs(kept.id, [CostRow("train_seconds", 2.0, "s")])
+        writer.add_events(trial.study_id, again.id, 3.0, [Event("study.stopped", "enough")])
+        writer.add_request(RequestRow(0, trial.study_id, "cancel", None, False, 1.0))
+    with store.write() as writer:
+        writer.delete_study(trial.study_id)
+    assert [study.name for study in store.studies()] == ["other"]
+    assert (store.trials(trial.study_id), store.trials(other.id)) == ([], [kept])
+    with store.engine.connect() as connection:
+        assert connection.scalars(sa.select(SlaCost.value)).all() == [2.0]
+    store.close()
+
+
 def writes_all_or_nothing(url: str) -> None:
     """A transaction that raises, or that the guard refuses, leaves nothing."""
     store, trial = _with_trial(url)
@@ -202,6 +239,8 @@ STORAGE_CHECKS: tuple[Callable[[str], None], ...] = (
     reads_what_was_written,
     stores_numbers_that_are_none,
     keeps_events_artifacts_and_reports,
+    keeps_requests_until_they_are_carried_out,
+    deletes_one_study_whole,
     writes_all_or_nothing,
     refuses_what_contradicts,
     upgrades_again_and_beside_optuna,

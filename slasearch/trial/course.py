@@ -35,6 +35,7 @@ from slasearch.trial.data import TrainingData
 from slasearch.trial.evaluate import evaluate, evaluate_at_the_end, mean_score
 from slasearch.trial.gating import GateLearner
 from slasearch.trial.lambda_path import read_out, stage_rows
+from slasearch.trial.memory import is_out_of_memory
 from slasearch.trial.model import TaskModel, make_heads
 from slasearch.trial.ranking import rank_slots
 from slasearch.trial.resources import Resources
@@ -76,6 +77,7 @@ class Course:
             events=tuple(self._events),
             reason=reason if known or str(error) else type(error).__name__,
             traceback=traceback.format_exc(),
+            out_of_memory=is_out_of_memory(error),
         )
 
     def run(self) -> Iterator[Progress | TrialReport]:

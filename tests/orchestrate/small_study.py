@@ -87,6 +87,10 @@ class FaultyWorker(SimulatedWorker):
                     os._exit(1)
                 if fault == "raise":
                     raise RuntimeError("the worker broke")
+                if fault == "memory":
+                    raise MemoryError("no room")
+                if fault == "hang":
+                    time.sleep(600)
                 if fault == "silent":
                     return
                 if fault in PROGRESS_SCORES and isinstance(report, Progress):

@@ -9,9 +9,10 @@ from typing import Any, Literal, cast
 import pytest
 
 from slasearch.errors import LeaseError
-from slasearch.orchestrate.desk import ASK_AGAIN_SECONDS, RENEW_SECONDS, TrialDesk
+from slasearch.orchestrate.desk import ASK_AGAIN_SECONDS, LOOK_SECONDS, RENEW_SECONDS, TrialDesk
 from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.records import Progress, TrialReport, TrialSpec
+from slasearch.search.requests import Carried
 from slasearch.search.study import Ask
 from slasearch.search.summary import StudySummary
 
@@ -31,6 +32,7 @@ class ScriptedSession:
         self.told: list[tuple[Any, ...]] = []
         self.prune_next = False
         self.error: Exception | None = None
+        self.carried = Carried()
 
     def next(self) -> Ask | Literal["wait", "done"]:
         self.told.append(("next",))
@@ -53,6 +55,10 @@ class ScriptedSession:
 
     def lost(self, trial_id: int, reason: str) -> None:
         self.told.append(("lost", trial_id, reason))
+
+    def requests(self) -> Carried:
+        carried, self.carried = self.carried, Carried()
+        return carried
 
     def renew(self) -> None:
         self.told.append(("renew",))
@@ -157,3 +163,36 @@ def test_the_lease_is_renewed_now_and_then_and_a_stop_is_told_once(clock: Clock)
     assert session.told == [("renew",), ("stop", "enough")]
     assert len(beats) == 1
     assert desk.next("a") == "done"
+
+
+def test_a_command_stops_the_study_after_its_running_trials_or_at_once(clock: Clock) -> None:
+    session = ScriptedSession([ask(1), ask(2)])
+    desk = desk_over(session, clock)
+    desk.next("a")
+    session.carried = Carried(stop=True)
+    desk.tick()
+    assert session.told == [("next",)], "expected requests to be looked for now and then only"
+    clock.now += LOOK_SECONDS
+    desk.tick()
+    assert session.told[-1] == ("stop", "cancelled by command")
+    assert (desk.next("b"), desk.at_once) == ("done", False)
+    session.carried = Carried(stop=True, at_once=True)
+    clock.now += LOOK_SECONDS
+    desk.tick()
+    assert desk.at_once
+    assert session.told.count(("stop", "cancelled by command")) == 1
+
+
+def test_a_cancelled_trial_is_to_stop_and_is_forgotten_when_its_worker_is_gone(clock: Clock) -> None:
+    session = ScriptedSession([ask(1), ask(2)])
+    desk = desk_over(session, clock)
+    desk.next("a")
+    desk.next("b")
+    session.carried = Carried(cancelled=(2,))
+    clock.now += LOOK_SECONDS
+    desk.tick()
+    assert desk.cancelled == {"b"}
+    assert desk.report("b", Progress(1, 4, 0.5, prunable=False))
+    assert not desk.report("a", Progress(1, 4, 0.5, prunable=False))
+    desk.lost("b", "killed")
+    assert desk.cancelled == set()

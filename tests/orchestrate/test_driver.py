@@ -7,8 +7,9 @@ import io
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +17,17 @@ import pytest
 import ray
 from small_study import FaultyWorker, rows, small_study, states
 
+from slasearch.config.locations import Locations
 from slasearch.errors import ClusterError, LeaseError, StudyConflictError
 from slasearch.orchestrate.driver import QUIET, run_study
 from slasearch.orchestrate.local_ray import environment, local_ray
 from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.orchestrate.simulate import SimulatedWorker
 from slasearch.records import TrialReport
+from slasearch.search.command import send
 from slasearch.search.summary import StudySummary
+from slasearch.storage.rows import Verb
+from slasearch.storage.store import Store
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -99,6 +104,15 @@ def test_a_lost_worker_is_tried_again_with_the_same_parameters(tmp_path: Path) -
     assert reason.startswith("worker lost")
 
 
+def test_a_trial_that_ran_out_of_memory_is_tried_again(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 1)
+    factory = partial(FaultyWorker, folder=tmp_path, faults={1: "memory"})
+    summary = run_study(config, locations, progress=quiet(), worker_factory=factory)
+    assert (summary.complete, summary.failed, summary.retried) == (1, 0, 1)
+    ((reason,),) = rows(tmp_path, "SELECT reason FROM sla_trial WHERE state = 'fail'")
+    assert reason == "out of memory: MemoryError: no room"
+
+
 def test_a_worker_that_is_always_lost_fails_after_its_retries(tmp_path: Path) -> None:
     config, locations = small_study(tmp_path, 1, retries=1)
     factory = partial(FaultyWorker, folder=tmp_path, faults={0: "exit"})
@@ -161,6 +175,48 @@ def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     assert summary.stop_reason == "ended by SIGTERM"
     assert (summary.running, summary.complete, summary.state) == (0, 0, "stopped")
     assert "running" not in states(tmp_path)
+
+
+def ask_while_it_runs(locations: Locations, verb: Verb, trials: Sequence[int] | None, *, at_once: bool = False) -> None:
+    """What `slasearch cancel` does, without waiting for the answer: the driver is in this very thread."""
+    with closing(Store(locations.storage_url)) as store:
+        study = store.study("small")
+    send(locations, study, verb, trials, at_once=at_once, wait=0)
+
+
+def test_a_command_ends_one_running_trial_and_the_others_go_on(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 3)
+    config = config.model_copy(update={"resources": config.resources.model_copy(update={"max_concurrent_trials": 1})})
+    asked: list[int] = []
+
+    def cancel(summary: StudySummary) -> None:
+        if summary.running and not asked:
+            asked.extend(row[0] for row in rows(tmp_path, "SELECT id FROM sla_trial WHERE state = 'running'"))
+            ask_while_it_runs(locations, "cancel", asked)
+
+    factory = partial(FaultyWorker, folder=tmp_path, faults={1: "hang"})
+    summary = run_study(config, locations, progress=Watching(cancel), worker_factory=factory)
+    assert (summary.state, summary.complete, summary.failed, summary.retried) == ("finished", 2, 1, 0)
+    assert rows(tmp_path, "SELECT id, reason FROM sla_trial WHERE state = 'fail'") == [(asked[0], "cancelled")]
+    assert rows(tmp_path, "SELECT outcome FROM sla_request") == [("1 trial is cancelled",)]
+
+
+def test_a_command_stops_the_study_at_once_and_it_goes_on_later(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 2)
+    asked: list[int] = []
+
+    def cancel(summary: StudySummary) -> None:
+        if summary.running and not asked:
+            asked.append(summary.running)
+            ask_while_it_runs(locations, "cancel", None, at_once=True)
+
+    began = time.monotonic()
+    factory = partial(SimulatedWorker, seconds=60.0)
+    stopped = run_study(config, locations, progress=Watching(cancel), worker_factory=factory)
+    assert time.monotonic() - began < 20
+    assert (stopped.state, stopped.stop_reason, stopped.complete) == ("stopped", "cancelled by command", 0)
+    finished = run_study(config, locations, progress=quiet(), worker_factory=SimulatedWorker)
+    assert (finished.state, finished.complete) == ("finished", 2)
 
 
 def test_a_lost_lease_ends_the_run_with_its_own_error(tmp_path: Path) -> None:

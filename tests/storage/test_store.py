@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import sqlalchemy as sa
+from alembic import command as alembic_command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.dialects import postgresql
@@ -11,10 +12,12 @@ from sqlalchemy.schema import CreateTable
 
 from slasearch.errors import StorageError, StudyNotFoundError
 from slasearch.storage import engine as engine_module
+from slasearch.storage import upgrade as upgrade_module
 from slasearch.storage.engine import database_file, make_engine, optuna_storage, storage_errors
 from slasearch.storage.models import Base
 from slasearch.storage.store import Store
 from slasearch.storage.upgrade import VERSION_TABLE, newest_revision, stored_revision, upgrade
+from slasearch.storage.writer import Writer
 from slasearch.testing.storage import STORAGE_CHECKS, example_study
 
 
@@ -36,7 +39,21 @@ def test_migrations_make_exactly_the_models_tables(url):
         names = set(sa.inspect(connection).get_table_names())
     assert [step for step in found if step[:2] != ("remove_table", VERSION_TABLE) and step[0] != "remove_table"] == []
     assert names == {*Base.metadata.tables, VERSION_TABLE}
-    assert stored_revision(engine) == newest_revision() == "0001"
+    assert stored_revision(engine) == newest_revision() == "0002"
+
+
+def test_a_database_of_the_first_revision_keeps_its_studies(url):
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        config = upgrade_module._config()
+        config.attributes["connection"] = connection
+        alembic_command.upgrade(config, "0001")
+        study = Writer(connection).add_study(example_study("old"))
+    assert "sla_request" not in sa.inspect(engine).get_table_names()
+    store = Store(url)
+    store.upgrade()
+    assert store.study("old") == study
+    assert store.requests(study.id) == []
 
 
 def test_tables_can_be_made_on_postgresql():
@@ -83,7 +100,7 @@ def test_a_database_of_a_later_release_is_refused(url):
     store.close()
     with pytest.raises(StorageError, match="got 9999, made by a later release"):
         store.upgrade()
-    with pytest.raises(StorageError, match="expected revision 0001, got 9999"):
+    with pytest.raises(StorageError, match="expected revision 0002, got 9999"):
         Store(url).studies()
 
 

@@ -1,0 +1,111 @@
+"""What commands do to a study that another process may be running: ask its driver, or take its place for a moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+
+import optuna
+from optuna.storages import RDBStorage
+
+from slasearch.config.load import stored_study
+from slasearch.config.locations import Locations
+from slasearch.errors import LeaseError
+from slasearch.search.lease import Lease, has_driver
+from slasearch.search.opening import DELETED
+from slasearch.search.study import StudySession
+from slasearch.storage.artifacts import discard_study
+from slasearch.storage.engine import optuna_storage, storage_errors
+from slasearch.storage.rows import RequestRow, StudyRow, Verb
+from slasearch.storage.store import Store
+
+__all__ = ["delete_study", "send"]
+
+WAIT_SECONDS = 30.0
+"""How long a driver is waited for, which looks for requests about once a second while trials run."""
+_POLL_SECONDS = 0.25
+
+
+def send(
+    locations: Locations,
+    study: StudyRow,
+    verb: Verb,
+    trials: Sequence[int] | None,
+    *,
+    at_once: bool = False,
+    wait: float = WAIT_SECONDS,
+    now: Callable[[], float] = time.time,
+) -> RequestRow:
+    """Asks something of a study and waits until it is carried out: by its driver, or here if it has none.
+
+    Args:
+        locations: Where the study's results lie.
+        study: The study.
+        verb: What is asked.
+        trials: Ids of the trials that it is about; None: the study as a whole.
+        at_once: For the study: without waiting for its running trials.
+        wait: How long a driver is waited for (s).
+        now: The clock (epoch seconds).
+
+    Returns:
+        The request; its `done_at` is None if the driver has not come to it yet.
+
+    Raises:
+        StorageError: The database or the disk refuses.
+    """
+    asked = RequestRow(0, study.id, verb, None if trials is None else tuple(trials), at_once, now())
+    with closing(Store(locations.storage_url)) as store:
+        with store.write() as writer:
+            request = writer.add_request(asked)
+        while request.done_at is None and now() < asked.asked_at + wait:
+            if has_driver(store, study.id, now()):
+                time.sleep(_POLL_SECONDS)
+            else:
+                _carry_out(study, locations)
+            request = store.request(request.id)
+        return request
+
+
+def _carry_out(study: StudyRow, locations: Locations) -> None:
+    """Opening a study carries out what is asked of it; a driver that has just begun does that too."""
+    try:
+        StudySession.open(stored_study(study.config), locations).close()
+    except LeaseError:
+        time.sleep(_POLL_SECONDS)
+
+
+def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = time.time) -> int:
+    """Removes a study from our tables and Optuna's, and its files; one that was interrupted goes on.
+
+    Returns:
+        How many attempts at trials it had.
+
+    Raises:
+        StudyNotFoundError: There is none of that name.
+        LeaseError: A living process runs it.
+        StorageError: The database or the disk refuses.
+    """
+    with closing(Store(locations.storage_url)) as store, storage_errors(store.url), ExitStack() as undo:
+        study = store.study(name)
+        lease = Lease.take(store, study.id, name, now())
+        undo.callback(lease.release, store)
+        trials = len(store.trials(study.id))
+        with store.write() as writer:
+            writer.update_study(study.id, state=DELETED)
+        storage = optuna_storage(store.url)
+        undo.callback(storage.engine.dispose)
+        for optuna_name in (name, f"{name}.confirm"):
+            _delete_from_optuna(storage, optuna_name)
+        discard_study(locations.home, name)
+        with store.write() as writer:
+            lease.check(writer.connection)
+            writer.delete_study(study.id)
+        undo.pop_all()
+        storage.engine.dispose()
+        return trials
+
+
+def _delete_from_optuna(storage: RDBStorage, name: str) -> None:
+    if name in {study.study_name for study in storage.get_all_studies()}:
+        optuna.delete_study(study_name=name, storage=storage)

@@ -1,0 +1,238 @@
+"""What commands ask of a study: its driver carries it out, and where it has none the command does."""
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+from optuna.trial import TrialState
+from session_kit import SMALL_DESIGN, check_truth, column, dead_holder, optuna_trials, report, run_all, study, trials_of
+
+from slasearch.errors import LeaseError, StudyConflictError, StudyNotFoundError
+from slasearch.search import command
+from slasearch.search.book import CANCELLED
+from slasearch.search.command import delete_study, send
+from slasearch.search.requests import NOT_RUNNING, Carried, failed_trials
+from slasearch.search.study import StudySession
+from slasearch.search.winners import last_attempts
+from slasearch.storage.models import Base, SlaRequest, SlaStudy
+from slasearch.storage.store import Store
+
+CONFIG = study(design=SMALL_DESIGN, optimise=2)
+
+
+def stored(where, name="toy"):
+    store = Store(where.storage_url)
+    row = store.study(name)
+    store.close()
+    return row
+
+
+def failing(where, config=CONFIG, fail=(1,)):
+    """A study that was run to its end, in which some trials failed by an error of their own."""
+    session = StudySession.open(config, where)
+    while (ask := session.next()) != "done":
+        session.started(ask.trial_id, ray_trial_id="r")
+        broken = {"state": "fail", "reason": "RuntimeError: broken"} if ask.number in fail else {}
+        session.finish(ask.trial_id, report(ask, **broken))
+    session.close()
+    return session
+
+
+def test_failed_trials_are_asked_again_with_the_same_parameters_and_the_next_run_runs_them(where):
+    assert failing(where, fail=(1, 3)).summary().failed == 2
+    failed = failed_trials(trials_of(where))
+    request = send(where, stored(where), "retry", [row.id for row in failed])
+    assert request.outcome == "2 trials are waiting for a new attempt"
+    waiting = [row for row in trials_of(where) if row.state == "waiting"]
+    assert [(row.retry_of, row.attempt, row.params, row.init_seed) for row in waiting] == [
+        (row.id, 2, row.params, row.init_seed) for row in failed
+    ]
+    assert stored(where).state == "stopped"
+    session = StudySession.open(CONFIG, where)
+    assert {ask.spec.seeds.init for ask in run_all(session)} == {row.init_seed for row in failed}
+    session.close()
+    check_truth(CONFIG, where)
+    assert (session.summary().failed, session.summary().retried) == (0, 2)
+
+
+def test_a_trial_that_did_not_fail_is_not_asked_again_and_asking_twice_changes_nothing(where):
+    failing(where)
+    rows = trials_of(where)
+    assert send(where, stored(where), "retry", [rows[0].id, rows[1].id]).outcome == (
+        "1 trial is waiting for a new attempt; 1 had not failed"
+    )
+    assert send(where, stored(where), "retry", [rows[1].id]).outcome == (
+        "0 trials are waiting for a new attempt; 1 had not failed"
+    )
+    assert len(trials_of(where)) == len(rows) + 1
+
+
+def test_the_driver_carries_out_what_is_asked_while_the_command_waits(where):
+    session = StudySession.open(CONFIG, where)
+    ask = session.next()
+    session.started(ask.trial_id, ray_trial_id="r")
+    session.finish(ask.trial_id, report(ask, state="fail", reason="RuntimeError: broken"))
+    answers = []
+    asking = threading.Thread(
+        target=lambda: answers.append(send(where, stored(where), "retry", [ask.trial_id])), daemon=True
+    )
+    asking.start()
+    while asking.is_alive():
+        assert session.requests() == Carried()
+        asking.join(0.05)
+    assert answers[0].outcome == "1 trial is waiting for a new attempt"
+    again = session.next()
+    assert (again.attempt, again.spec) == (2, ask.spec)
+    session.finish(again.trial_id, report(again))
+    run_all(session)
+    session.close()
+
+
+def test_a_driver_that_does_not_answer_is_not_waited_for_forever(where):
+    session = StudySession.open(CONFIG, where)
+    request = send(where, stored(where), "cancel", None, wait=0.5)
+    assert request.done_at is None
+    assert session.requests() == Carried(stop=True)
+    session.close()
+
+
+def test_a_cancelled_trial_is_told_failed_and_not_tried_again_unless_it_is_named(where):
+    session = StudySession.open(CONFIG, where)
+    asks = [session.next(), session.next()]
+    session.started(asks[0].trial_id, ray_trial_id="r")
+    send(where, stored(where), "cancel", [ask.trial_id for ask in asks], wait=0)
+    assert session.requests() == Carried(cancelled=tuple(ask.trial_id for ask in asks))
+    session.started(asks[1].trial_id, ray_trial_id="late")
+    for ask in asks:
+        session.lost(ask.trial_id, "killed")
+        session.finish(ask.trial_id, report(ask))
+    rows = trials_of(where)
+    assert [(row.state, row.reason) for row in rows] == [("fail", CANCELLED)] * 2
+    assert [trial.state for trial in optuna_trials(where)] == [TrialState.FAIL] * 2
+    assert CANCELLED in (where.home / rows[0].log).read_text()
+    assert failed_trials(rows) == []
+    run_all(session)
+    session.close()
+    check_truth(CONFIG, where)
+    send(where, stored(where), "retry", [rows[0].id])
+    assert [row.retry_of for row in trials_of(where) if row.state == "waiting"] == [rows[0].id]
+
+
+def test_cancelling_a_trial_ends_the_attempt_that_waits_after_a_failed_one(where):
+    failing(where)
+    failed = failed_trials(trials_of(where))[0]
+    send(where, stored(where), "retry", [failed.id])
+    assert send(where, stored(where), "cancel", [failed.id]).outcome == "1 trial is cancelled"
+    last = last_attempts(trials_of(where))[-1]
+    assert (last.retry_of, last.state, last.reason) == (failed.id, "fail", CANCELLED)
+    check_truth(CONFIG, where)
+
+
+def test_cancelled_trials_do_not_count_as_failures_that_stop_a_study(where):
+    session = StudySession.open(study(optimise=6, limits={"failure_window": 2}), where)
+    for _ in range(3):
+        ask = session.next()
+        send(where, stored(where), "cancel", [ask.trial_id], wait=0)
+        session.requests()
+    assert len(run_all(session)) == 3
+    session.close()
+
+
+def test_stopping_a_study_that_nobody_runs_does_nothing_now_or_later(where):
+    failing(where)
+    assert send(where, stored(where), "cancel", None, at_once=True).outcome == NOT_RUNNING
+    assert stored(where).state == "finished"
+    grown = StudySession.open(study(design=SMALL_DESIGN, optimise=3), where)
+    assert len(run_all(grown)) == 1
+    grown.close()
+
+
+def test_what_a_lost_driver_left_undone_is_carried_out_when_the_study_is_opened(where):
+    failing(where)
+    failed = failed_trials(trials_of(where))[0]
+    holder = StudySession.open(CONFIG, where)
+    send(where, stored(where), "retry", [failed.id], wait=0)
+    send(where, stored(where), "cancel", None, wait=0)
+    dead_holder(where)
+    session = StudySession.open(CONFIG, where)
+    assert column(where, sa.select(SlaRequest.outcome)) == ["1 trial is waiting for a new attempt", NOT_RUNNING]
+    assert len(run_all(session)) == 1, "expected a request to stop an earlier driver to stop no later one"
+    session.close()
+    holder._closing.pop_all()
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2])
+def test_a_trial_without_memory_is_tried_again_up_to_the_limit(where, limit):
+    session = StudySession.open(study(optimise=1, limits={"max_retries": limit}), where)
+    while (ask := session.next()) != "done":
+        session.finish(ask.trial_id, report(ask, state="fail", reason="CUDA ran out", out_of_memory=True))
+    session.close()
+    rows = trials_of(where)
+    assert [row.attempt for row in rows] == list(range(1, limit + 2))
+    assert {row.reason for row in rows} == {"out of memory: CUDA ran out"}
+    assert len({(row.params, row.init_seed, row.data_seed) for row in rows}) == 1
+
+
+def test_asking_by_hand_uses_up_no_retries(where):
+    config = study(optimise=1, limits={"max_retries": 1})
+    failing(where, config, fail=(0,))
+    send(where, stored(where), "retry", [trials_of(where)[0].id])
+    session = StudySession.open(config, where)
+    attempts = []
+    while (ask := session.next()) != "done":
+        attempts.append(ask.attempt)
+        session.lost(ask.trial_id, "node gone")
+    session.close()
+    assert attempts == [2, 3]
+
+
+# ---------------------------------------------------------------- delete
+
+
+def rows_of(where):
+    return {
+        table.name: column(where, sa.select(sa.func.count()).select_from(table))[0]
+        for table in Base.metadata.sorted_tables
+    }
+
+
+def test_a_deleted_study_leaves_nothing_and_others_stay_whole(where):
+    other = study(name="other", optimise=2)
+    failing(where, other, fail=())
+    before = rows_of(where), optuna_trials(where, "other")
+    failing(where)
+    send(where, stored(where), "retry", [row.id for row in failed_trials(trials_of(where))])
+    assert (where.artifacts / "toy").is_dir()
+    assert delete_study(where, "toy") == 9
+    assert (rows_of(where), optuna_trials(where, "other")) == before
+    assert [path.name for folder in (where.artifacts, where.logs) for path in folder.iterdir()] == ["other"] * 2
+    with pytest.raises(StudyNotFoundError, match="other"):
+        delete_study(where, "toy")
+    failing(where)
+    check_truth(other, where)
+
+
+def test_a_study_that_is_being_run_is_not_deleted(where):
+    session = StudySession.open(CONFIG, where)
+    with pytest.raises(LeaseError, match="expected nobody to run it"):
+        delete_study(where, "toy")
+    run_all(session)
+    session.close()
+    check_truth(CONFIG, where)
+
+
+def test_an_interrupted_deletion_keeps_the_study_from_being_run_and_is_finished_by_the_next(where, monkeypatch):
+    failing(where)
+
+    def interrupted(home, name):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "discard_study", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            delete_study(where, "toy")
+    with pytest.raises(StudyConflictError, match="slasearch delete toy --yes"):
+        StudySession.open(CONFIG, where)
+    delete_study(where, "toy")
+    assert column(where, sa.select(SlaStudy.name)) == []
+    assert failing(where).summary().failed == 1

@@ -33,7 +33,7 @@ from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.orchestrate.driver import run_study
 from slasearch.orchestrate.progress import ProgressPrinter
-from slasearch.records import Progress, SeedPair, TaskData, TrialReport, TrialSpec
+from slasearch.records import CheckpointPlan, Progress, SeedPair, TaskData, TrialReport, TrialSpec
 
 __all__ = ["EqualWorker", "equal_study"]
 
@@ -50,8 +50,8 @@ class EqualWorker:
         self._work = work
         self._worker = TrialWorker(tasks, cache=cache, threads=threads, device=work.device)
 
-    def run(self, spec: TrialSpec) -> Iterator[Progress | TrialReport]:
-        """The trial of the worker that trains."""
+    def run(self, spec: TrialSpec, plan: CheckpointPlan | None = None) -> Iterator[Progress | TrialReport]:
+        """The trial of the worker that trains, without checkpoints."""
         rate = spec.training.learning_rate
         training = replace(spec.training, head_learning_rate=rate)
         seeds = SeedPair(self._work.seed_of(rate), self._work.seed_of(rate))

@@ -17,6 +17,8 @@ __all__ = [
     "SPLITS",
     "WHOLE_TRIAL",
     "BackboneSpec",
+    "Checkpoint",
+    "CheckpointPlan",
     "ConditionSpec",
     "CostRow",
     "EarlyStopSpec",
@@ -337,6 +339,24 @@ class TrialSpec:
     race: bool = False
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state of a trial on disk: after `step` steps, on `node`, in a JSON file with this `sha256`."""
+
+    step: int
+    sha256: str
+    node: str
+
+
+@dataclass(frozen=True)
+class CheckpointPlan:
+    """Where a trial's checkpoints lie, every how many `minutes` one is written, and those known of, oldest first."""
+
+    folder: str
+    minutes: float
+    known: tuple[Checkpoint, ...] = ()
+
+
 # ---------------------------------------------------------------- what a trial hands back
 
 
@@ -394,7 +414,7 @@ class Progress:
     """A trial's intermediate report: `budget` of `budget_max` steps done; `prunable` once the gates are warm.
 
     `exported_parameters` is None in training. Given, the trial is trained and in the race over conditions: `metrics`
-    are all of its final ones that are measured so far.
+    are all of its final ones that are measured so far. `checkpoint` is the newest that was written before it.
     """
 
     budget: int
@@ -403,6 +423,7 @@ class Progress:
     prunable: bool
     metrics: tuple[MetricRow, ...] = ()
     exported_parameters: int | None = None
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True)

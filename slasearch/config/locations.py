@@ -34,6 +34,11 @@ class Locations:
         return self.home / "logs"
 
     @property
+    def checkpoints(self) -> Path:
+        """States of running trials to go on from; safe to delete when nothing runs."""
+        return self.home / "checkpoints"
+
+    @property
     def cache(self) -> Path:
         """Tokenised texts; safe to delete."""
         return self.home / "cache"

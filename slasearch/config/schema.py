@@ -417,6 +417,12 @@ class ResourcesConfig(StrictModel):
     cache_gib: NonNegativeFloat = Field(
         4.0, description="hidden states of frozen layers that each node keeps for all trials (GiB); 0: none"
     )
+    checkpoint_minutes: PositiveFloat | None = Field(
+        10.0, description="every how many minutes a trial saves its state, to go on from if it is lost; null: never"
+    )
+    checkpoint_folder: str | None = Field(
+        None, description="folder of checkpoints that all nodes see; null: one on each node, in the home folder"
+    )
 
 
 class LimitsConfig(StrictModel):

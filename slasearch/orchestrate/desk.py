@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from slasearch.errors import SlaSearchError
 from slasearch.orchestrate.progress import ProgressPrinter
-from slasearch.records import Progress, TrialReport, TrialSpec
+from slasearch.records import CheckpointPlan, Progress, TrialReport, TrialSpec
 from slasearch.search.requests import Carried
 from slasearch.search.study import Ask, StudySummary
 
@@ -148,6 +148,10 @@ class TrialDesk:
         self._live[ray_id] = _Live(answer, self._clock())
         self._phase = answer.phase
         return answer.spec
+
+    def checkpoints(self, ray_id: str) -> CheckpointPlan | None:
+        """Where a trial that was handed out leaves checkpoints, and may find some."""
+        return self._live[ray_id].ask.checkpoints
 
     def started(self, ray_id: str, worker: str) -> None:
         """Ray has a worker for the trial."""

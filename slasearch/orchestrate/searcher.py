@@ -7,7 +7,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from slasearch.orchestrate.desk import TrialDesk
-from slasearch.orchestrate.trainable import REPORT, SPEC
+from slasearch.orchestrate.trainable import CHECKPOINTS, REPORT, SPEC
 
 __all__ = ["StudySearcher"]
 
@@ -24,7 +24,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         answer = self._desk.next(trial_id)
         if answer == "done":
             return str(Searcher.FINISHED)
-        return None if answer == "wait" else {SPEC: answer}
+        return None if answer == "wait" else {SPEC: answer, CHECKPOINTS: self._desk.checkpoints(trial_id)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells the trial's end. Lost workers were told by the scheduler, which knows the reason."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from slasearch.records import CostRow, MetricRow, Progress, TaskData, TrialReport, TrialSpec
+from slasearch.records import CheckpointPlan, CostRow, MetricRow, Progress, TaskData, TrialReport, TrialSpec
 
 __all__ = ["SimulatedWorker"]
 
@@ -54,8 +54,8 @@ class SimulatedWorker:
         self._payload = payload
         self._response = response
 
-    def run(self, spec: TrialSpec) -> Iterator[Progress | TrialReport]:
-        """Reports a score that rises to its end."""
+    def run(self, spec: TrialSpec, plan: CheckpointPlan | None = None) -> Iterator[Progress | TrialReport]:
+        """Reports a score that rises to its end; there is nothing to save."""
         reports = spec.training.reports
         score = self._response(spec)
         for report in range(1, reports + 1):

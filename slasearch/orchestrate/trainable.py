@@ -13,11 +13,12 @@ from typing import Any, Protocol
 
 from ray.tune import Trainable
 
-from slasearch.records import Progress, TaskData, TrialReport, TrialSpec
+from slasearch.records import CheckpointPlan, Progress, TaskData, TrialReport, TrialSpec
 from slasearch.tasks.metrics import register_places
 from slasearch.trial.memory import is_out_of_memory
 
 __all__ = [
+    "CHECKPOINTS",
     "PROGRESS",
     "REPORT",
     "SPEC",
@@ -30,6 +31,8 @@ __all__ = [
 
 SPEC = "spec"
 """Key of a Ray trial's config: its `TrialSpec`."""
+CHECKPOINTS = "checkpoints"
+"""Key of a Ray trial's config: its `CheckpointPlan`, or None."""
 PROGRESS = "progress"
 """Key of an intermediate result: its `Progress`."""
 REPORT = "report"
@@ -39,8 +42,13 @@ REPORT = "report"
 class Worker(Protocol):
     """What runs trials, one after another; `slasearch.trial.run.TrialWorker` or a stand-in."""
 
-    def run(self, spec: TrialSpec) -> Iterator[Progress | TrialReport]:
-        """Yields `Progress` and last a `TrialReport`; closing it early leaves the worker clean for the next trial."""
+    def run(self, spec: TrialSpec, plan: CheckpointPlan | None = None) -> Iterator[Progress | TrialReport]:
+        """Yields `Progress` and last a `TrialReport`; closing it early leaves the worker clean for the next trial.
+
+        Args:
+            spec: What to do.
+            plan: Where to leave checkpoints, and to go on from those that are there; None: neither.
+        """
 
 
 class WorkerFactory(Protocol):
@@ -116,7 +124,7 @@ class StudyTrainable(Trainable):  # type: ignore[misc]
             if self._worker is None:
                 self._worker = self._make_worker()
             if self._reports is None:
-                self._reports = self._worker.run(self.config[SPEC])
+                self._reports = self._worker.run(self.config[SPEC], self.config.get(CHECKPOINTS))
             return next(self._reports, None) or self._failed("the worker ended without a report")
         except (
             Exception

@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState as OptunaState
 
 from slasearch.config.plain import to_plain
-from slasearch.records import WHOLE_TRIAL, Event, MetricRow, Progress, TrialReport, TrialSpec
+from slasearch.records import WHOLE_TRIAL, Checkpoint, Event, MetricRow, Progress, TrialReport, TrialSpec
 from slasearch.search.lease import Holder
 from slasearch.search.logs import write_log
 from slasearch.search.mirror import MirroredStudy
@@ -82,6 +82,7 @@ class Book:
         self._optuna = optuna
         self._distributions = distributions
         self._reported: dict[int, set[tuple[Any, ...]]] = {}
+        self._saved: dict[int, Checkpoint] = {}
         self._rows = {row.id: row for row in store.trials(study.id)}
 
     @property
@@ -132,6 +133,10 @@ class Book:
         with self._store.write() as writer:
             writer.update_trial(row.id, **changes)
             writer.add_metrics(row.id, metrics)
+            saved = progress.checkpoint
+            if saved is not None and saved != self._saved.get(row.id):
+                writer.add_checkpoint(row.id, saved)
+                self._saved[row.id] = saved
         self._rows[row.id] = replace(row, **changes)
         if to_optuna and changes["score"] is not None:
             assert row.number is not None
@@ -174,6 +179,7 @@ class Book:
         if retry:
             self._rows[again.id] = again
         self._reported.pop(row.id, None)
+        self._saved.pop(row.id, None)
         self._tell(self._rows[row.id])
 
     def retry(self, row: TrialRow, at: float) -> TrialRow:
@@ -196,11 +202,16 @@ class Book:
 
     def retries_used(self, row: TrialRow) -> int:
         """How many earlier attempts at the same trial were lost with a worker, a node, or for want of memory."""
-        used = 0
+        lost = (WORKER_LOST, OUT_OF_MEMORY)
+        return sum((earlier.reason or "").startswith(lost) for earlier in self.earlier(row))
+
+    def earlier(self, row: TrialRow) -> list[TrialRow]:
+        """The attempts before this one at the same trial, the first one first."""
+        found = []
         while row.retry_of is not None:
             row = self._rows[row.retry_of]
-            used += (row.reason or "").startswith((WORKER_LOST, OUT_OF_MEMORY))
-        return used
+            found.append(row)
+        return found[::-1]
 
     # ------------------------------------------------------------ after a crash
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -13,7 +14,7 @@ from slasearch.config.load import stored_study
 from slasearch.config.locations import Locations
 from slasearch.errors import LeaseError
 from slasearch.search.lease import Lease, has_driver
-from slasearch.search.opening import DELETED
+from slasearch.search.opening import DELETED, checkpoint_folder
 from slasearch.search.study import StudySession
 from slasearch.storage.artifacts import discard_study
 from slasearch.storage.engine import optuna_storage, storage_errors
@@ -98,6 +99,7 @@ def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = 
         for optuna_name in (name, f"{name}.confirm"):
             _delete_from_optuna(storage, optuna_name)
         discard_study(locations.home, name)
+        shutil.rmtree(checkpoint_folder(stored_study(study.config), locations), ignore_errors=True)
         with store.write() as writer:
             lease.check(writer.connection)
             writer.delete_study(study.id)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 import slasearch
 from slasearch.config.fingerprint import difference, fingerprint
 from slasearch.config.load import stored_study
+from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import StudyConflictError
 from slasearch.search.lease import Lease
@@ -23,7 +25,7 @@ from slasearch.storage.engine import optuna_storage
 from slasearch.storage.rows import StudyRow
 from slasearch.storage.store import Store
 
-__all__ = ["DELETED", "find_or_make", "grown", "optuna_studies", "with_data"]
+__all__ = ["DELETED", "checkpoint_folder", "find_or_make", "grown", "optuna_studies", "with_data"]
 
 DELETED = "deleted"
 """State of a study whose deletion has begun."""
@@ -88,6 +90,13 @@ def with_data(store: Store, study: StudyRow, digests: Mapping[str, str], now: fl
     with store.write() as writer:
         writer.update_study(study.id, data=text, updated_at=now)
     return replace(study, data=text, updated_at=now)
+
+
+def checkpoint_folder(config: StudyConfig, locations: Locations) -> Path:
+    """Where checkpoints of the study's trials lie, on each node or for all; nothing else does, since it is removed."""
+    shared = config.resources.checkpoint_folder
+    folder = locations.checkpoints if shared is None else Path(shared).absolute() / "slasearch-checkpoints"
+    return folder / config.name
 
 
 def optuna_studies(url: str, config: StudyConfig, lease: Lease, undo: ExitStack) -> tuple[MirroredStudy, MirroredStudy]:

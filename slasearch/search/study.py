@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 import optuna
@@ -17,13 +19,13 @@ from slasearch.config.locations import Locations
 from slasearch.config.plain import from_plain, to_plain
 from slasearch.config.schema import PrunerConfig, StudyConfig
 from slasearch.errors import ConfigError
-from slasearch.records import Event, Progress, TrialReport, TrialSpec
+from slasearch.records import CheckpointPlan, Event, Progress, TrialReport, TrialSpec
 from slasearch.search.book import OUT_OF_MEMORY, WORKER_LOST, Book, spec_hash
 from slasearch.search.job import Job
 from slasearch.search.lease import Lease
 from slasearch.search.limits import Limits
 from slasearch.search.mirror import MirroredStudy
-from slasearch.search.opening import find_or_make, grown, optuna_studies, with_data
+from slasearch.search.opening import checkpoint_folder, find_or_make, grown, optuna_studies, with_data
 from slasearch.search.plan import plan
 from slasearch.search.pruners import Pruner, Report, curves, ended_early, make_pruner
 from slasearch.search.race import Race, make_race, standing
@@ -49,7 +51,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Ask:
-    """A trial to run now. `number` is Optuna's, `attempt` counts from 1."""
+    """A trial to run now. `number` is Optuna's, `attempt` counts from 1; `checkpoints` None: it saves none."""
 
     trial_id: int
     number: int
@@ -57,6 +59,7 @@ class Ask:
     role: str
     attempt: int
     spec: TrialSpec
+    checkpoints: CheckpointPlan | None = None
 
 
 def _database(
@@ -87,6 +90,7 @@ class StudySession:
         study: StudyRow,
         book: Book,
         search: MirroredStudy,
+        checkpoints: Path,
         closing: ExitStack,
         now: Callable[[], float],
     ) -> None:
@@ -96,6 +100,7 @@ class StudySession:
         self._study = study
         self._book = book
         self._search = search
+        self._checkpoints = checkpoints
         self._closing = closing
         self._now = now
         self._design = design_points(config)
@@ -138,7 +143,8 @@ class StudySession:
             book = Book(store, locations.home, study, objectives, both, distributions)
             book.mend(lease.previous, now())
             carry_out(store, book, study.id, now(), at_work=False)
-            return cls(config, store, lease, study, book, search, undo.pop_all(), now)
+            checkpoints = checkpoint_folder(config, locations)
+            return cls(config, store, lease, study, book, search, checkpoints, undo.pop_all(), now)
 
     @_database
     def close(self) -> None:
@@ -214,7 +220,22 @@ class StudySession:
         self._write_state("running")
         row = self._book.enter(self._new_row(job) if isinstance(job, Job) else job)
         self._handed.add(row.id)
-        return _ask(row)
+        assert row.number is not None
+        spec = from_plain(TrialSpec, json.loads(row.spec))
+        return Ask(row.id, row.number, row.phase, row.role, row.attempt, spec, self._checkpoint_plan(row))
+
+    def _checkpoint_plan(self, row: TrialRow) -> CheckpointPlan | None:
+        minutes = self._config.resources.checkpoint_minutes
+        if minutes is None:
+            return None
+        earlier = [attempt.id for attempt in self._book.earlier(row)]
+        known = self._store.checkpoints(earlier) if earlier else ()
+        return CheckpointPlan(str(self._checkpoint_folder(row)), minutes, known)
+
+    def _checkpoint_folder(self, row: TrialRow) -> Path:
+        """Named after the first attempt, so that all attempts at a trial find the same, and no other study's do."""
+        first = [*self._book.earlier(row), row][0]
+        return self._checkpoints / f"{first.id}-{first.created_at:.0f}"
 
     def _new_row(self, job: Job) -> TrialRow:
         config = self._config
@@ -357,7 +378,10 @@ class StudySession:
     @_database
     def requests(self) -> Carried:
         """Carries out what commands have asked of the study; says what is left to do for whoever runs its trials."""
-        return carry_out(self._store, self._book, self._study.id, self._now(), at_work=True)
+        carried = carry_out(self._store, self._book, self._study.id, self._now(), at_work=True)
+        for trial_id in carried.cancelled:  # its worker is killed, and cannot clean up
+            shutil.rmtree(self._checkpoint_folder(self._book[trial_id]), ignore_errors=True)
+        return carried
 
     @_database
     def renew(self) -> None:
@@ -383,9 +407,3 @@ class StudySession:
         config = PrunerConfig() if optimise is None else optimise.pruner
         earlier = {} if config.name == "none" else curves(self._book.rows, self._store.reports(self._study.id))
         return make_pruner(config, is_bad=self._search.judged_bad, earlier=earlier)
-
-
-def _ask(row: TrialRow) -> Ask:
-    assert row.number is not None
-    spec = from_plain(TrialSpec, json.loads(row.spec))
-    return Ask(row.id, row.number, row.phase, row.role, row.attempt, spec)

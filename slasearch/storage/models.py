@@ -13,6 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 __all__ = [
     "Base",
     "SlaArtifact",
+    "SlaCheckpoint",
     "SlaCost",
     "SlaEvent",
     "SlaGate",
@@ -191,6 +192,20 @@ class SlaArtifact(Base):
     """Relative to the home folder."""
     sha256: Mapped[str] = mapped_column(String(64))
     bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class SlaCheckpoint(Base):
+    """A state that an attempt has saved; the file itself may lie on the attempt's node alone, and be gone by now."""
+
+    __tablename__ = "sla_checkpoint"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("sla_trial.id"), index=True)
+    step: Mapped[int] = mapped_column(Integer)
+    """Training steps done."""
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Of its JSON file, which holds that of the tensors."""
+    node: Mapped[str] = mapped_column(String(255))
 
 
 class SlaEvent(Base):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
@@ -12,9 +12,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from slasearch.errors import StorageError, StudyNotFoundError
-from slasearch.records import WHOLE_TRIAL, GateRow, MetricRow, Slot
+from slasearch.records import WHOLE_TRIAL, Checkpoint, GateRow, MetricRow, Slot
 from slasearch.storage.engine import make_engine, storage_errors
-from slasearch.storage.models import SlaArtifact, SlaEvent, SlaGate, SlaMetric, SlaRequest, SlaStudy, SlaTrial
+from slasearch.storage.models import (
+    SlaArtifact,
+    SlaCheckpoint,
+    SlaEvent,
+    SlaGate,
+    SlaMetric,
+    SlaRequest,
+    SlaStudy,
+    SlaTrial,
+)
 from slasearch.storage.rows import ArtifactRow, EventRow, RequestRow, StudyRow, TrialRow
 from slasearch.storage.upgrade import newest_revision, stored_revision, upgrade
 from slasearch.storage.writer import Writer
@@ -118,6 +127,12 @@ class Store:
         columns = (SlaArtifact.name, SlaArtifact.path, SlaArtifact.sha256, SlaArtifact.bytes)
         query = sa.select(*columns).where(SlaArtifact.trial_id == trial_id).order_by(SlaArtifact.id)
         return [ArtifactRow(**row) for row in self._rows(query)]
+
+    def checkpoints(self, trial_ids: Sequence[int]) -> tuple[Checkpoint, ...]:
+        """What some attempts have saved, the oldest first."""
+        columns = (SlaCheckpoint.step, SlaCheckpoint.sha256, SlaCheckpoint.node)
+        query = sa.select(*columns).where(SlaCheckpoint.trial_id.in_(trial_ids)).order_by(SlaCheckpoint.id)
+        return tuple(Checkpoint(**row) for row in self._rows(query))
 
     def events(self, study_id: int) -> list[EventRow]:
         """The events of a study and its trials, the oldest first."""

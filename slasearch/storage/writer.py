@@ -10,9 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from slasearch.records import CostRow, Event, GateRow, MetricRow
+from slasearch.records import Checkpoint, CostRow, Event, GateRow, MetricRow
 from slasearch.storage.models import (
     SlaArtifact,
+    SlaCheckpoint,
     SlaCost,
     SlaEvent,
     SlaGate,
@@ -110,6 +111,10 @@ class Writer:
         """Adds a trial's files, which `write_artifacts` has written."""
         self._bulk(SlaArtifact, ({"trial_id": trial_id, **vars(row)} for row in rows))
 
+    def add_checkpoint(self, trial_id: int, checkpoint: Checkpoint) -> None:
+        """Adds a state that an attempt says it has saved."""
+        self._bulk(SlaCheckpoint, [{"trial_id": trial_id, **vars(checkpoint)}])
+
     def add_events(self, study_id: int, trial_id: int | None, at: float, events: Iterable[Event]) -> None:
         """Adds events of a study or of one of its trials; `at` in epoch seconds."""
         self._bulk(
@@ -141,7 +146,7 @@ class Writer:
     def delete_study(self, study_id: int) -> None:
         """Deletes a study with everything that stands under it."""
         trials = sa.select(SlaTrial.id).where(SlaTrial.study_id == study_id)
-        for of_trial in (SlaMetric, SlaGate, SlaCost, SlaArtifact):
+        for of_trial in (SlaMetric, SlaGate, SlaCost, SlaArtifact, SlaCheckpoint):
             self.connection.execute(sa.delete(of_trial).where(of_trial.trial_id.in_(trials)))
         for of_study in (SlaEvent, SlaRequest, SlaTrial, SlaLease):
             self.connection.execute(sa.delete(of_study).where(of_study.study_id == study_id))

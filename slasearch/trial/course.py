@@ -1,21 +1,30 @@
-"""The course of one trial: what is trained, in which stages, and what is told on the way."""
+"""The course of one trial: what is trained, in which stages, and what is told on the way.
+
+While gates learn, and again while the final structure is trained, its state can be saved between two steps. A course
+that begins with a checkpoint goes on from there as if nothing had been in between: it tells again what was told before,
+and every number that follows is that of an uninterrupted trial, but for wall times. Controls with modules of their own
+have states that are not ours to save, and begin again.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import traceback
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
+from typing import Any
 
 import torch
 
 from slasearch.adapters.finalise import finalise
 from slasearch.adapters.gates.bank import GateBank
 from slasearch.adapters.pool import Pool, candidate_slots
+from slasearch.config.plain import from_plain, to_plain
 from slasearch.errors import SlaSearchError
 from slasearch.records import (
     CLEAN_SAMPLE,
+    Checkpoint,
     Event,
     GateRow,
     MetricRow,
@@ -30,6 +39,7 @@ from slasearch.records import (
 from slasearch.registry import CONTROLS
 from slasearch.trial.assemble import Outcome, assemble
 from slasearch.trial.backbone import Backbone
+from slasearch.trial.checkpoints import Checkpoints
 from slasearch.trial.controls._base import Control, GatedControl, ModelControl, SlotsControl, Wanted
 from slasearch.trial.data import TrainingData
 from slasearch.trial.evaluate import evaluate, evaluate_at_the_end, mean_score
@@ -52,10 +62,11 @@ class Course:
     Args:
         spec: What to do.
         resources: What it shares with other trials of the worker.
+        checkpoints: Those of earlier attempts, to go on from, and where this one leaves its own; None: neither.
     """
 
-    def __init__(self, spec: TrialSpec, resources: Resources) -> None:
-        self.spec, self._resources = spec, resources
+    def __init__(self, spec: TrialSpec, resources: Resources, checkpoints: Checkpoints | None = None) -> None:
+        self.spec, self._resources, self._checkpoints = spec, resources, checkpoints
         self._control: Control | None = None
         self._plan = StepPlan(0, 0, 0)
         self._step = 0
@@ -65,6 +76,13 @@ class Course:
         self._gated_score: float | None = None
         self._plateau: Plateau | None = None
         self._path: list[MetricRow] = []
+        self._told: list[Progress] = []
+        self._newest: Checkpoint | None = None
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What there is to tell so far."""
+        return (*self._events, *(() if self._checkpoints is None else self._checkpoints.events))
 
     def failure(self, error: Exception) -> TrialReport:
         """The report of a trial that raised."""
@@ -74,7 +92,7 @@ class Course:
             "fail",
             self._step,
             self._plan.total,
-            events=tuple(self._events),
+            events=self.events,
             reason=reason if known or str(error) else type(error).__name__,
             traceback=traceback.format_exc(),
             out_of_memory=is_out_of_memory(error),
@@ -84,6 +102,8 @@ class Course:
         """Yields progress, and the report last."""
         if self.spec.control is not None:
             self._control = CONTROLS.get(self.spec.control)
+        if isinstance(self._control, ModelControl):
+            self._checkpoints = None
         if isinstance(self._control, GatedControl):
             self.spec = self._control.spec(self.spec)
         spec = self.spec
@@ -113,9 +133,14 @@ class Course:
                 generator=generator(spec.seeds.init, "gates"),
             )
             made = sum(weight.numel() for weights in model.weights_by_kind().values() for weight in weights)
-            structure = fixed or (yield from self._search(model, trainer, tasks))
+            saved = None if self._checkpoints is None else self._checkpoints.newest()
+            if saved is not None:
+                yield from self._tell_again(saved["course"])
+            structure = fixed or (yield from self._search(model, trainer, tasks, saved))
             if holds_out:  # what gates were held to is data like any other from here on, as it is to controls
                 trainer.train_on(data)
+            if saved is not None and saved["structure"] is not None:
+                self._go_on(model, trainer, saved)
             yield from self._follow(trainer, trainer.run_fixed(structure), model, structure)
             if self._plateau is not None and trainer.step < self._plan.total:
                 self._events.append(self._plateau.event(trainer.step))
@@ -124,7 +149,7 @@ class Course:
                 spec,
                 model,
                 tasks,
-                Outcome(structure, rows, self._gates, tuple(self._events), self._gated_score),
+                Outcome(structure, rows, self._gates, self.events, self._gated_score),
                 steps=trainer.step,
                 planned=self._plan.total,
                 seconds=self._seconds,
@@ -195,10 +220,17 @@ class Course:
     # ------------------------------------------------------------ the gated stage
 
     def _search(
-        self, model: TaskModel, trainer: Trainer, tasks: Sequence[TaskData]
+        self, model: TaskModel, trainer: Trainer, tasks: Sequence[TaskData], saved: Mapping[str, Any] | None
     ) -> Generator[Progress, None, Structure]:
-        """The gated stage and finalisation; returns the structure."""
+        """The gated stage and finalisation, as far as they are still to come; returns the structure."""
         spec, pool = self.spec, model.pool
+        if saved is not None and saved["structure"] is not None:
+            structure = from_plain(Structure, saved["structure"])
+            if spec.finalisation.finish == "retrain":
+                self._put_in_fresh(model, tasks, structure)
+            else:
+                pool.discard(set(pool.slots) - set(structure.union))
+            return structure
         bank = self._bank(model)
         learner = GateLearner(
             bank,
@@ -209,8 +241,11 @@ class Course:
             steps=self._plan.gated - self._plan.warm,
             ramp_steps=spec.size.ramp * self._plan.total,
         )
+        if saved is not None:
+            learner.load_state_dict(saved["learner"], max(0, saved["trainer"]["step"] - self._plan.warm))
+            self._go_on(model, trainer, saved)
         steps = self._along_path(trainer.run_gated(learner), learner, model)
-        yield from self._follow(trainer, steps, model, bank)
+        yield from self._follow(trainer, steps, model, learner)
         bank.family.set_progress(1.0)
         rows = self._evaluate(model, bank.value(), step=trainer.step)
         self._gated_score = mean_score(rows, "validation")
@@ -219,18 +254,18 @@ class Course:
         self._gates = tuple(row for row in done.gates if self._may_use(row.task, row.slot))
         self._events.extend(done.events)
         if spec.finalisation.finish == "retrain":
-            fresh = Pool(
-                done.structure.union,
-                model.backbone.shapes.hosts,
-                pool.tasks,
-                generator=generator(spec.seeds.init, "fresh modules"),
-            )
-            model.swap(fresh, self._heads(tasks, model.backbone, "fresh heads"))
+            self._put_in_fresh(model, tasks, done.structure)
             trainer.restart_schedule()
         else:
             pool.keep(done.structure, done.values)
             trainer.drop_removed()
         return done.structure
+
+    def _put_in_fresh(self, model: TaskModel, tasks: Sequence[TaskData], structure: Structure) -> None:
+        """Fresh modules of the structure, and fresh heads, in place of those that gates have learned on."""
+        source = generator(self.spec.seeds.init, "fresh modules")
+        fresh = Pool(structure.union, model.backbone.shapes.hosts, model.pool.tasks, generator=source)
+        model.swap(fresh, self._heads(tasks, model.backbone, "fresh heads"))
 
     def _along_path(self, steps: Iterator[int], learner: GateLearner, model: TaskModel) -> Iterator[int]:
         """The same steps; at the end of each stage of a sparsity path its structure is read and scored."""
@@ -273,25 +308,34 @@ class Course:
     # ------------------------------------------------------------ on the way
 
     def _follow(
-        self, trainer: Trainer, steps: Iterator[int], model: TaskModel, gates: GateBank | Structure
+        self, trainer: Trainer, steps: Iterator[int], model: TaskModel, stage: GateLearner | Structure
     ) -> Iterator[Progress]:
-        """Takes steps and yields progress at the report steps, all but the last, or until the score stops rising."""
+        """Takes steps and yields progress at the report steps, all but the last, or until the score stops rising.
+
+        Leaves checkpoints, but none at the end of a stage: what follows there is no step.
+        """
         every = self._plan.total / self.spec.training.reports
         due = {round(every * number) for number in range(1, self.spec.training.reports)}
         started = perf_counter()
         for step in steps:
             self._step = step
-            if step not in due:
-                continue
-            self._seconds["train"] += perf_counter() - started
-            warm = step <= self._plan.warm
-            z = gates if isinstance(gates, Structure) else _while_learning(gates, warm)
-            rows = self._evaluate(model, z, step=step)
-            score = mean_score(rows, "validation")
-            yield Progress(step, self._plan.total, score, not warm, tuple(rows))
-            started = perf_counter()
-            if self._plateau is not None and self._plateau.reached(step, score):
-                break
+            if step in due:
+                self._seconds["train"] += perf_counter() - started
+                warm = step <= self._plan.warm
+                z = stage if isinstance(stage, Structure) else _while_learning(stage.bank, warm)
+                rows = self._evaluate(model, z, step=step)
+                score = mean_score(rows, "validation")
+                self._told.append(Progress(step, self._plan.total, score, not warm, tuple(rows)))
+                yield dataclasses.replace(self._told[-1], checkpoint=self._newest)
+                started = perf_counter()
+                if self._plateau is not None and self._plateau.reached(step, score):
+                    break
+            last = step in (self._plan.gated, self._plan.total)
+            if self._checkpoints is not None and not last and self._checkpoints.due():
+                self._seconds["train"] += perf_counter() - started
+                saved = self._checkpoints.save(step, self._state(model, trainer, stage))
+                self._newest = saved or self._newest
+                started = perf_counter()
         self._seconds["train"] += perf_counter() - started
 
     def _make_plateau(self) -> Plateau | None:
@@ -308,6 +352,49 @@ class Course:
         rows = evaluate(model, self._data, self.spec.tasks, "validation", [None], gates, step=step)
         self._seconds["evaluate"] += perf_counter() - started
         return rows
+
+    # ------------------------------------------------------------ checkpoints
+
+    def _state(self, model: TaskModel, trainer: Trainer, stage: GateLearner | Structure) -> dict[str, Any]:
+        """What it takes to go on from between two steps; plain values and tensors."""
+        return {
+            "course": {
+                "events": [to_plain(event) for event in self._events],
+                "gates": [to_plain(row) for row in self._gates],
+                "gated_score": self._gated_score,
+                "path": [to_plain(row) for row in self._path],
+                "plateau": None if self._plateau is None else self._plateau.state_dict(),
+                "seconds": self._seconds,
+                "told": [to_plain(progress) for progress in self._told],
+            },
+            "structure": to_plain(stage) if isinstance(stage, Structure) else None,
+            "learner": stage.state_dict() if isinstance(stage, GateLearner) else None,
+            "model": model.state_dict(),
+            "trainer": trainer.state_dict(),
+            "random": _random_states(model.backbone.device),
+        }
+
+    def _tell_again(self, course: Mapping[str, Any]) -> Iterator[Progress]:
+        """Takes up what an earlier attempt had come to, and yields the progress that it had made."""
+        self._events = [from_plain(Event, event) for event in course["events"]]
+        self._gates = tuple(from_plain(GateRow, row) for row in course["gates"])
+        self._gated_score = course["gated_score"]
+        self._path = [from_plain(MetricRow, row) for row in course["path"]]
+        if self._plateau is not None:
+            self._plateau.load_state_dict(course["plateau"])
+        self._seconds = dict(course["seconds"])
+        self._told = [from_plain(Progress, progress) for progress in course["told"]]
+        for progress in self._told:
+            self._step = progress.budget
+            yield progress
+
+    def _go_on(self, model: TaskModel, trainer: Trainer, saved: Mapping[str, Any]) -> None:
+        """Loads a saved state into a model that has the modules that it had then."""
+        model.load_state_dict(saved["model"])
+        trainer.load_state_dict(saved["trainer"])
+        self._step = trainer.step
+        for device, state in saved["random"].items():
+            _set_random_state(device, state)
 
     # ------------------------------------------------------------ at the end
 
@@ -341,3 +428,16 @@ def _copy(slot: Slot, task: int, tasks: int) -> Slot:
 def _while_learning(bank: GateBank, warm: bool) -> torch.Tensor | None:
     """Gates in mid-training: every one is open during the warm-up."""
     return bank.all_open() if warm else bank.value()
+
+
+def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
+    """The states of torch's own generators, from which a user's modules may draw; ours have generators of their own."""
+    states = {"cpu": torch.get_rng_state()}
+    return states if device.type != "cuda" else states | {str(device): torch.cuda.get_rng_state(device)}
+
+
+def _set_random_state(device: str, state: torch.Tensor) -> None:
+    if device == "cpu":
+        torch.set_rng_state(state)
+    else:
+        torch.cuda.set_rng_state(state, device)

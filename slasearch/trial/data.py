@@ -97,9 +97,14 @@ class TrainingData:
         return splits
 
     def __iter__(self) -> Iterator[tuple[Batch, EmbeddingNoise | None]]:
-        """Batches with their embedding noise, epoch after epoch."""
+        """All batches, from the first one on."""
+        return self.batches()
+
+    def batches(self, start: int = 0) -> Iterator[tuple[Batch, EmbeddingNoise | None]]:
+        """Batches with their embedding noise, epoch after epoch, without the first `start` ones."""
         pad = self._backbone.tokenizer.pad_token_id
-        for epoch in itertools.count():
+        first, skipped = divmod(start, self.batches_per_epoch)
+        for epoch in itertools.count(first):
             batches = train_batches(
                 self._splits(epoch),
                 self._batch_size,
@@ -108,7 +113,7 @@ class TrainingData:
                 pad_token_id=pad,
                 temperature=self._task_temperature,
             )
-            for batch in batches:
+            for batch in itertools.islice(batches, skipped if epoch == first else 0, None):
                 yield batch, noise_for(batch, self._conditions, self._names, self._backbone, epoch)
 
     def lower(self, model: TaskModel, batch: Batch, steps_left: int) -> tuple[int, Tensor] | None:
@@ -132,15 +137,29 @@ class TrainingData:
         states = gathered(self._states, batch, batch.input_ids.shape[1])
         return None if states is None else (self._depth, states)
 
+    @property
+    def depth(self) -> int:
+        """Number of layers below which hidden states are reused now."""
+        return self._depth
+
+    def go_on(self, model: TaskModel, depth: int) -> None:
+        """Reuses hidden states from `depth` on, as before an interruption: which depth it is decides on rounding."""
+        self._depth, self._states = 0, []
+        if depth:
+            self._reuse_from(model, depth)
+
     def _deepen(self, model: TaskModel, *, pays: bool) -> None:
-        assert self._fixed is not None
         depth = model.depth
         if depth < self._depth:  # other slots, as after retraining from fresh modules
             self._depth, self._states = 0, []
         if depth and pays:
-            named = zip(self._fixed, self._names, strict=True)
-            self._states = [self._reuse.states(model, split, name, depth) for split, name in named]
-            self._depth = depth
+            self._reuse_from(model, depth)
+
+    def _reuse_from(self, model: TaskModel, depth: int) -> None:
+        assert self._fixed is not None
+        named = zip(self._fixed, self._names, strict=True)
+        self._states = [self._reuse.states(model, split, name, depth) for split, name in named]
+        self._depth = depth
 
 
 def _substituted(

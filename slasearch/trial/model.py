@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from slasearch.adapters.attach import attach
 from slasearch.adapters.pool import Pool
 from slasearch.adapters.sites import hidden_states
-from slasearch.records import Structure
+from slasearch.records import Slot, Structure
 from slasearch.tasks.batches import Batch
 from slasearch.trial.backbone import Backbone
 from slasearch.trial.controls._base import Adaptation
@@ -97,6 +97,24 @@ class TaskModel:
             for part, module in enumerate(self.pool.modules_of(slot))
             for name, weight in module.named_parameters()
         }
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """The tensors of every module in the pool, by slot and part, and of the heads, by task."""
+        parts = {f"{slot.name}/{number}": module for slot, number, module in self._parts()}
+        modules = parts | {f"heads/{task}": head for task, head in self.heads.items()}
+        return {name: dict(module.state_dict()) for name, module in modules.items()}
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Takes the tensors that `state_dict` gave of a model with the same slots and heads."""
+        for slot, number, module in self._parts():
+            module.load_state_dict(state[f"{slot.name}/{number}"])
+        for task, head in self.heads.items():
+            head.load_state_dict(state[f"heads/{task}"])
+
+    def _parts(self) -> Iterator[tuple[Slot, int, nn.Module]]:
+        for slot in self.pool.slots:
+            for number, module in enumerate(self.pool.modules_of(slot)):
+                yield slot, number, module
 
     def after_step(self, step: int, total: int) -> None:
         """Tells a control's own method that `step` of `total` optimiser steps are done."""

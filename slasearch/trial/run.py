@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from slasearch.records import Progress, TaskData, TrialReport, TrialSpec
+from slasearch.records import CheckpointPlan, Progress, TaskData, TrialReport, TrialSpec
+from slasearch.trial.checkpoints import Checkpoints
 from slasearch.trial.course import Course
 from slasearch.trial.prefix import LIMIT
 from slasearch.trial.resources import Resources
@@ -38,15 +39,26 @@ class TrialWorker:
         torch.set_num_threads(threads)
         self.resources = Resources(tasks, cache=cache, device=device, limit=hidden_bytes)
 
-    def run(self, spec: TrialSpec) -> Iterator[Progress | TrialReport]:
+    def run(self, spec: TrialSpec, plan: CheckpointPlan | None = None) -> Iterator[Progress | TrialReport]:
         """Yields the trial's progress now and then, and its report last.
 
         A failure of the trial is a report with `state="fail"`, never an exception. The caller may stop early with
-        `close()`: the backbone is clean again afterwards.
+        `close()`: the backbone is clean again afterwards. Checkpoints outlive a trial that was lost or had too little
+        memory, since it is tried again; every other end removes them.
+
+        Args:
+            spec: What to do.
+            plan: Where to leave checkpoints, and to go on from those that are there; None: neither.
         """
-        # The only broad `except`: whatever a trial does wrong is its result, and the worker goes on.
-        course = Course(spec, self.resources)
+        checkpoints = None if plan is None else Checkpoints(plan, spec)
+        course = Course(spec, self.resources, checkpoints)
+        again = False
         try:
             yield from course.run()
-        except Exception as error:
-            yield course.failure(error)
+        except Exception as error:  # the only broad one: whatever a trial does wrong is its result; the worker goes on
+            report = course.failure(error)
+            again = report.out_of_memory
+            yield report
+        finally:
+            if checkpoints is not None and not again:
+                checkpoints.discard()

@@ -7,6 +7,8 @@ A schedule of learning rates that falls to its end is cut off too, so patience s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from slasearch.records import EarlyStopSpec, Event
 
 __all__ = ["Plateau"]
@@ -37,6 +39,14 @@ class Plateau:
         else:
             self._waited += 1
         return self._waited >= self._rule.patience
+
+    def state_dict(self) -> list[float]:
+        """The best score so far and the reports since."""
+        return [self._best, self._waited]
+
+    def load_state_dict(self, state: Sequence[float]) -> None:
+        """Goes on from what `state_dict` gave."""
+        self._best, self._waited = state[0], int(state[1])
 
     def event(self, step: int) -> Event:
         """What there is to tell of a trial that ended at this step."""

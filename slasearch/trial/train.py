@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,15 +102,51 @@ class Trainer:
         self.tokens = 0
         self.step = 0
         self._weights, self._generator = weights, generator
-        self._data, self._batches = data, iter(data)
         self._gate_data, self._gate_batches = gate_data, None if gate_data is None else iter(gate_data)
+        self._gate_drawn = 0
+        self.train_on(data)
         self._schedule_start, self._schedule_length = 0, max(1, plan.total)
         self._worst = torch.zeros(())
         self._optimizer = self._make_optimizer()
 
     def train_on(self, data: TrainingData) -> None:
         """Other training batches from now on."""
-        self._data, self._batches = data, iter(data)
+        self._data, self._batches, self._drawn = data, iter(data), 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it takes to go on later, besides the model and the gates: plain values and tensors."""
+        moments = self._optimizer.state
+        return {
+            "step": self.step,
+            "tokens": self.tokens,
+            "schedule": [self._schedule_start, self._schedule_length],
+            "drawn": [self._drawn, self._gate_drawn],
+            "depths": [self._data.depth, 0 if self._gate_data is None else self._gate_data.depth],
+            "noise": self._generator.get_state(),
+            "worst": self._worst,
+            "moments": [dict(moments[weight]) if weight in moments else {} for weight in self._clipped],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a state.
+
+        Args:
+            state: What `state_dict` gave, with the same data and with a model that is as it was then.
+        """
+        self.step, self.tokens = state["step"], state["tokens"]
+        self._schedule_start, self._schedule_length = state["schedule"]
+        self._drawn, self._gate_drawn = state["drawn"]
+        self._batches = self._data.batches(self._drawn)
+        self._data.go_on(self.model, state["depths"][0])
+        if self._gate_data is not None:
+            self._gate_batches = self._gate_data.batches(self._gate_drawn)
+            self._gate_data.go_on(self.model, state["depths"][1])
+        self._generator.set_state(state["noise"])
+        self._worst = state["worst"]
+        self._optimizer = self._make_optimizer()
+        for weight, moments in zip(self._clipped, state["moments"], strict=True):
+            if moments:
+                self._optimizer.state[weight] = {name: value.to(weight.device) for name, value in moments.items()}
 
     def restart_schedule(self) -> None:
         """For fresh modules: a fresh optimiser, and learning rates that start over for the steps that are left."""
@@ -167,6 +204,7 @@ class Trainer:
         else:
             self._weight_step(z.detach(), learner)
             batch, noise = next(self._gate_batches)
+            self._gate_drawn += 1
             lower = self._gate_data.lower(self.model, batch, self.plan.gated - self.step)
             held_out = learner.sample(self._generator)
             loss = self.model.loss(batch, self._weights, held_out, noise, lower)
@@ -188,6 +226,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * rate(self.training.schedule, share)
         batch, noise = next(self._batches)
+        self._drawn += 1
         self._optimizer.zero_grad(set_to_none=True)
         lower = self._data.lower(self.model, batch, self.plan.total - self.step)
         loss = self.model.loss(batch, self._weights, gates, noise, lower)

@@ -25,7 +25,9 @@ def copy(tmp_path: Path, finished: tuple[Path, Any], monkeypatch: pytest.MonkeyP
         connection.execute(
             "UPDATE sla_trial SET state = 'fail', reason = 'broken' WHERE number = 1 AND phase = 'design'"
         )
-        connection.execute("UPDATE trials SET state = 'FAIL' WHERE number = 1 AND study_id = 1")
+        trial = "(SELECT trial_id FROM trials WHERE number = 1 AND study_id = 1)"
+        connection.execute(f"UPDATE trials SET state = 'FAIL' WHERE trial_id = {trial}")
+        connection.execute(f"DELETE FROM trial_values WHERE trial_id = {trial}")
     return tmp_path
 
 

@@ -17,7 +17,7 @@ from slasearch.config.load import parse_study
 from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.orchestrate.simulate import SimulatedWorker
-from slasearch.records import Progress, TaskData, TrialReport, TrialSpec
+from slasearch.records import CheckpointPlan, Progress, TaskData, TrialReport, TrialSpec
 
 STUDY = """
 name: small
@@ -78,7 +78,7 @@ class FaultyWorker(SimulatedWorker):
         self._folder = folder
         self._faults = faults
 
-    def run(self, spec: TrialSpec) -> Iterator[Progress | TrialReport]:
+    def run(self, spec: TrialSpec, plan: CheckpointPlan | None = None) -> Iterator[Progress | TrialReport]:
         number = mark(self._folder / "begun")
         fault = self._faults.get(number, self._faults.get(0, ""))
         try:
@@ -101,6 +101,23 @@ class FaultyWorker(SimulatedWorker):
                     yield report
         finally:
             mark(self._folder / "closed")
+
+
+class LostOnceWorker:
+    """Trains, and takes its process along after the second report of the first attempt."""
+
+    def __init__(self, tasks: Sequence[TaskData], *, cache: Path | None, threads: int, folder: Path) -> None:
+        from slasearch.trial.run import TrialWorker
+
+        self._worker = TrialWorker(tasks, cache=cache, threads=threads, device="cpu")
+        self._folder = folder
+
+    def run(self, spec: TrialSpec, plan: CheckpointPlan | None = None) -> Iterator[Progress | TrialReport]:
+        lost = mark(self._folder / "begun") == 1
+        for number, report in enumerate(self._worker.run(spec, plan), start=1):
+            yield report
+            if lost and number == 2:
+                os._exit(1)
 
 
 def mark(folder: Path) -> int:

@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
-from small_study import FaultyWorker, rows, small_study, states
+from small_study import FaultyWorker, LostOnceWorker, mark, rows, small_study, states
 
 from slasearch.config.locations import Locations
+from slasearch.config.schema import BackboneConfig
 from slasearch.errors import ClusterError, LeaseError, StudyConflictError
 from slasearch.orchestrate.driver import QUIET, run_study
 from slasearch.orchestrate.local_ray import environment, local_ray
@@ -28,11 +30,12 @@ from slasearch.search.command import send
 from slasearch.search.summary import StudySummary
 from slasearch.storage.rows import Verb
 from slasearch.storage.store import Store
+from slasearch.testing.tiny import save_tiny
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    here = {"PYTHONPATH": str(Path(__file__).parent)}
+    here = {"PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))}
     with environment(QUIET), local_ray(tmp_path_factory.mktemp("ray"), cpus=2, variables=here):
         yield
 
@@ -111,6 +114,30 @@ def test_a_trial_that_ran_out_of_memory_is_tried_again(tmp_path: Path) -> None:
     assert (summary.complete, summary.failed, summary.retried) == (1, 0, 1)
     ((reason,),) = rows(tmp_path, "SELECT reason FROM sla_trial WHERE state = 'fail'")
     assert reason == "out of memory: MemoryError: no room"
+
+
+def test_a_lost_trial_goes_on_from_its_last_checkpoint_and_ends_as_if_it_had_not_been_lost(tmp_path: Path) -> None:
+    backbone = BackboneConfig(id=f"path:{save_tiny('bert', tmp_path / 'bert')}")
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for name, begun in (("lost", 0), ("whole", 1)):
+        home = tmp_path / name
+        config, locations = small_study(home, 1)
+        training = config.training.model_copy(update={"steps": 16})
+        resources = config.resources.model_copy(update={"checkpoint_minutes": 1e-9})
+        config = config.model_copy(update={"backbone": backbone, "training": training, "resources": resources})
+        for _ in range(begun):
+            mark(home / "begun")
+        summary = run_study(config, locations, progress=quiet(), worker_factory=partial(LostOnceWorker, folder=home))
+        assert (summary.complete, summary.retried) == (1, 1 - begun)
+        assert not list((home / "checkpoints").rglob("*.json"))
+        last = "WHERE trial_id = (SELECT max(id) FROM sla_trial) ORDER BY step, task, metric"
+        found[name] = rows(home, f"SELECT task, condition, metric, step, value FROM sla_metric {last}")
+    assert found["lost"] == found["whole"]
+    home = tmp_path / "lost"
+    assert rows(home, "SELECT attempt, state FROM sla_trial ORDER BY id") == [(1, "fail"), (2, "complete")]
+    ((step,),) = rows(home, "SELECT max(step) FROM sla_checkpoint WHERE trial_id = 1")
+    ((told,),) = rows(home, "SELECT message FROM sla_event WHERE kind = 'checkpoint.resumed'")
+    assert int(told.split("step ")[1].split(",")[0]) >= step >= 1
 
 
 def test_a_worker_that_is_always_lost_fails_after_its_retries(tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""What the study knows of its trials' checkpoints, and where a new attempt is told to look for them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from session_kit import progress, report, study, trials_of
+
+from slasearch.records import Checkpoint
+from slasearch.search.command import delete_study, send
+from slasearch.search.study import StudySession
+from slasearch.storage.store import Store
+
+FIRST, SECOND = Checkpoint(2, "a" * 64, "node-1"), Checkpoint(4, "b" * 64, "node-1")
+
+
+@pytest.fixture
+def session(where):
+    session = StudySession.open(study(optimise=2), where)
+    yield session
+    session.close()
+
+
+def begun(session):
+    ask = session.next()
+    session.started(ask.trial_id, ray_trial_id="r")
+    return ask
+
+
+def test_a_new_attempt_looks_where_the_first_one_saved_and_knows_what_was_said(session, where):
+    first = begun(session)
+    assert first.checkpoints.known == ()
+    for step, saved in ((3, FIRST), (5, SECOND), (6, SECOND)):
+        session.progress(first.trial_id, replace(progress(step, 0.5), checkpoint=saved))
+    session.lost(first.trial_id, "node gone")
+    second = begun(session)
+    assert second.checkpoints == replace(first.checkpoints, known=(FIRST, SECOND))
+    third = Checkpoint(6, "c" * 64, "node-2")
+    session.progress(second.trial_id, replace(progress(7, 0.5), checkpoint=third))
+    session.lost(second.trial_id, "node gone")
+    assert begun(session).checkpoints == replace(first.checkpoints, known=(FIRST, SECOND, third))
+    other = begun(session)
+    assert other.checkpoints.folder != first.checkpoints.folder
+    assert other.checkpoints.known == ()
+    assert Path(first.checkpoints.folder).parent == where.checkpoints / "toy"
+
+
+def test_a_study_may_save_nothing_or_in_a_folder_that_all_nodes_see(where, tmp_path):
+    config = study(optimise=2, resources={"checkpoint_minutes": None})
+    session = StudySession.open(config, where)
+    assert session.next().checkpoints is None
+    session.close()
+    shared = study(optimise=2, resources={"checkpoint_minutes": 2.5, "checkpoint_folder": str(tmp_path / "shared")})
+    session = StudySession.open(shared, where)
+    plan = session.next().checkpoints
+    assert (Path(plan.folder).parent, plan.minutes) == (tmp_path / "shared" / "slasearch-checkpoints" / "toy", 2.5)
+    session.close()
+
+
+def test_checkpoints_of_a_cancelled_trial_and_of_a_deleted_study_are_removed(session, where):
+    folders = []
+    for ask in (begun(session), begun(session)):
+        folders.append(Path(ask.checkpoints.folder))
+        folders[-1].mkdir(parents=True)
+        session.progress(ask.trial_id, replace(progress(3, 0.5), checkpoint=FIRST))
+    store = Store(where.storage_url)
+    row = store.study("toy")
+    send(where, row, "cancel", [1], wait=0)
+    session.requests()
+    assert [folder.exists() for folder in folders] == [False, True]
+    session.finish(2, report(replace(ask, trial_id=2)))
+    session.close()
+    delete_study(where, "toy")
+    assert not folders[1].parent.exists()
+    assert store.checkpoints([1, 2]) == ()
+    store.close()
+    with pytest.raises(LookupError):
+        trials_of(where)

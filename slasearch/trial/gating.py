@@ -83,6 +83,7 @@ class GateLearner:
         self._optimizer = self.bank.family.optimizer(self._rate)
         self._optimizer.load_state_dict(moments)  # which puts each value where it belongs
         self._costs, self._whole = self._costs.to(device), self._whole.to(device)
+        self._ratios = [ratio.to(device) for ratio in self._ratios]
         if self._saliency is not None:
             self._saliency = self._saliency.to(device)
         if self._pressure is not None:

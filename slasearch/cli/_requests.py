@@ -36,13 +36,11 @@ def named(rows: Sequence[TrialRow], labels: Iterable[str], state: str, allowed: 
         UsageError: A trial is in another state.
     """
     from slasearch.report.choice import find_trial
+    from slasearch.search.winners import last_attempts_at
 
-    following = {row.retry_of: row for row in rows if row.retry_of is not None}
     found = {}
     for label in labels:
-        row = find_trial(rows, label)
-        while row.id in following:
-            row = following[row.id]
+        (row,) = last_attempts_at(rows, [find_trial(rows, label).id])
         if row.state not in allowed:
             raise click.UsageError(f"--trial {label}: expected a trial that {state}, got one that is {row.state}.")
         found[row.id] = row

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from slasearch.search.book import CANCELLED, Book
-from slasearch.search.winners import last_attempts
+from slasearch.search.winners import last_attempts, last_attempts_at
 from slasearch.storage.rows import RequestRow, TrialRow
 from slasearch.storage.store import Store
 
@@ -51,13 +51,13 @@ def carry_out(store: Store, book: Book, study_id: int, now: float, *, at_work: b
             stop, at_once = at_work, at_once or (at_work and request.at_once)
             outcome = "the study stops" if at_work else NOT_RUNNING
         elif request.verb == "cancel":
-            ended = [row for row in _last(book, request.trials) if row.open]
+            ended = [row for row in last_attempts_at(book.rows, request.trials) if row.open]
             for row in ended:
                 book.cancel(row, now)
             cancelled += [row.id for row in ended]
             outcome = _count(ended, request, "cancelled", "had ended before")
         else:
-            again = [row for row in _last(book, request.trials) if row.state == "fail"]
+            again = [row for row in last_attempts_at(book.rows, request.trials) if row.state == "fail"]
             for row in again:
                 book.retry(row, now)
             outcome = _count(again, request, "waiting for a new attempt", "had not failed")
@@ -69,18 +69,6 @@ def carry_out(store: Store, book: Book, study_id: int, now: float, *, at_work: b
 def failed_trials(rows: Iterable[TrialRow]) -> list[TrialRow]:
     """The trials that have failed for good, but for those that a person has cancelled."""
     return [row for row in last_attempts(rows) if row.state == "fail" and row.reason != CANCELLED]
-
-
-def _last(book: Book, trials: Sequence[int]) -> list[TrialRow]:
-    """The last attempts at some trials, each once."""
-    following = {row.retry_of: row for row in book.rows if row.retry_of is not None}
-    found = {}
-    for trial in trials:
-        row = book[trial]
-        while row.id in following:
-            row = following[row.id]
-        found[row.id] = row
-    return list(found.values())
 
 
 def _count(done: Sequence[TrialRow], request: RequestRow, what: str, otherwise: str) -> str:

@@ -9,7 +9,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 from slasearch.config.schema import ObjectiveConfig
 from slasearch.storage.rows import TrialRow
 
-__all__ = ["Contender", "Goal", "Winner", "chosen", "goals", "last_attempts", "searched", "winners"]
+__all__ = ["Contender", "Goal", "Winner", "chosen", "goals", "last_attempts", "last_attempts_at", "searched", "winners"]
 
 Goal = Literal["score", "robustness"]
 """What decides among the tuning trials of a control."""
@@ -51,6 +51,19 @@ def last_attempts(rows: Iterable[TrialRow]) -> list[TrialRow]:
     rows = list(rows)
     retried = {row.retry_of for row in rows}
     return [row for row in rows if row.id not in retried]
+
+
+def last_attempts_at(rows: Iterable[TrialRow], trials: Iterable[int]) -> list[TrialRow]:
+    """The last attempts at the trials to which some attempts, given by their ids, belong; each once."""
+    by_id = {row.id: row for row in rows}
+    following = {row.retry_of: row for row in by_id.values() if row.retry_of is not None}
+    found = {}
+    for trial in trials:
+        row = by_id[trial]
+        while row.id in following:
+            row = following[row.id]
+        found[row.id] = row
+    return list(found.values())
 
 
 def searched(rows: Iterable[TrialRow]) -> list[TrialRow]:

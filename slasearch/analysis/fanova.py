@@ -25,6 +25,7 @@ from slasearch.analysis.coordinates import DesignResponse, response_words, unit_
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.sobol import Index
 from slasearch.errors import ReportError
+from slasearch.registry import ADAPTIVE_SAMPLERS
 from slasearch.space.parameters import parameters
 
 __all__ = ["MINIMUM_TRIALS", "POOR", "Fanova", "fanova", "variance_shares"]
@@ -42,8 +43,6 @@ _CELLS = 256
 _POINTS = 4_096
 POOR = 0.5
 """A forest with less R² than this knows little."""
-_PLACED = ("tpe",)
-"""Samplers whose trials crowd where the score was good."""
 _ON_LINES = ("one_at_a_time", "morris")
 """Designs whose trials lie on lines, so that little is seen of interactions."""
 
@@ -123,7 +122,7 @@ def _counted(used: int, found: int) -> str:
 
 
 def _cautions(trials: pd.DataFrame, frames: StudyFrames, r2: float) -> Iterator[str]:
-    placed = trials.loc[trials["sampler"].isin(_PLACED), "sampler"]
+    placed = trials.loc[trials["sampler"].isin(ADAPTIVE_SAMPLERS), "sampler"]
     if len(placed):
         yield (
             f"{len(placed)} of {len(trials)} trials were placed by {' and '.join(sorted(placed.unique()))} where it "

@@ -26,6 +26,10 @@ __all__ = ["MirroredStudy"]
 
 Direction = Literal["minimize", "maximize"]
 
+_GENERATION = ":generation"
+"""End of the attribute in which samplers that breed keep a trial's generation, without which none goes on after a
+restart. Nothing else that a sampler keeps is stored, or read back: some of Optuna's samplers keep pickles there."""
+
 
 class MirroredStudy:
     """A study of Optuna's, found or made.
@@ -52,7 +56,7 @@ class MirroredStudy:
         trials = storage.get_all_trials(self._study_id, deepcopy=False)
         self._ids = [trial._trial_id for trial in trials]
         self._states = [trial.state for trial in trials]
-        self._memory.add_trials(_as_running(trial) for trial in trials)
+        self._memory.add_trials(_in_memory(trial) for trial in trials)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -88,6 +92,7 @@ class MirroredStudy:
             params=trial.params,
             distributions=trial.distributions,
             user_attrs=dict(attributes),
+            system_attrs=_of_breeding(trial),
         )
         trial_id = self._storage.create_new_trial(self._study_id, waiting)
         self._ids.append(trial_id)
@@ -133,11 +138,16 @@ class MirroredStudy:
         return self._memory.get_trials(deepcopy=False)[number]
 
 
-def _as_running(trial: FrozenTrial) -> FrozenTrial:
+def _in_memory(trial: FrozenTrial) -> FrozenTrial:
     """The trial for the study in memory, where a waiting one would be handed out by `ask`."""
+    mine = copy(trial)
+    mine.system_attrs = _of_breeding(trial)
     if trial.state is not TrialState.WAITING:
-        return trial
-    running = copy(trial)
-    running.state = TrialState.RUNNING
-    running.datetime_start = datetime.now()
-    return running
+        return mine
+    mine.state = TrialState.RUNNING
+    mine.datetime_start = datetime.now()
+    return mine
+
+
+def _of_breeding(trial: FrozenTrial) -> dict[str, Any]:
+    return {name: value for name, value in trial.system_attrs.items() if name.endswith(_GENERATION)}

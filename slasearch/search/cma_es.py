@@ -8,6 +8,7 @@ driver goes on where the last one stopped, and nothing is ever unpickled.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ GENERATION = "cmaes:generation"
 """Attribute of a trial: the generation that it was drawn for."""
 _SIGMA = 1 / 6
 """First step size, as a share of each field's range."""
+_BROKEN = 1e12
+"""Cost of a trial that breaks a constraint: above every other one. Only the order of costs counts."""
 
 
 class CmaEsSampler(BaseSampler):
@@ -67,11 +70,11 @@ class CmaEsSampler(BaseSampler):
 
     def _told(self, study: Study) -> CMA:
         """The strategy after every generation of which enough trials are complete."""
-        sign = -1.0 if study.direction is StudyDirection.MAXIMIZE else 1.0
+        costs = partial(_cost, 1.0 if study.direction is StudyDirection.MINIMIZE else -1.0)
         drawn = [other for other in study.get_trials(deepcopy=False) if GENERATION in other.system_attrs]
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         before = [other for other in complete if not drawn or other.number < drawn[0].number]
-        best = min(before, key=lambda other: sign * (other.value or 0.0), default=None)
+        best = min(before, key=costs, default=None)
         strategy = CMA(
             mean=np.full(len(self._numbers), 0.5) if best is None else self._point(best),
             sigma=_SIGMA,
@@ -84,7 +87,13 @@ class CmaEsSampler(BaseSampler):
             if len(mine) < strategy.population_size:
                 return strategy
             told = mine[: strategy.population_size]
-            strategy.tell([(self._point(other), sign * (other.value or 0.0)) for other in told])
+            strategy.tell([(self._point(other), costs(other)) for other in told])
 
     def _point(self, trial: FrozenTrial) -> NDArray[np.float64]:
         return np.array([parameter.share(trial.params[parameter.name]) for parameter in self._numbers])
+
+
+def _cost(sign: float, trial: FrozenTrial) -> float:
+    """Lower is better; trials that break constraints come last, by how far they do."""
+    beyond = sum(max(0.0, excess) for excess in trial.constraints.values())
+    return _BROKEN + beyond if beyond else sign * (trial.value or 0.0)

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from slasearch.errors import RegistryError
 
 __all__ = [
+    "ADAPTIVE_SAMPLERS",
     "BACKBONES",
     "CONDITIONS",
     "CONTROLS",
@@ -211,9 +212,15 @@ SAMPLERS: Mapping[str, str] = {
     "saltelli": "blocks of Sobol points for direct Sobol indices; option second_order (space-filling)",
     "random": "independent uniform draws",
     "tpe": "Optuna's tree-structured Parzen estimator, multivariate and grouped (adaptive)",
+    "gp": "Optuna's Gaussian process, for up to some 200 trials (adaptive)",
+    "nsgaii": "genetic algorithm with Pareto ranks, for more than 1,000 trials (adaptive)",
+    "nsgaiii": "genetic algorithm with reference directions, for three objectives (adaptive)",
+    "cmaes": "CMA-ES on the numbers, choices by chance; one objective (adaptive)",
 }
 DESIGN_SAMPLERS: tuple[str, ...] = ("one_at_a_time", "grid", "qmc", "morris", "saltelli")
-OPTIMISE_SAMPLERS: tuple[str, ...] = ("tpe", "random", "qmc")
+ADAPTIVE_SAMPLERS: tuple[str, ...] = ("tpe", "gp", "nsgaii", "nsgaiii", "cmaes")
+"""Samplers whose trials crowd where the objectives were good."""
+OPTIMISE_SAMPLERS: tuple[str, ...] = (*ADAPTIVE_SAMPLERS, "random", "qmc")
 PRUNERS: Mapping[str, str] = {
     "none": "every trial runs to its full budget",
     "median": "stop below the median of earlier trials at the same step (one objective)",
@@ -256,6 +263,10 @@ class Option:
 
 SAMPLER_OPTIONS: Mapping[str, Mapping[str, Option]] = {
     "tpe": {"n_startup_trials": Option(0, 100_000), "n_ei_candidates": Option(1, 10_000)},
+    "gp": {"n_startup_trials": Option(1, 100_000)},
+    "nsgaii": {"population_size": Option(2, 100_000), "mutation_prob": Option(0.0, 1.0)},
+    "nsgaiii": {"population_size": Option(2, 100_000), "mutation_prob": Option(0.0, 1.0)},
+    "cmaes": {"population_size": Option(4, 100_000)},
     "random": {},
     "qmc": {},
 }

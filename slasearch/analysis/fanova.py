@@ -25,9 +25,10 @@ from slasearch.analysis.coordinates import DesignResponse, response_words, unit_
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.sobol import Index
 from slasearch.errors import ReportError
+from slasearch.registry import ADAPTIVE_SAMPLERS
 from slasearch.space.parameters import parameters
 
-__all__ = ["MINIMUM_TRIALS", "Fanova", "fanova", "variance_shares"]
+__all__ = ["MINIMUM_TRIALS", "POOR", "Fanova", "fanova", "variance_shares"]
 
 MINIMUM_TRIALS = 30
 _LARGEST = 1_000
@@ -40,9 +41,8 @@ _LEAF = 2
 """Fewest trials in a leaf: with single ones it takes a quarter longer, to the same shares."""
 _CELLS = 256
 _POINTS = 4_096
-_POOR = 0.5
-_PLACED = ("tpe",)
-"""Samplers whose trials crowd where the score was good."""
+POOR = 0.5
+"""A forest with less R² than this knows little."""
 _ON_LINES = ("one_at_a_time", "morris")
 """Designs whose trials lie on lines, so that little is seen of interactions."""
 
@@ -122,7 +122,7 @@ def _counted(used: int, found: int) -> str:
 
 
 def _cautions(trials: pd.DataFrame, frames: StudyFrames, r2: float) -> Iterator[str]:
-    placed = trials.loc[trials["sampler"].isin(_PLACED), "sampler"]
+    placed = trials.loc[trials["sampler"].isin(ADAPTIVE_SAMPLERS), "sampler"]
     if len(placed):
         yield (
             f"{len(placed)} of {len(trials)} trials were placed by {' and '.join(sorted(placed.unique()))} where it "
@@ -134,7 +134,7 @@ def _cautions(trials: pd.DataFrame, frames: StudyFrames, r2: float) -> Iterator[
     pruned = len(frames.search_trials("pruned"))
     if pruned:
         yield f"{pruned} trials were pruned and are not in it: poor regions are seen less"
-    if r2 < _POOR:
+    if r2 < POOR:
         yield f"the forest predicts trials that it has not seen with R² {r2:.2f}: the shares are of much noise"
 
 

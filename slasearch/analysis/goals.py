@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slasearch.analysis.frames import StudyFrames
+from slasearch.search.constraints import feasible
 from slasearch.search.winners import Goal, chosen, goals
 
 __all__ = ["goals_of"]
@@ -48,4 +49,6 @@ def _contenders(frames: StudyFrames) -> Iterator[_Contender]:
     params = frames.params.set_index("trial_id").loc[complete["trial_id"]].itertuples(index=False, name=None)
     values = complete[["score", "exported_parameters", "robustness"]].to_dict("records")
     for trial_id, searched, measured in zip(complete["trial_id"], params, values, strict=True):
-        yield _Contender(int(trial_id), str(searched), measured)
+        trial = _Contender(int(trial_id), str(searched), measured)
+        if feasible(frames.config.constraints, trial):
+            yield trial

@@ -17,6 +17,8 @@ from slasearch.errors import ReportError
 from slasearch.records import DIRECTIONS
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from slasearch.analysis.frames import StudyFrames
 
 __all__ = [
@@ -98,7 +100,7 @@ def non_dominated(values: NDArray[np.float64], directions: Sequence[str]) -> NDA
 
 
 def pareto_front(frames: StudyFrames) -> ParetoFront:
-    """The front over the search's complete trials, as measured on the validation split.
+    """The front over the search's complete trials that keep the constraints, as measured on the validation split.
 
     Objectives that no trial carries (robustness, without measured conditions) are left out; a trial that lacks one of
     the others, or has one that is not finite, is counted in `left_out`.
@@ -106,7 +108,7 @@ def pareto_front(frames: StudyFrames) -> ParetoFront:
     Raises:
         ReportError: No complete trial of the search has a score and a size.
     """
-    complete = frames.search_trials(state="complete")
+    complete, bounds = _within_bounds(frames)
     objectives = tuple(name for name in DIRECTIONS if complete[name].notna().any())
     if not {"score", "exported_parameters"} <= set(objectives):
         raise ReportError(
@@ -128,8 +130,19 @@ def pareto_front(frames: StudyFrames) -> ParetoFront:
         confirmed=tuple(_confirmed(frames, objectives)),
         left_out=int((~finite).sum()),
         method=f"non-dominated over {', '.join(objectives)} on validation, one seed pair a trial",
-        warnings=("Each point is one training: points closer than the seed intervals are not told apart.",),
+        warnings=("Each point is one training: points closer than the seed intervals are not told apart.", *bounds),
     )
+
+
+def _within_bounds(frames: StudyFrames) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The complete trials of the search that keep the constraints, and how many do not, in words."""
+    complete = frames.search_trials(state="complete")
+    keeps = np.ones(len(complete), dtype=np.bool_)
+    for bound in frames.config.constraints:
+        keeps &= [bound.excess(value) <= 0 for value in complete[bound.name].to_numpy(np.float64).tolist()]
+    if keeps.all():
+        return complete, ()
+    return complete[keeps], (f"{int((~keeps).sum())} trials break a constraint and are not weighed.",)
 
 
 def _confirmed(frames: StudyFrames, objectives: tuple[str, ...]) -> Iterator[ConfirmedPoint]:

@@ -57,6 +57,7 @@ def export(
     """
     from transformers.utils.logging import disable_progress_bar
 
+    from slasearch.config.load import stored_study
     from slasearch.config.locations import locate
     from slasearch.report.choice import best_trial, find_trial
     from slasearch.report.export import ExportOptions, export_adapter
@@ -67,8 +68,10 @@ def export(
     disable_progress_bar()
     locations = locate(storage)
     store = Store(locations.storage_url)
-    trials = store.trials(store.study(name).id)
-    trial = best_trial(trials, objective) if objective else find_trial(trials, label or "")
+    study = store.study(name)
+    trials = store.trials(study.id)
+    constraints = stored_study(study.config).constraints
+    trial = best_trial(trials, objective, constraints) if objective else find_trial(trials, label or "")
     options = ExportOptions(form, task, backbone, measured=not no_measure)
     _show(export_adapter(locations, name, trial, out, options), as_json=as_json)
 

@@ -16,11 +16,13 @@ class SamplerConfig(StrictModel):
     """Who proposes trials."""
 
     name: str = Field(
-        description="one_at_a_time, grid, qmc, morris or saltelli for design; tpe, random or qmc for optimise"
+        description="one_at_a_time, grid, qmc, morris or saltelli for design; tpe, gp, nsgaii, nsgaiii, cmaes, random "
+        "or qmc for optimise"
     )
     options: dict[str, Scalar] = Field(
         default_factory=dict,
-        description="options of the sampler: n_startup_trials and n_ei_candidates of tpe; levels of morris (an even "
+        description="options of the sampler: n_startup_trials and n_ei_candidates of tpe; n_startup_trials of gp; "
+        "population_size and mutation_prob of nsgaii and nsgaiii; population_size of cmaes; levels of morris (an even "
         "number, 4 if left out); second_order of saltelli (1: indices of pairs too, 0 if left out)",
     )
 
@@ -99,7 +101,7 @@ class DesignPhase(StrictModel):
 class OptimisePhase(StrictModel):
     """Adaptive trials, pruned."""
 
-    sampler: SamplerConfig = Field(default_factory=lambda: SamplerConfig(name="tpe"), description="tpe, random or qmc")
+    sampler: SamplerConfig = Field(default_factory=lambda: SamplerConfig(name="tpe"), description="by default tpe")
     trials: Annotated[int, Field(ge=1, le=100_000)] = Field(description="number of trials; may grow later")
     pruner: PrunerConfig = Field(default_factory=lambda: PrunerConfig(), description="who stops trials early")
 

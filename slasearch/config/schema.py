@@ -17,6 +17,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from slasearch.config.backbones import checked_backbone
 from slasearch.config.conditions import ConditionsConfig, MeasuredCondition, TrainCondition
+from slasearch.config.constraints import ConstraintConfig
 from slasearch.config.fields import (
     Distribution,
     Ints,
@@ -462,6 +463,9 @@ class StudyConfig(StrictModel):
     objectives: Annotated[tuple[ObjectiveConfig, ...], Field(min_length=1, max_length=3)] = Field(
         default_factory=lambda: (ObjectiveConfig(name="score"),), description="what to be good at"
     )
+    constraints: tuple[ConstraintConfig, ...] = Field(
+        (), description="bounds of what may be chosen: samplers learn them; winners, exports and the front keep them"
+    )
     resources: ResourcesConfig = Field(default_factory=lambda: ResourcesConfig(), description="what a trial may use")
     limits: LimitsConfig = Field(default_factory=lambda: LimitsConfig(), description="when to stop early")
 
@@ -475,6 +479,17 @@ class StudyConfig(StrictModel):
         if 0 < len(without) < len(value):
             wanted = "expected a number above 0, as other tasks have gate examples, got 0"
             raise ValueError("\n".join(f"tasks.{number}.limits.gate: {wanted}" for number in without))
+        return value
+
+    @field_validator("constraints")
+    @classmethod
+    def _constraints(cls, value: tuple[ConstraintConfig, ...], info: ValidationInfo) -> tuple[ConstraintConfig, ...]:
+        names = [constraint.name for constraint in value]
+        if len(set(names)) != len(names):
+            raise ValueError(f"expected each name once, with both of its bounds, got {', '.join(names)}")
+        conditions = info.data.get("conditions")
+        if "robustness" in names and conditions is not None and not conditions.measured:
+            raise ValueError("conditions.measured: expected conditions to measure robustness under, got none")
         return value
 
     @field_validator("objectives")

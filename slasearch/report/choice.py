@@ -10,8 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from slasearch.config.constraints import ConstraintConfig
 from slasearch.config.schema import ObjectiveConfig
 from slasearch.errors import ReportError, TrialNotFoundError
+from slasearch.search.constraints import feasible
 from slasearch.search.winners import winners
 from slasearch.storage.rows import TrialRow
 
@@ -44,7 +46,9 @@ def find_trial(trials: Sequence[TrialRow], label: str) -> TrialRow:
     )
 
 
-def best_trial(trials: Sequence[TrialRow], objective: Objective) -> TrialRow:
+def best_trial(
+    trials: Sequence[TrialRow], objective: Objective, constraints: Sequence[ConstraintConfig] = ()
+) -> TrialRow:
     """The best complete search trial by `objective`; if it was confirmed, the best of its runs over seeds.
 
     Scores are those on validation: the test split chooses nothing.
@@ -52,18 +56,24 @@ def best_trial(trials: Sequence[TrialRow], objective: Objective) -> TrialRow:
     Args:
         trials: All trials of a study.
         objective: `score`, `robustness` (most is best) or `exported_parameters` (least is best).
+        constraints: The study's; trials that break one are not chosen.
 
     Raises:
         ReportError: No trial is complete, or none has this objective.
     """
     target = ObjectiveConfig(name=objective)
     having = [trial for trial in trials if trial.state == "complete" and trial.objective(objective) is not None]
-    best = winners([target], having, top=1)
+    best = winners([target], having, top=1, constraints=constraints)
     if not best:
         raise ReportError(
-            f"best by {objective}: expected a complete search trial with this objective, got none among {len(trials)}. "
-            "Let the study run on, or choose another objective."
+            f"best by {objective}: expected a complete search trial with this objective{_kept(constraints)}, got none "
+            f"among {len(trials)}. Let the study run on, or choose another objective."
         )
     runs = [trial for trial in having if trial.role == "winner" and trial.pair_of == best[0].id]
+    runs = [trial for trial in runs if feasible(constraints, trial)]
     sign = -1 if target.direction == "minimize" else 1
     return max(runs or best, key=lambda trial: sign * (trial.objective(objective) or 0.0))
+
+
+def _kept(constraints: Sequence[ConstraintConfig]) -> str:
+    return " that keeps the study's constraints" if constraints else ""

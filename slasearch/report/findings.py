@@ -25,7 +25,7 @@ from slasearch.report.labels import (
 from slasearch.report.results import Results
 from slasearch.report.screening_findings import screening_findings
 from slasearch.report.shape_findings import shape_findings
-from slasearch.report.share_findings import share_findings
+from slasearch.report.share_findings import forest_findings, share_findings
 
 __all__ = ["Finding", "findings"]
 
@@ -50,6 +50,7 @@ def findings(results: Results) -> list[Finding]:
         *_front(results),
         *_structure(results),
         *_importance(results),
+        *forest_findings(results),
         *cost_findings(results),
         *_trials(results),
     ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from slasearch.analysis.coordinates import response_words
+from slasearch.analysis.fanova import POOR, Fanova
 from slasearch.analysis.sobol import Index, PairIndex, SobolIndices
 from slasearch.report.finding import NAMED, Finding, some
 from slasearch.report.labels import fraction, sentences, short_factor, with_ends
 from slasearch.report.results import Results
 
-__all__ = ["design_caution", "share_findings"]
+__all__ = ["design_caution", "forest_findings", "share_findings"]
 
 
 def share_findings(results: Results) -> Iterator[Finding]:
@@ -19,6 +20,21 @@ def share_findings(results: Results) -> Iterator[Finding]:
         yield Finding("Sensitivity", _shares(item))
     for warning in dict.fromkeys(warning for item in results.sobol for warning in item.warnings):
         yield design_caution(results, warning)
+
+
+def forest_findings(results: Results) -> Iterator[Finding]:
+    """A sentence for each response on what fields explain alone over all complete trials, by fANOVA's forest."""
+    for item in results.shares:
+        ordered = sorted((one for one in item.fields if one.low > 0), key=lambda one: -one.estimate)
+        named = [f"{short_factor(one.field)} {with_ends(fraction, one.estimate, one.low, one.high)}" for one in ordered]
+        said = f"{some(named)} alone" if named else "the share of no field alone is told from nothing"
+        text = f"Of what moves the {response_words(item.response)} over these trials: {said}. {_forest(item)}"
+        yield Finding("Importance", text, "result" if item.r2 >= POOR else "caution")
+
+
+def _forest(item: Fanova) -> str:
+    poor = ", so it knows little" if item.r2 < POOR else ""
+    return f"(fANOVA, a forest of {item.n} trials, R² {fraction(item.r2)} at trials left out{poor}.)"
 
 
 def design_caution(results: Results, warning: str) -> Finding:

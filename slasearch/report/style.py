@@ -198,15 +198,15 @@ def finish(figure: Figure, note: str) -> None:
     figure.set_layout_engine(None)
 
 
-def level_ticks(axes: Axes, levels: Sequence[float], *, log: bool) -> None:
-    """Ticks of an x axis at the levels that were run, leaving out those whose labels would touch."""
-    ordered = sorted(levels)
-    places = [math.log10(level) for level in ordered] if log else ordered
+def level_ticks(axes: Axes, levels: Sequence[float], places: Sequence[float]) -> None:
+    """Ticks of an x axis at the places of the levels that were run, leaving out those whose labels would touch."""
+    ordered = sorted(zip(places, levels, strict=True))
+    along = [math.log10(place) if axes.get_xscale() == "log" else place for place, _ in ordered]
     shown: list[int] = []
-    for index, place in enumerate(places):
-        if not shown or place - places[shown[-1]] >= 0.11 * (places[-1] - places[0]):
+    for index, place in enumerate(along):
+        if not shown or place - along[shown[-1]] >= 0.11 * (along[-1] - along[0]):
             shown.append(index)
-    axes.set_xticks([ordered[index] for index in shown], [f"{ordered[index]:g}" for index in shown])
+    axes.set_xticks([ordered[index][0] for index in shown], [f"{ordered[index][1]:g}" for index in shown])
     axes.xaxis.set_minor_locator(NullLocator())
 
 

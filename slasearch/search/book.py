@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState as OptunaState
 
+from slasearch.config.constraints import ConstraintConfig
 from slasearch.config.plain import to_plain
 from slasearch.records import WHOLE_TRIAL, Checkpoint, Event, MetricRow, Progress, TrialReport, TrialSpec
+from slasearch.search.constraints import excesses
 from slasearch.search.lease import Holder
 from slasearch.search.logs import write_log
 from slasearch.search.mirror import MirroredStudy
@@ -62,6 +64,7 @@ class Book:
         home: Folder of artifacts and logs.
         study: The study's row.
         objectives: Names of its objectives, in order.
+        constraints: Its bounds, which Optuna is told of.
         optuna: Its two Optuna studies.
         distributions: Distribution of each searched parameter.
     """
@@ -72,6 +75,7 @@ class Book:
         home: Path,
         study: StudyRow,
         objectives: Iterable[str],
+        constraints: Sequence[ConstraintConfig],
         optuna: Mapping[OptunaStudy, MirroredStudy],
         distributions: Mapping[str, BaseDistribution],
     ) -> None:
@@ -79,6 +83,7 @@ class Book:
         self._home = home
         self._study = study
         self._objectives = tuple(objectives)
+        self._constraints = tuple(constraints)
         self._optuna = optuna
         self._distributions = distributions
         self._reported: dict[int, set[tuple[Any, ...]]] = {}
@@ -254,7 +259,8 @@ class Book:
             return
         values = [value for name in self._objectives if (value := row.objective(name)) is not None]
         complete = row.state == "complete"
-        optuna.tell(row.number, _OPTUNA_STATES[row.state], values if complete else None, row.reason)
+        bounds = excesses(self._constraints, row) if complete else {}
+        optuna.tell(row.number, _OPTUNA_STATES[row.state], values if complete else None, row.reason, bounds)
 
     def _new_metrics(self, row: TrialRow, metrics: Iterable[MetricRow]) -> list[MetricRow]:
         """Those that an earlier report of the attempt did not store, remembered from now on.

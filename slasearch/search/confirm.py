@@ -84,7 +84,7 @@ def _tuned_controls(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator
     if confirm is None:
         return
     allowed = effort(confirm, sum(trial.phase in SEARCH_PHASES for trial in trials))
-    for control in _controls(confirm, winners(config.objectives, trials, confirm.top)):
+    for control in _controls(confirm, winners(config.objectives, trials, confirm.top, config.constraints)):
         if control.pair_of is None or _size(control.winner):
             yield control, tuning_count(config, control.name, allowed)
 
@@ -115,7 +115,8 @@ def missing_confirm(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator
     if confirm is None:
         return
     made = {(*_arm(trial), trial.repeat) for trial in trials if trial.phase == "confirm"}
-    for job in _confirm_jobs(confirm, chosen(config.objectives, searched(trials), confirm.top), trials):
+    found = chosen(config.objectives, searched(trials, config.constraints), confirm.top)
+    for job in _confirm_jobs(confirm, found, trials):
         arm = _arm_of(job.role, job.pair_of, json.dumps(job.params, sort_keys=True), job.control_variant)
         if (*arm, job.repeat) not in made:
             yield job
@@ -177,7 +178,7 @@ def count_confirm(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
     confirm = config.phases.confirm
     if confirm is None:
         return len(made)
-    found = chosen(config.objectives, searched(trials), confirm.top)
+    found = chosen(config.objectives, searched(trials, config.constraints), confirm.top)
     best, tuned = [winner.trial for winner in found], best_tuned(trials, goals(found))
     there = Counter(_arm(trial) for trial in made if trial.repeat < confirm.seeds)
     lost = Counter(trial.pair_of for trial in made if _without_controls(trial) and trial.repeat < confirm.seeds)

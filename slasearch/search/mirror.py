@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 import optuna
@@ -25,6 +26,12 @@ from slasearch.errors import StorageError
 __all__ = ["MirroredStudy"]
 
 Direction = Literal["minimize", "maximize"]
+
+_BOUND = "constraints"
+"""Begin of the attributes in which Optuna keeps constraints."""
+_GENERATION = ":generation"
+"""End of the attribute in which samplers that breed keep a trial's generation, without which none goes on after a
+restart. Nothing else that a sampler keeps is stored, or read back: some of Optuna's samplers keep pickles there."""
 
 
 class MirroredStudy:
@@ -52,7 +59,7 @@ class MirroredStudy:
         trials = storage.get_all_trials(self._study_id, deepcopy=False)
         self._ids = [trial._trial_id for trial in trials]
         self._states = [trial.state for trial in trials]
-        self._memory.add_trials(_as_running(trial) for trial in trials)
+        self._memory.add_trials(_in_memory(trial) for trial in trials)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -88,6 +95,7 @@ class MirroredStudy:
             params=trial.params,
             distributions=trial.distributions,
             user_attrs=dict(attributes),
+            system_attrs=_kept(trial),
         )
         trial_id = self._storage.create_new_trial(self._study_id, waiting)
         self._ids.append(trial_id)
@@ -117,14 +125,30 @@ class MirroredStudy:
         return bool(pruner.prune(self._memory, self._trial(number)))
 
     def tell(
-        self, number: int, state: TrialState, values: Sequence[float] | None = None, reason: str | None = None
+        self,
+        number: int,
+        state: TrialState,
+        values: Sequence[float] | None = None,
+        reason: str | None = None,
+        constraints: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """Ends a trial; does nothing if it has ended before. `reason` becomes the attribute `reason`."""
+        """Ends a trial; does nothing if it has ended before.
+
+        Args:
+            number: Which.
+            state: How it ended.
+            values: Its objectives, if it is complete.
+            reason: Becomes the attribute `reason`.
+            constraints: How far each bounded value lies beyond its bounds; 0 or less within them.
+        """
         if self._states[number].is_finished():
             return
         self.start(number)
         if reason is not None:
             self._storage.set_trial_user_attr(self._ids[number], "reason", reason)
+        for name, value in _constraint_attributes(constraints).items():
+            self._storage.set_trial_system_attr(self._ids[number], name, value)
+            self._memory._storage.set_trial_system_attr(self._trial(number)._trial_id, name, value)
         self._stored.tell(number, values, state)
         self._states[number] = state
         self._memory.tell(number, values, state)
@@ -133,11 +157,25 @@ class MirroredStudy:
         return self._memory.get_trials(deepcopy=False)[number]
 
 
-def _as_running(trial: FrozenTrial) -> FrozenTrial:
+def _in_memory(trial: FrozenTrial) -> FrozenTrial:
     """The trial for the study in memory, where a waiting one would be handed out by `ask`."""
+    mine = copy(trial)
+    mine.system_attrs = _kept(trial)
     if trial.state is not TrialState.WAITING:
-        return trial
-    running = copy(trial)
-    running.state = TrialState.RUNNING
-    running.datetime_start = datetime.now()
-    return running
+        return mine
+    mine.state = TrialState.RUNNING
+    mine.datetime_start = datetime.now()
+    return mine
+
+
+def _kept(trial: FrozenTrial) -> dict[str, Any]:
+    """Of what samplers read beside parameters and values: constraints and generations."""
+    attributes = trial.system_attrs
+    return {name: attributes[name] for name in attributes if name.endswith(_GENERATION) or name.startswith(_BOUND)}
+
+
+def _constraint_attributes(constraints: Mapping[str, float]) -> dict[str, Any]:
+    """As `Trial.set_constraint` writes them, and once more as the list that Optuna's dashboard reads."""
+    if not constraints:
+        return {}
+    return {**{f"{_BOUND}:{name}": value for name, value in constraints.items()}, _BOUND: list(constraints.values())}

@@ -14,11 +14,12 @@ import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
 from slasearch.config.schema import SamplerConfig
+from slasearch.search.cma_es import CmaEsSampler
 from slasearch.space import Parameter
 
 __all__ = ["SobolSampler", "make_sampler", "sampler_seed"]
@@ -32,18 +33,27 @@ def make_sampler(
     Args:
         config: Name and options.
         seed: The study's seed.
-        number: Optuna's number of the trial; with `seed` it decides every draw of tpe and random.
+        number: Optuna's number of the trial; with `seed` it decides every draw but those of qmc.
         index: How many trials the phase has drawn so far: the position in a qmc sequence.
         space: All searched parameters, in a fixed order: the dimensions of a qmc sequence.
     """
     if config.name == "qmc":
         return SobolSampler(space, seed=sampler_seed(seed, 0), index=index)
     own = sampler_seed(seed, number)
-    if config.name == "random":
-        return RandomSampler(seed=own)
     options: dict[str, Any] = dict(config.options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
+        match config.name:
+            case "random":
+                return RandomSampler(seed=own)
+            case "gp":
+                return GPSampler(seed=own, **options)
+            case "nsgaii":
+                return NSGAIISampler(seed=own, **options)
+            case "nsgaiii":
+                return NSGAIIISampler(seed=own, **options)
+            case "cmaes":
+                return CmaEsSampler(space, seed=own, **options)
         return TPESampler(multivariate=True, group=True, seed=own, **options)
 
 

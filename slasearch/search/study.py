@@ -42,7 +42,9 @@ from slasearch.storage.store import Store
 __all__ = ["Ask", "StudySession", "StudySummary"]
 
 NOTHING_COMPLETE = Event(
-    "study.nothing_complete", "no trial of the search is complete, so there is nothing to confirm", "error"
+    "study.nothing_complete",
+    "no trial of the search is complete and keeps the constraints, so there is nothing to confirm",
+    "error",
 )
 
 P = ParamSpec("P")
@@ -140,7 +142,7 @@ class StudySession:
             objectives = [objective.name for objective in config.objectives]
             distributions = {parameter.name: parameter.distribution for parameter in parameters(config)}
             both: dict[OptunaStudy, MirroredStudy] = {"search": search, "confirm": confirm}
-            book = Book(store, locations.home, study, objectives, both, distributions)
+            book = Book(store, locations.home, study, objectives, config.constraints, both, distributions)
             book.mend(lease.previous, now())
             carry_out(store, book, study.id, now(), at_work=False)
             checkpoints = checkpoint_folder(config, locations)
@@ -165,7 +167,8 @@ class StudySession:
         if plan(self._config, self._book.rows, self._design) == "done":
             if not self._handed and self._study.state != "running":
                 return self._study.state
-            return "finished" if winners(self._config.objectives, self._book.rows, top=1) else "failed"
+            found = winners(self._config.objectives, self._book.rows, top=1, constraints=self._config.constraints)
+            return "finished" if found else "failed"
         return "failed" if self._stopped is not None and self._stopped.level == "error" else "stopped"
 
     def _write_state(self, state: str) -> None:

@@ -38,7 +38,7 @@ class PhaseCount:
 
 @dataclass(frozen=True)
 class Best:
-    """The best complete search trial by one objective."""
+    """The best complete search trial by one objective that keeps the constraints."""
 
     objective: str
     trial_id: int
@@ -114,7 +114,7 @@ def summarise(
         waiting=total.waiting,
         running=total.running,
         phases=phases,
-        best=tuple(best for objective in config.objectives for best in _best(objective, trials)),
+        best=tuple(best for objective in config.objectives for best in _best(config, objective, trials)),
         retried=len(rows) - len(trials),
         ran=ran,
         stop_reason=stop_reason,
@@ -133,8 +133,8 @@ def _count(plan: int, trials: Sequence[TrialRow], phase: str | None) -> PhaseCou
     )
 
 
-def _best(objective: ObjectiveConfig, trials: Sequence[TrialRow]) -> list[Best]:
+def _best(config: StudyConfig, objective: ObjectiveConfig, trials: Sequence[TrialRow]) -> list[Best]:
     return [
         Best(objective.name, row.id, row.number or 0, row.objective(objective.name) or 0.0)
-        for row in winners([objective], trials, top=1)
+        for row in winners([objective], trials, top=1, constraints=config.constraints)
     ]

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
+from slasearch.config.constraints import ConstraintConfig
 from slasearch.config.schema import ObjectiveConfig
+from slasearch.search.constraints import feasible
 from slasearch.storage.rows import TrialRow
 
 __all__ = ["Contender", "Goal", "Winner", "chosen", "goals", "last_attempts", "last_attempts_at", "searched", "winners"]
@@ -66,17 +68,23 @@ def last_attempts_at(rows: Iterable[TrialRow], trials: Iterable[int]) -> list[Tr
     return list(found.values())
 
 
-def searched(rows: Iterable[TrialRow]) -> list[TrialRow]:
-    """The complete trials of the search."""
-    return [row for row in last_attempts(rows) if row.role == "search" and row.state == "complete"]
+def searched(rows: Iterable[TrialRow], constraints: Sequence[ConstraintConfig] = ()) -> list[TrialRow]:
+    """The complete trials of the search that keep the bounds."""
+    complete = [row for row in last_attempts(rows) if row.role == "search" and row.state == "complete"]
+    return [row for row in complete if feasible(constraints, row)]
 
 
-def winners(objectives: Sequence[ObjectiveConfig], rows: Iterable[TrialRow], top: int) -> list[TrialRow]:
-    """The `top` best complete search trials by each objective, each configuration once.
+def winners(
+    objectives: Sequence[ObjectiveConfig],
+    rows: Iterable[TrialRow],
+    top: int,
+    constraints: Sequence[ConstraintConfig] = (),
+) -> list[TrialRow]:
+    """The `top` best complete search trials by each objective that keep the bounds, each configuration once.
 
     Ties go to the better score, then to the earlier trial.
     """
-    return [winner.trial for winner in chosen(objectives, searched(rows), top)]
+    return [winner.trial for winner in chosen(objectives, searched(rows, constraints), top)]
 
 
 def chosen(objectives: Sequence[ObjectiveConfig], contenders: Sequence[C], top: int) -> list[Winner[C]]:

@@ -8,6 +8,7 @@ from slasearch.config.document import Path, Problem
 from slasearch.config.problems import shown
 from slasearch.config.schema import PrunerConfig, SamplerConfig, StudyConfig
 from slasearch.registry import DESIGN_OPTIONS, PRUNER_OPTIONS, SAMPLER_OPTIONS, Option
+from slasearch.space.parameters import parameters
 
 __all__ = ["option_problems"]
 
@@ -18,11 +19,24 @@ def option_problems(config: StudyConfig) -> Iterator[Problem]:
     if design is not None:
         yield from _problems(("phases", "design", "sampler"), design.sampler, DESIGN_OPTIONS)
     if optimise is not None:
-        yield from _problems(("phases", "optimise", "sampler"), optimise.sampler, SAMPLER_OPTIONS)
+        at = ("phases", "optimise", "sampler")
+        yield from _problems(at, optimise.sampler, SAMPLER_OPTIONS)
+        if optimise.sampler.name == "cmaes":
+            yield from _cmaes_problems((*at, "name"), config)
         yield from _problems(("phases", "optimise", "pruner"), optimise.pruner, PRUNER_OPTIONS)
         if optimise.pruner.name != "none" and config.training.reports == 1:
             expected = f"at least 2 with the pruner {optimise.pruner.name}, which stops no trial at its last report"
             yield Problem(("training", "reports"), expected, "1")
+
+
+def _cmaes_problems(at: Path, config: StudyConfig) -> Iterator[Problem]:
+    if len(config.objectives) > 1:
+        expected = "one objective with cmaes, or tpe, gp, nsgaii or nsgaiii for several"
+        yield Problem(at, expected, f"{len(config.objectives)} objectives")
+    numbers = sum(not field.choices and not field.when for field in parameters(config))
+    if numbers < 2:
+        expected = "at least 2 searched numbers that every trial has with cmaes, or another sampler"
+        yield Problem(at, expected, str(numbers))
 
 
 def _problems(

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from synthetic import Plan
 
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.pareto import non_dominated, pareto_front
+from slasearch.config.constraints import ConstraintConfig
 from slasearch.errors import ReportError
 
 
@@ -53,6 +55,16 @@ def test_front_of_a_study_holds_complete_search_trials_only(frames: StudyFrames)
 
 def test_front_leaves_out_robustness_that_no_trial_has(frames_of: Callable[[Plan], StudyFrames]) -> None:
     assert pareto_front(frames_of(Plan(measured=False))).objectives == ("score", "exported_parameters")
+
+
+def test_trials_that_break_a_constraint_are_not_weighed(frames: StudyFrames) -> None:
+    sizes = frames.search_trials("complete")["exported_parameters"]
+    most = float(sizes.median())
+    bound = ConstraintConfig(name="exported_parameters", max=most)
+    front = pareto_front(replace(frames, config=frames.config.model_copy(update={"constraints": (bound,)})))
+    assert front.column("exported_parameters").max() == most
+    assert front.n == (sizes <= most).sum()
+    assert f"{(sizes > most).sum()} trials break a constraint and are not weighed." in front.warnings
 
 
 def test_trials_that_lack_an_objective_are_counted(frames: StudyFrames) -> None:

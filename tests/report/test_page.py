@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from synthetic import Plan, study_config
 
+from slasearch.config.constraints import ConstraintConfig
 from slasearch.config.load import parse_study
 from slasearch.report.asked import asked
 from slasearch.report.findings import findings
@@ -188,6 +189,13 @@ def test_what_was_asked_is_read_from_the_study_file() -> None:
 
 
 def test_a_small_study_asks_less() -> None:
+    bounds = (
+        ConstraintConfig(name="exported_parameters", max=20_000),
+        ConstraintConfig(name="score", min=0.5, max=0.9),
+    )
+    bounded = study_config("synthetic", Plan()).model_copy(update={"constraints": bounds})
+    words = ", with exported parameters of at most 20\u202f000 and score of at least 0.5 and at most 0.9, on the"
+    assert words in dict(asked(bounded))["Question"]
     said = dict(asked(study_config("synthetic", Plan(design=False, confirm=False, measured=False))))
     assert list(said) == ["Question", "Modules", "Searched", "Search"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from io import BytesIO
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from slasearch.report.figures import importance, variance_shares
 from slasearch.report.figures._base import ReportFigure
 from slasearch.report.labels import short_factor
 from slasearch.report.results import Results, analyse
+from slasearch.report.share_findings import forest_findings
 
 METHOD = "functional ANOVA of a forest; 95 % jackknife intervals; speaks of the region in which the trials lie"
 PLACED = "40 of 60 trials were placed by tpe where it expected good ones"
@@ -105,6 +107,18 @@ def test_the_study_s_figure_is_its_analysis(results: Results) -> None:
         figure.draw().savefig(out, format="png", metadata={"Software": None})
         pictures.append(out.getvalue())
     assert pictures[0] == pictures[1]
+
+
+def test_a_sentence_names_what_is_told_from_nothing() -> None:
+    found = replace(shares("score", (0.1, 0.5, 0.02)), r2=0.91)
+    poor = replace(found, response="robustness", r2=0.31)
+    (one, other) = forest_findings(SimpleNamespace(shares=(found, poor)))  # type: ignore[arg-type]
+    assert (one.topic, one.kind, other.kind) == ("Importance", "result", "caution")
+    assert one.text == (
+        "Of what moves the score over these trials: learning rate .50 [.45, .56] and sparsity weight λ .10 [.05, .16] "
+        "alone. (fANOVA, a forest of 60 trials, R² .91 at trials left out.)"
+    )
+    assert other.text.endswith("(fANOVA, a forest of 60 trials, R² .31 at trials left out, so it knows little.)")
 
 
 def test_twenty_fields_fit_a_page() -> None:

@@ -352,7 +352,7 @@ def test_options_are_checked_before_anything_is_made(where):
     ],
 )
 def test_every_option_works_at_both_ends_of_its_range(opened, where, kind, name, option, value):
-    objectives = ("score",) if name == "median" else ("score", "exported_parameters")
+    objectives = ("score",) if name in ("median", "cmaes") else ("score", "exported_parameters")
     config = study(optimise=3, objectives=objectives, **{kind: {"name": name, "options": {option: value}}})
     assert len(run_all(opened(config))) == 3
 
@@ -566,9 +566,21 @@ def test_a_report_that_is_no_number_does_not_stop_the_trial(opened, where):
     assert optuna_trials(where)[0].value is None
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
-def test_a_restarted_driver_draws_the_same_next_point_as_one_that_never_stopped(tmp_path, where, sampler):
-    config = study(optimise=5, sampler={"name": sampler})
+@pytest.mark.parametrize(
+    ("sampler", "options"),
+    [
+        ("tpe", {}),
+        ("random", {}),
+        ("qmc", {}),
+        ("gp", {"n_startup_trials": 2}),
+        ("nsgaii", {"population_size": 2}),
+        ("nsgaiii", {"population_size": 2}),
+        ("cmaes", {"population_size": 4}),
+    ],
+)
+def test_a_restarted_driver_draws_the_same_next_point_as_one_that_never_stopped(where, sampler, options):
+    objectives = ("score",) if sampler == "cmaes" else ("score", "exported_parameters")
+    config = study(optimise=5, sampler={"name": sampler, "options": options}, objectives=objectives)
     drawn = []
     for name in ("steady", "stopping"):
         named = config.model_copy(update={"name": name})
@@ -585,11 +597,12 @@ def test_a_restarted_driver_draws_the_same_next_point_as_one_that_never_stopped(
     assert len(set(drawn[0])) == 5
 
 
-def test_tpe_learns_from_the_design(opened, where):
-    """After a design that favours a large weight, TPE proposes larger weights than chance would."""
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_a_sampler_learns_from_the_design(opened, where, sampler):
+    """After a design that favours a large weight, it proposes larger weights than chance would."""
     levels = [0.011, 0.02, 0.03, 0.05, 0.08, 0.2, 0.4, 0.6, 0.8, 0.99]
     design = {"sampler": {"name": "grid"}, "levels": {WEIGHT: levels}}
-    config = study(design=design, optimise=8, objectives=("score",))
+    config = study(design=design, optimise=8, objectives=("score",), sampler={"name": sampler})
     session = opened(config)
     run_all(session)
     weights = [row.values[WEIGHT] for row in trials_of(where) if row.phase == "optimise"]

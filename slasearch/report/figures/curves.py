@@ -32,7 +32,11 @@ from slasearch.report.style import (
     style,
 )
 
-__all__ = ["CurveGrid", "draw_grid", "grid_panels", "y_range"]
+__all__ = ["CurveGrid", "draw_grid", "grid_panels", "place_of", "y_range", "zero_apart"]
+
+
+_GROWN = 5
+"""How many times longer than the first step between levels above 0 the last one is, where they go by factors."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +108,12 @@ def _draw_curve(ax: Axes, curve: Curve, grid: CurveGrid) -> None:
             shift = (index - (len(curve.series) - 1) / 2) * 0.14
             _draw_category(ax, curve, series, mark, shift=shift, barred=barred)
         else:
-            _draw_line(ax, series, mark, barred=barred, thin=grid.crowded and not barred)
+            _draw_line(ax, curve, series, mark, barred=barred, thin=grid.crowded and not barred)
     _set_axes(ax, curve, grid)
 
 
-def _draw_line(ax: Axes, series: Series, mark: Mark, *, barred: bool, thin: bool) -> None:
-    levels = [float(point.level) for point in series.points]
+def _draw_line(ax: Axes, curve: Curve, series: Series, mark: Mark, *, barred: bool, thin: bool) -> None:
+    levels = [place_of(curve, point.level) for point in series.points]
     means = [point.estimate.mean for point in series.points]
     if thin:
         ax.plot(levels, means, color=mark.color, linewidth=0.9, marker=mark.marker, markersize=5, zorder=3.5)
@@ -122,7 +126,7 @@ def _draw_line(ax: Axes, series: Series, mark: Mark, *, barred: bool, thin: bool
 
 def _draw_category(ax: Axes, curve: Curve, series: Series, mark: Mark, *, shift: float, barred: bool) -> None:
     """Categories have no way between them: series stand side by side, and no line joins means."""
-    x = [curve.levels.index(point.level) + shift for point in series.points]
+    x = [place_of(curve, point.level) + shift for point in series.points]
     if barred:
         _draw_intervals(ax, x, series, mark)
     for place, point in zip(x, series.points, strict=True):
@@ -153,7 +157,7 @@ def _set_axes(ax: Axes, curve: Curve, grid: CurveGrid) -> None:
     else:
         if curve.scale == "log":
             ax.set_xscale("log")
-        level_ticks(ax, [float(level) for level in curve.levels], log=curve.scale == "log")
+        level_ticks(ax, [float(level) for level in curve.levels], [place_of(curve, level) for level in curve.levels])
     shown = y_range(grid.curves if grid.share_y else (curve,), grid.barred, counts=grid.counts)
     if grid.counts:
         ax.set_yscale("log")
@@ -212,7 +216,7 @@ def _panel(curve: Curve, grid: CurveGrid, x_label: str) -> go.Figure:
     if curve.scale == "category":
         figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[-0.5, len(labels) - 0.5])
     else:
-        figure.update_xaxes(tickvals=list(curve.levels), ticktext=labels)
+        figure.update_xaxes(tickvals=[place_of(curve, level) for level in curve.levels], ticktext=labels)
     shown = y_range(grid.curves if grid.share_y else (curve,), grid.barred, counts=grid.counts)
     figure.update_yaxes(range=[shown.low, shown.high])
     if grid.counts:
@@ -223,13 +227,30 @@ def _panel(curve: Curve, grid: CurveGrid, x_label: str) -> go.Figure:
     return figure
 
 
-def _place(curve: Curve, level: Level, shift: float) -> float:
-    return curve.levels.index(level) + shift if curve.scale == "category" else float(level)
+def place_of(curve: Curve, level: Level) -> float:
+    """Where a level stands on the x axis of its curve."""
+    if curve.scale == "category":
+        return float(curve.levels.index(level))
+    if not zero_apart(curve):
+        return float(level)
+    steps = [math.log10(float(other)) for other in curve.levels[1:]]
+    return math.log10(float(level)) if level else steps[0] - (steps[-1] - steps[0]) / (len(steps) - 1)
+
+
+def zero_apart(curve: Curve) -> bool:
+    """Whether a factor that is sampled on a linear axis, because it may be 0, has levels spaced by factors.
+
+    They are drawn by their logarithms, 0 a step to the left: on a linear axis most of them would lie upon each other.
+    """
+    if curve.scale != "linear" or len(curve.levels) < 4 or curve.levels[0] != 0:
+        return False
+    levels = [float(level) for level in curve.levels]
+    return levels[-1] - levels[-2] > _GROWN * (levels[2] - levels[1])
 
 
 def _traces(curve: Curve, series: Series, mark: Mark, name: str, *, shift: float, barred: bool) -> list[go.Scatter]:
     categorical = curve.scale == "category"
-    x = [_place(curve, point.level, shift) for point in series.points]
+    x = [place_of(curve, point.level) + shift for point in series.points]
     cloud = [
         (place, value, trial_id)
         for place, point in zip(x, series.points, strict=True)

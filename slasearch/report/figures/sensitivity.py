@@ -8,7 +8,8 @@ from slasearch.analysis.curves import Curve, curve_table
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.sensitivity import Response
 from slasearch.report.figures._base import LegendItem, ReportFigure, note
-from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels, y_range
+from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels, y_range, zero_apart
+from slasearch.report.finding import listed
 from slasearch.report.labels import (
     factor_label,
     level_label,
@@ -103,7 +104,9 @@ def _figure(
     barred = _barred(curves)
     cut = y_range(curves, barred, counts=sizes).note
     measured = _LOG_INTERVALS if sizes else _intervals(curves)
-    text = note("points: trials", *measured, curves[0].method, *warnings, cut, counts)
+    apart = [short_factor(curve.factor) for curve in curves if zero_apart(curve)]
+    spaced = f"{listed(apart)} by its logarithm, 0 set apart at the left" if apart else ""
+    text = note("points: trials", *measured, curves[0].method, *warnings, spaced, cut, counts)
     grid = CurveGrid(
         curves=curves,
         titles=("",) * len(curves),

@@ -44,7 +44,7 @@ quickstart: $(VENV)/.installed-bundled ## Run a small real study, report on it, 
 	@echo "  $(BIN)/slasearch status quickstart      what was run"
 	@echo "  $(BIN)/slasearch dashboard              Optuna's dashboard on the study, read-only"
 	@echo "  $(BIN)/slasearch run studies/sensitivity.yaml"
-	@echo "  sed 's/^name: .*/name: mine/' studies/quickstart.yaml > mine.yaml    then change its tasks to your own"
+	@echo "  $(BIN)/slasearch init mine.yaml --task NAME=FILE.csv    a study of your own data"
 
 # As many processes as the machine has cores, eight at most, of one thread each; WORKERS=0 runs all tests in this one.
 WORKERS ?= auto

@@ -29,6 +29,7 @@ EXIT_UNREACHABLE = 4
 EXIT_INTERRUPTED = 130
 
 VERBS = (
+    "init",
     "validate",
     "schema",
     "run",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from slasearch.cli._output import say, show_table, storage_option
+from slasearch.cli._output import emit_json, say, show_table, storage_option
+from slasearch.errors import SlaSearchError
 
 if TYPE_CHECKING:
     from slasearch.config.schema import StudyConfig
@@ -22,26 +25,51 @@ INTERRUPTED = ("interrupted", "ended by SIGTERM", "cancelled")
 @click.option("--address", metavar="ADDR", help="Ray cluster, auto or HOST:PORT [default: this machine].")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a field of the file; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Check the file and say what would be run and downloaded; do neither.")
-def run(file: Path, storage: str | None, address: str | None, overrides: tuple[str, ...], dry_run: bool) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and JSON events on stderr.")
+def run(
+    file: Path, storage: str | None, address: str | None, overrides: tuple[str, ...], dry_run: bool, as_json: bool
+) -> int:
     """Run the study in FILE to its end, or go on with it.
 
     Running the same command again continues where the study stands, and does nothing once it is finished. The first
     Ctrl-C stops after the running trials, the second at once.
+
+    With --json, stderr has one JSON object a line, whose `event` is `progress` (where the study stands), `note` or
+    `error` (with a `text`), and stdout the document that `slasearch status NAME --json` prints.
     """
+    if not as_json:
+        return _run(file, storage, address, overrides, dry_run, as_json=False)
+    from slasearch.cli.main import exit_code as code_of
+    from slasearch.orchestrate.screens import write_event
+
+    try:
+        return _run(file, storage, address, overrides, dry_run, as_json=True)
+    except SlaSearchError as error:
+        write_event(sys.stderr, "error", text=str(error))
+        return code_of(error)
+
+
+def _run(
+    file: Path, storage: str | None, address: str | None, overrides: tuple[str, ...], dry_run: bool, *, as_json: bool
+) -> int:
     from slasearch.config.locations import locate, redacted
     from slasearch.space import load_checked
 
     config = load_checked(file, overrides, download=not dry_run)
     locations = locate(storage)
     if dry_run:
-        _show_plan(config)
+        _show_plan(config, as_json=as_json)
         return 0
-    say(f"study {config.name} in {redacted(locations.storage_url)}")
     from slasearch.orchestrate.driver import run_study
+    from slasearch.orchestrate.progress import ProgressPrinter
 
-    summary = run_study(config, locations, address=address)
-    say(_ending(summary))
-    if summary.complete:
+    printer = ProgressPrinter(events=as_json)
+    printer.note(f"study {config.name} in {redacted(locations.storage_url)}")
+    summary = run_study(config, locations, address=address, progress=printer)
+    printer.note(_ending(summary))
+    if as_json:
+        emit_json(asdict(summary))
+    elif summary.complete:
         from slasearch.report.table import result_table
 
         click.echo(result_table(locations.storage_url, config.name))
@@ -91,15 +119,20 @@ def _next_commands(name: str, storage: str | None) -> str:
     )
 
 
-def _show_plan(config: StudyConfig) -> None:
+def _show_plan(config: StudyConfig, *, as_json: bool) -> None:
     from slasearch.search.plan import planned
     from slasearch.space import design_points, downloads, parameters
 
-    counts = planned(config, (), design_points(config))
+    counts = {phase: count for phase, count in planned(config, (), design_points(config)).items() if count}
+    searched = {parameter.name: parameter.words for parameter in parameters(config)}
+    waiting = downloads(config)
+    if as_json:
+        emit_json({"study": config.name, "trials": counts, "searched": searched, "downloads": waiting})
+        return
     click.echo(f"study {config.name}: at most {sum(counts.values())} trials")
-    show_table(("phase", "trials"), [(phase, count) for phase, count in counts.items() if count])
+    show_table(("phase", "trials"), counts.items())
     click.echo()
-    show_table(("searched", "values"), [(parameter.name, parameter.words) for parameter in parameters(config)])
-    if waiting := downloads(config):
+    show_table(("searched", "values"), searched.items())
+    if waiting:
         click.echo()
         show_table(("downloaded first",), [(name,) for name in waiting])

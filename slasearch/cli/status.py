@@ -53,6 +53,11 @@ def _show(summary: StudySummary) -> None:
     if summary.best:
         click.echo()
         show_table(("best by", "trial", "value"), [(best.objective, best.number, best.value) for best in summary.best])
+    say(f"{summary.device_seconds / 3600:.2f} device hours")
+    if summary.front is not None:
+        say(f"Pareto front: {summary.front} trials")
+    if summary.last_failure is not None:
+        say(f"last failure: {summary.last_failure}")
 
 
 def _time(at: float) -> str:

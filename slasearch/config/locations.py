@@ -10,6 +10,9 @@ from slasearch.errors import ConfigError
 
 __all__ = ["Locations", "locate", "redacted"]
 
+PASSWORD_FILE = "SLASEARCH_STORAGE_PASSWORD_FILE"
+"""Names a file whose text is the database's password, as containers get their secrets."""
+
 
 @dataclass(frozen=True)
 class Locations:
@@ -55,9 +58,10 @@ def locate(storage: str | None = None) -> Locations:
     Args:
         storage: Database URL. Without one `$SLASEARCH_STORAGE`, else SQLite in `.slasearch` of the working folder.
             The folder is `$SLASEARCH_HOME`, else that of an SQLite file, else `.slasearch` of the working folder.
+            A URL with a user and without a password gets it from `$SLASEARCH_STORAGE_PASSWORD_FILE`, if that is set.
 
     Raises:
-        ConfigError: The URL is none.
+        ConfigError: The URL is none, or the password's file cannot be read.
     """
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
@@ -69,6 +73,8 @@ def locate(storage: str | None = None) -> Locations:
     except (ArgumentError, ValueError):
         example = "sqlite:///results.db or postgresql+psycopg://user@host/database"
         raise ConfigError([f"--storage: storage: expected a database URL such as {example}, got {text!r}"]) from None
+    if url.username and url.password is None and os.environ.get(PASSWORD_FILE):
+        text = url.set(password=_password(Path(os.environ[PASSWORD_FILE]))).render_as_string(hide_password=False)
     home = here
     if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
         file = Path.cwd() / str(url.database)
@@ -77,6 +83,17 @@ def locate(storage: str | None = None) -> Locations:
     if os.environ.get("SLASEARCH_HOME"):
         home = Path(os.environ["SLASEARCH_HOME"]).absolute()
     return Locations(text, home)
+
+
+def _password(file: Path) -> str:
+    try:
+        password = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        got = error.strerror if isinstance(error, OSError) else "something else"
+        raise ConfigError([f"${PASSWORD_FILE}: expected a readable file, got {file}: {got}"]) from None
+    if not password:
+        raise ConfigError([f"${PASSWORD_FILE}: expected a file with the password in it, got {file}, which is empty"])
+    return password
 
 
 def redacted(url: str) -> str:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-__all__ = ["from_plain", "to_plain"]
+__all__ = ["finite", "from_plain", "to_plain"]
 
 R = TypeVar("R")
 
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def finite(value: Any) -> Any:
+    """The data as JSON can hold it: NaN and infinity become null, keys become text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
 
 
 def _adapter(cls: type[Any]) -> TypeAdapter[Any]:

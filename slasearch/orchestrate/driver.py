@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,9 @@ QUIET = {
 }
 """Ray without usage reports, tables, log files of trials, changes of the working folder and state of its own; and with
 workers that give way to the driver a little (Ray's own niceness of 15 starves them beside any other busy process)."""
+
+JOIN_SECONDS = 60.0
+"""How long a cluster may take until it can run one trial."""
 
 Heartbeat = Callable[[], None]
 
@@ -82,17 +86,15 @@ def run_study(
     """
     printer = progress or ProgressPrinter()
     interrupts = Interrupts()
-    with interrupts.handled():
+    with interrupts.handled(), closing(printer):
         session = StudySession.open(config, locations)
-        try:
-            _run(session, config, locations, address, printer, interrupts, worker_factory, data or {})
-        except KeyboardInterrupt:
-            session.stop(interrupts.reason or "interrupted")
-        finally:
-            printer.close()
-            session.close()
-    summary = session.summary()
-    printer.end(summary)
+        with closing(session):
+            try:
+                _run(session, config, locations, address, printer, interrupts, worker_factory, data or {})
+            except KeyboardInterrupt:
+                session.stop(interrupts.reason or "interrupted")
+        summary = session.summary()
+        printer.end(summary)
     return summary
 
 
@@ -115,7 +117,7 @@ def _run(
     tasks = [load_task(task, data.get(task.name)) for task in first.spec.tasks]
     session.check_data({task.spec.name: data_digest(task) for task in tasks})
     with environment(QUIET), _ray(config, locations, address) as heartbeat, _silent_logs():
-        printer.concurrency = _concurrency(config)
+        printer.concurrency = _concurrency(config, patience=0.0 if address is None else JOIN_SECONDS)
         desk = TrialDesk(session, printer, first=first, heartbeat=heartbeat)
         with interrupts.counted():
             _loop(desk, interrupts, config, locations, tasks, worker_factory, printer.concurrency)
@@ -198,21 +200,30 @@ def _ray(config: StudyConfig, locations: Locations, address: str | None) -> Iter
             yield heartbeat
 
 
-def _concurrency(config: StudyConfig) -> int:
-    """Trials at a time: as many as the study wants and Ray's resources hold."""
+def _concurrency(config: StudyConfig, *, patience: float) -> int:
+    """Trials at a time: as many as the study wants and Ray's resources hold; machines have `patience` (s) to join."""
     import ray
 
-    wanted, offered = config.resources, ray.cluster_resources()
+    until = time.monotonic() + patience
+    while (fitting := _fitting(config, ray.cluster_resources())) < 1:
+        if time.monotonic() >= until:
+            wanted, offered = config.resources, ray.cluster_resources()
+            raise ClusterError(
+                f"resources: expected {wanted.cpus_per_trial} CPUs and {wanted.gpus_per_trial:g} GPUs for a trial, got "
+                f"{offered.get('CPU', 0):g} CPUs and {offered.get('GPU', 0):g} GPUs in all. "
+                "Lower resources.cpus_per_trial or gpus_per_trial, or add machines."
+            )
+        time.sleep(0.5)
+    return min(config.resources.max_concurrent_trials, fitting)
+
+
+def _fitting(config: StudyConfig, offered: Mapping[str, float]) -> int:
+    """Trials that the offered resources hold at a time."""
+    wanted = config.resources
     fitting = offered.get("CPU", 0.0) // wanted.cpus_per_trial
     if wanted.gpus_per_trial:
         fitting = min(fitting, offered.get("GPU", 0.0) // wanted.gpus_per_trial)
-    if fitting < 1:
-        raise ClusterError(
-            f"resources: expected {wanted.cpus_per_trial} CPUs and {wanted.gpus_per_trial:g} GPUs for a trial, got "
-            f"{offered.get('CPU', 0):g} CPUs and {offered.get('GPU', 0):g} GPUs in all. "
-            "Lower resources.cpus_per_trial or gpus_per_trial, or add machines."
-        )
-    return min(wanted.max_concurrent_trials, int(fitting))
+    return int(fitting)
 
 
 @contextmanager

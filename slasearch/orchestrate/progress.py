@@ -1,9 +1,7 @@
-"""Live progress on stderr: one line that renews itself on a terminal, else a line now and then."""
+"""Progress of a run on stderr: when it is shown, how much time is left, and what is wrong with gates."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import statistics
 import sys
 import time
@@ -12,21 +10,23 @@ from collections.abc import Callable, Iterable
 from typing import TextIO
 
 from slasearch.analysis.health import HEALTH, gate_health
+from slasearch.orchestrate.screens import Display, Events, Lines, Screen, State, is_terminal
 from slasearch.records import Event
 from slasearch.search.summary import StudySummary
 
-__all__ = ["ProgressPrinter", "duration", "progress_line"]
+__all__ = ["ProgressPrinter", "time_left"]
 
-TERMINAL_SECONDS = 0.5
-PLAIN_SECONDS = 15.0
+_PATIENCE = 20.0
+"""How many times as long as a summary takes the next one waits: of 10,000 trials it takes a moment."""
 
 
 class ProgressPrinter:
-    """Prints where a study stands, and what is wrong with gates: once at the first trial, and for how many at the end.
+    """Shows where a study stands, and what is wrong with gates: once at the first trial, and for how many at the end.
 
     Args:
         stream: Where to; stderr by default.
-        terminal: Whether the line renews itself; looked up by default (a dumb terminal counts as none).
+        terminal: Whether lines renew themselves; looked up by default (a dumb terminal counts as none).
+        events: Whether JSON is written for a program instead.
         concurrency: Trials at a time, for the time left.
         clock: Seconds on a clock that never goes back.
     """
@@ -36,19 +36,19 @@ class ProgressPrinter:
         stream: TextIO | None = None,
         *,
         terminal: bool | None = None,
+        events: bool = False,
         concurrency: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.concurrency = concurrency
-        self._stream = stream or sys.stderr
-        self._terminal = self._stream.isatty() and os.environ.get("TERM") != "dumb" if terminal is None else terminal
-        self._colour = self._terminal and not os.environ.get("NO_COLOR")
+        stream = stream or sys.stderr
+        terminal = is_terminal(stream) if terminal is None else terminal
+        self._screen: Screen = Events(stream) if events else Display(stream) if terminal else Lines(stream)
         self._clock = clock
         self._began = clock()
         self._due = self._began
         self._phase: str | None = None
         self._seconds: dict[str, list[float]] = defaultdict(list)
-        self._line_open = False
         self._events: list[tuple[int, Event]] = []
         self._warned: dict[str, str] = {}
 
@@ -62,42 +62,33 @@ class ProgressPrinter:
             self._warn(again=False)
 
     def tick(self, summary: Callable[[], StudySummary], phase: str) -> None:
-        """Prints if it is time to, or if the phase is another one; only then is the summary asked for."""
-        if self._clock() >= self._due or phase != self._phase:
-            self._due = self._clock() + (TERMINAL_SECONDS if self._terminal else PLAIN_SECONDS)
+        """Shows the study if it is time to, or if the phase is another one; only then is the summary asked for."""
+        began = self._clock()
+        if began >= self._due or phase != self._phase:
             self._phase = phase
             self.show(summary())
+            ended = self._clock()
+            self._due = ended + max(self._screen.seconds, _PATIENCE * (ended - began))
 
     def show(self, summary: StudySummary) -> None:
-        """Prints now."""
+        """Shows it now."""
         left = time_left(summary, self._seconds, self.concurrency)
-        line = progress_line(summary, self._clock() - self._began, left)
-        if not self._terminal:
-            self._write(line + "\n")
-            return
-        line = line[: self._width() - 1]
-        if self._colour and summary.failed:
-            line = line.replace(f"failed {summary.failed}", f"\x1b[31mfailed {summary.failed}\x1b[0m")
-        self._write(f"\r\x1b[K{line}")
-        self._line_open = True
+        self._screen.show(State(summary, self._clock() - self._began, left))
 
     def end(self, summary: StudySummary) -> None:
-        """Prints the last state, if anything was printed before."""
+        """Shows the last state, if anything was shown before."""
         if self._phase is not None:
             self.show(summary)
         self.close()
         self._warn(again=True)
 
     def note(self, text: str) -> None:
-        """Prints a sentence on a line of its own."""
-        self.close()
-        self._write(text + "\n")
+        """A sentence to be kept."""
+        self._screen.note(text)
 
     def close(self) -> None:
-        """Ends the open line, so that what follows begins on a new one."""
-        if self._line_open:
-            self._write("\n")
-            self._line_open = False
+        """Leaves the last state standing, so that what follows comes after it."""
+        self._screen.close()
 
     def _warn(self, *, again: bool) -> None:
         """Prints warnings about gates that are new, or `again` those whose numbers have changed since."""
@@ -105,29 +96,6 @@ class ProgressPrinter:
             if warning.kind not in self._warned or (again and self._warned[warning.kind] != warning.text):
                 self._warned[warning.kind] = warning.text
                 self.note(warning.text)
-
-    def _width(self) -> int:
-        try:
-            columns = os.get_terminal_size(self._stream.fileno()).columns
-        except OSError:
-            columns = 0
-        return columns or shutil.get_terminal_size().columns
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
-
-
-def progress_line(summary: StudySummary, elapsed: float, left: float | None) -> str:
-    """Times (s), counts by phase, what went wrong, the best so far, what runs; a narrow terminal loses the end."""
-    parts = [duration(elapsed) + (f", about {duration(left)} left" if left is not None else "")]
-    parts += [f"{phase} {count.ended}/{count.planned}" for phase, count in summary.phases.items() if count.planned]
-    parts += [f"{name} {count}" for name, count in (("failed", summary.failed), ("pruned", summary.pruned)) if count]
-    if summary.best:
-        best = next((best for best in summary.best if best.objective == "score"), summary.best[0])
-        parts.append(f"best {best.objective.replace('_', ' ')} {best.value:.4g}")
-    parts.append(f"running {summary.running}")
-    return " · ".join(parts)
 
 
 def time_left(summary: StudySummary, seconds: dict[str, list[float]], concurrency: int) -> float | None:
@@ -140,10 +108,3 @@ def time_left(summary: StudySummary, seconds: dict[str, list[float]], concurrenc
         return None
     work = sum(count * statistics.median(seconds.get(phase) or every) for phase, count in open_trials.items())
     return work / min(concurrency, sum(open_trials.values()))
-
-
-def duration(seconds: float) -> str:
-    """`m:ss`, or `h:mm:ss` from an hour on."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

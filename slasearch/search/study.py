@@ -400,7 +400,13 @@ class StudySession:
         """Where the study stands."""
         reason = None if self._stopped is None else self._stopped.message
         return summarise(
-            self._config, self._study, self._book.rows, self._design, ran=len(self._handed), stop_reason=reason
+            self._config,
+            self._study,
+            self._book.rows,
+            self._design,
+            now=self._now(),
+            ran=len(self._handed),
+            stop_reason=reason,
         )
 
     # ------------------------------------------------------------ parts

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import ge
 
 from slasearch.config.load import stored_study
 from slasearch.config.schema import ObjectiveConfig, StudyConfig
 from slasearch.search.job import PHASES
 from slasearch.search.lease import has_driver
+from slasearch.search.limits import device_seconds
 from slasearch.search.plan import planned
-from slasearch.search.winners import last_attempts, winners
+from slasearch.search.winners import last_attempts, searched, winners
 from slasearch.space import DesignPoint, design_points
 from slasearch.storage.rows import StudyRow, TrialRow
 from slasearch.storage.store import Store
@@ -53,6 +55,9 @@ class StudySummary:
     `retried` counts attempts that were lost and made again; `stop_reason` why it ended early.
 
     `ran` counts the attempts that the present run command handed out; 0 means that there was nothing to do.
+
+    `front` counts the complete search trials that none other beats in all objectives (None with one objective),
+    `device_seconds` is the wall time of all attempts together, and `last_failure` names the latest and its reason.
     """
 
     name: str
@@ -68,6 +73,9 @@ class StudySummary:
     retried: int = 0
     ran: int = 0
     stop_reason: str | None = None
+    front: int | None = None
+    device_seconds: float = 0.0
+    last_failure: str | None = None
 
     @property
     def ended(self) -> int:
@@ -82,11 +90,12 @@ def read_summary(store: Store, name: str, *, now: float | None = None) -> StudyS
         StudyNotFoundError: There is none of that name.
         StorageError: The database cannot be read.
     """
+    now = time.time() if now is None else now
     study = store.study(name)
     config = stored_study(study.config)
-    if study.state == "running" and not has_driver(store, study.id, time.time() if now is None else now):
+    if study.state == "running" and not has_driver(store, study.id, now):
         study = replace(study, state="interrupted")
-    return summarise(config, study, store.trials(study.id), design_points(config))
+    return summarise(config, study, store.trials(study.id), design_points(config), now=now)
 
 
 def summarise(
@@ -95,10 +104,11 @@ def summarise(
     rows: Iterable[TrialRow],
     design: Sequence[DesignPoint],
     *,
+    now: float,
     ran: int = 0,
     stop_reason: str | None = None,
 ) -> StudySummary:
-    """The summary of a study from its trials and the points of its design."""
+    """The summary of a study from its trials and the points of its design, at the time `now` (epoch seconds)."""
     rows = list(rows)
     trials = last_attempts(rows)
     plans = planned(config, rows, design)
@@ -118,6 +128,9 @@ def summarise(
         retried=len(rows) - len(trials),
         ran=ran,
         stop_reason=stop_reason,
+        front=_front(config.objectives, trials) if len(config.objectives) > 1 else None,
+        device_seconds=device_seconds(rows, now),
+        last_failure=_last_failure(rows),
     )
 
 
@@ -138,3 +151,23 @@ def _best(config: StudyConfig, objective: ObjectiveConfig, trials: Sequence[Tria
         Best(objective.name, row.id, row.number or 0, row.objective(objective.name) or 0.0)
         for row in winners([objective], trials, top=1, constraints=config.constraints)
     ]
+
+
+def _front(objectives: Sequence[ObjectiveConfig], trials: Sequence[TrialRow]) -> int:
+    """How many complete search trials no other dominates; in falling order only earlier ones can."""
+    signs = [(objective.name, 1.0 if objective.direction == "maximize" else -1.0) for objective in objectives]
+    points = [tuple(sign * (row.objective(name) or 0.0) for name, sign in signs) for row in searched(trials)]
+    kept: list[tuple[float, ...]] = []
+    for point in sorted(points, reverse=True):
+        if not any(other != point and all(map(ge, other, point)) for other in kept):
+            kept.append(point)
+    return len(kept)
+
+
+def _last_failure(rows: Iterable[TrialRow]) -> str | None:
+    """The failed attempt that ended last, called as people call trials, and its reason on one line."""
+    row = max((row for row in rows if row.state == "fail"), key=lambda row: row.ended_at or 0.0, default=None)
+    if row is None:
+        return None
+    name = f"{'c' if row.optuna_study == 'confirm' else ''}{row.number}"
+    return f"trial {name}: {' '.join((row.reason or 'no reason known').split())}"

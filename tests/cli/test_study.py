@@ -187,6 +187,24 @@ def test_the_dashboard_serves_the_study_until_it_is_interrupted(study: Path) -> 
     assert names == {"tiny", "tiny.confirm"}
 
 
+def test_run_talks_json_to_programs(study: Path, command: Command) -> None:
+    again = command("run", "tiny.yaml", "--json")
+    assert again.code == 0
+    assert json.loads(again.out) == json.loads(command("status", "tiny", "--json").out)
+    events = [json.loads(line) for line in again.err.splitlines()]
+    assert [event["event"] for event in events] == ["note", "note"]
+    assert "Nothing to do" in events[1]["text"]
+
+    plan = json.loads(command("run", "tiny.yaml", "--json", "--dry-run").out)
+    assert (plan["study"], plan["trials"]["design"], plan["downloads"]) == ("tiny", 2, [])
+    assert list(plan["searched"]) == ["size_control.sparsity_weight"]
+
+    wrong = command("run", "nosuch.yaml", "--json")
+    assert (wrong.code, wrong.out) == (2, "")
+    (error,) = map(json.loads, wrong.err.splitlines())
+    assert (error["event"], "no such file" in error["text"]) == ("error", True)
+
+
 def test_python_reaches_the_same_functions(study: Path) -> None:
     assert set(slasearch.__all__) <= set(dir(slasearch))
     frames = slasearch.load_study("tiny")

@@ -7,6 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from sqlalchemy.engine import make_url
 
 from slasearch.config.fingerprint import difference, fingerprint
 from slasearch.config.json_schema import study_schema
@@ -160,6 +161,20 @@ def test_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert redacted(url) == "postgresql+psycopg://user:***@host/database"
     with pytest.raises(ConfigError, match="expected a database URL"):
         locate("results.db")
+
+
+def test_a_password_in_a_file_is_put_into_the_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "password"
+    monkeypatch.setenv("SLASEARCH_STORAGE_PASSWORD_FILE", str(file))
+    with pytest.raises(ConfigError, match="expected a readable file"):
+        locate("postgresql+psycopg://user@host/database")
+    file.write_text("\n")
+    with pytest.raises(ConfigError, match="which is empty"):
+        locate("postgresql+psycopg://user@host/database")
+    file.write_text("se:cr/et\n")
+    assert make_url(locate("postgresql+psycopg://user@host/database").storage_url).password == "se:cr/et"
+    assert make_url(locate("postgresql+psycopg://user:own@host/database").storage_url).password == "own"
+    assert "@" not in locate(f"sqlite:///{tmp_path}/x.db").storage_url
 
 
 def test_the_json_schema_takes_what_the_loader_takes(full: str) -> None:

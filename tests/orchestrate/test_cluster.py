@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -13,6 +14,7 @@ from ray.cluster_utils import Cluster
 from small_study import small_study, states
 
 from slasearch.errors import ClusterError
+from slasearch.orchestrate import driver
 from slasearch.orchestrate.cluster import cluster
 from slasearch.orchestrate.driver import run_study
 from slasearch.orchestrate.progress import ProgressPrinter
@@ -36,6 +38,24 @@ def test_a_study_runs_on_a_cluster_and_leaves_it_running(tmp_path: Path, foreign
     assert printer.concurrency == 1, "expected as many trials at a time as the cluster has CPUs for"
     with cluster(foreign.address):
         pass
+
+
+def test_a_command_waits_for_the_first_machine_with_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, locations = small_study(tmp_path, 1)
+    printer = ProgressPrinter(io.StringIO(), terminal=False)
+    empty = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    run = partial(run_study, config, locations, address=empty.address, progress=printer)
+    try:
+        monkeypatch.setattr(driver, "JOIN_SECONDS", 1.0)
+        with pytest.raises(ClusterError, match="got 0 CPUs and 0 GPUs in all"):
+            run(worker_factory=SimulatedWorker)
+        monkeypatch.setattr(driver, "JOIN_SECONDS", 60.0)
+        joining = threading.Timer(3.0, partial(empty.add_node, num_cpus=1))
+        joining.start()
+        assert run(worker_factory=SimulatedWorker).complete == 1
+        joining.join()
+    finally:
+        empty.shutdown()
 
 
 @pytest.mark.parametrize(

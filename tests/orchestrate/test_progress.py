@@ -1,12 +1,17 @@
-"""Progress lines, on a terminal and elsewhere."""
+"""Progress on a terminal, elsewhere, and for a program."""
 
 from __future__ import annotations
 
 import io
+import json
+import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from slasearch.orchestrate.progress import PLAIN_SECONDS, ProgressPrinter, duration, progress_line, time_left
+from slasearch.orchestrate.progress import ProgressPrinter, time_left
+from slasearch.orchestrate.screens import Display, Lines, State, duration, progress_line
 from slasearch.records import Event
 from slasearch.search.summary import Best, PhaseCount, StudySummary
 
@@ -20,7 +25,9 @@ def summary_of(design: tuple[int, int], optimise: tuple[int, int], failed: int =
     }
     best = (Best("exported_parameters", 1, 0, 120.0), Best("score", 2, 1, 0.87654))
     planned, complete = design[1] + optimise[1], design[0] + optimise[0] - failed
-    return StudySummary("s", "running", planned, complete, 0, failed, 0, 2, phases, best)
+    failure = "trial 7: worker lost: gone" if failed else None
+    summary = StudySummary("s", "running", planned, complete, 0, failed, 0, 2, phases, best)
+    return replace(summary, front=4, device_seconds=900.0, last_failure=failure)
 
 
 class Terminal(io.StringIO):
@@ -33,13 +40,16 @@ def seconds() -> list[float]:
     return [0.0]
 
 
-def printer(stream: io.StringIO, seconds: list[float], **more: bool) -> ProgressPrinter:
+def printer(stream: io.StringIO, seconds: list[float], **more: Any) -> ProgressPrinter:
     return ProgressPrinter(stream, concurrency=2, clock=lambda: seconds[0], **more)
 
 
 def test_a_line_tells_counts_best_and_times() -> None:
-    line = progress_line(summary_of((3, 3), (2, 10), failed=1), 83.0, 250.0)
-    assert line == ("1:23, about 4:10 left · design 3/3 · optimise 2/10 · failed 1 · best score 0.8765 · running 2")
+    line = progress_line(State(summary_of((3, 3), (2, 10), failed=1), 83.0, 250.0))
+    assert line == (
+        "1:23, about 4:10 left · design 3/3 · optimise 2/10 · failed 1 · best score 0.8765 · Pareto front 4 · "
+        "running 2 · 0.25 device hours"
+    )
 
 
 def test_time_left_uses_the_median_of_each_phase_over_the_concurrency() -> None:
@@ -58,7 +68,7 @@ def test_elsewhere_a_plain_line_comes_now_and_then_and_when_the_phase_changes(se
         progress.tick(lambda: summary_of((1, 3), (0, 10)), "design")
         seconds[0] += 1.0
     progress.tick(lambda: summary_of((3, 3), (1, 10), failed=1), "optimise")
-    seconds[0] += PLAIN_SECONDS
+    seconds[0] += Lines.seconds
     progress.trial_ended("optimise", 2.0)
     progress.tick(lambda: summary_of((3, 3), (5, 10), failed=1), "optimise")
     progress.end(summary_of((3, 3), (10, 10), failed=1))
@@ -75,35 +85,79 @@ def test_elsewhere_a_plain_line_comes_now_and_then_and_when_the_phase_changes(se
     assert "\r" not in stream.getvalue()
 
 
-def test_a_terminal_gets_one_line_that_renews_itself(seconds: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "70")
-    stream = Terminal()
-    progress = printer(stream, seconds)
+    monkeypatch.setenv("COLUMNS", "100")
+    return Terminal()
+
+
+def test_a_terminal_gets_lines_that_renew_themselves(seconds: list[float], terminal: Terminal) -> None:
+    progress = printer(terminal, seconds)
     progress.tick(lambda: summary_of((1, 3), (0, 10)), "design")
-    progress.tick(lambda: summary_of((2, 3), (0, 10)), "design")
-    seconds[0] += 1.0
+    seconds[0] += Display.seconds / 2
+    progress.tick(lambda: pytest.fail("expected no summary before a second has passed"), "design")
+    seconds[0] += Display.seconds
     progress.tick(lambda: summary_of((3, 3), (4, 10), failed=1), "design")
-    progress.note("A word.")
-    text = stream.getvalue()
-    assert text.count("\n") == 2
-    assert text.endswith("\nA word.\n")
-    first, second = text.split("\r\x1b[K")[1:]
-    assert first.startswith("0:00 · design 1/3")
-    assert len(second.split("\n")[0]) == 69 + len("\x1b[31m\x1b[0m")
-    assert "\x1b[31mfailed 1\x1b[0m" in second
+    progress.note("A word [with] brackets.")
+    progress.close()
+    first, *later = plain(terminal).split("s · 0:0")[1:]
+    assert "design 1/3 1 complete" in first
+    assert "last failure" not in first
+    assert "optimise 4/10 3 complete, 1 failed, 2 running" in later[-1]
+    assert "best  exported parameters 120 (trial 0) · score 0.8765 (trial 1) · Pareto front of 4 trials" in later[-1]
+    assert "last failure: trial 7: worker lost: gone" in later[-1]
+    assert "A word [with] brackets." in plain(terminal)
+    assert terminal.getvalue().rindex("\x1b[?25h") > terminal.getvalue().rindex("\x1b[?25l"), "expected a cursor"
 
 
-@pytest.mark.parametrize(("variable", "value", "codes"), [("NO_COLOR", "1", 1), ("TERM", "dumb", 0)])
+def plain(terminal: Terminal) -> str:
+    """The words on the terminal, without codes, bars and white space more than one."""
+    return " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[━╺╸]", "", terminal.getvalue()).split())
+
+
+@pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_no_colour_where_none_is_wanted(
-    seconds: list[float], monkeypatch: pytest.MonkeyPatch, variable: str, value: str, codes: int
+    seconds: list[float], terminal: Terminal, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv(variable, value)
-    stream = Terminal()
-    printer(stream, seconds).tick(lambda: summary_of((3, 3), (4, 10), failed=1), "optimise")
-    assert stream.getvalue().count("\x1b") == codes
+    progress = printer(terminal, seconds)
+    progress.tick(lambda: summary_of((3, 3), (4, 10), failed=1), "optimise")
+    progress.close()
+    assert "failed" in terminal.getvalue()
+    assert re.findall(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", terminal.getvalue()) == []
+
+
+def test_a_program_gets_a_json_object_a_line(seconds: list[float]) -> None:
+    stream = io.StringIO()
+    progress = printer(stream, seconds, events=True)
+    progress.note("study s")
+    progress.tick(lambda: replace(summary_of((1, 3), (0, 10)), device_seconds=float("nan")), "design")
+    seconds[0] += 2.0
+    progress.trial_ended("design", 2.0)
+    progress.end(summary_of((3, 3), (4, 10), failed=1))
+    note, first, last = map(json.loads, stream.getvalue().splitlines())
+    assert note == {"event": "note", "text": "study s"}
+    assert (first["event"], first["left_seconds"], first["device_seconds"]) == ("progress", None, None)
+    assert (last["elapsed_seconds"], last["phases"]["optimise"]["complete"]) == (2.0, 3)
+    assert (last["left_seconds"], last["front"], last["best"][1]["value"]) == (6 * 2.0 / 2, 4, 0.87654)
+    assert last["last_failure"] == "trial 7: worker lost: gone"
+
+
+def test_a_summary_that_takes_long_is_made_less_often(seconds: list[float]) -> None:
+    asked = []
+
+    def slow() -> StudySummary:
+        asked.append(seconds[0])
+        seconds[0] += 0.5
+        return summary_of((1, 3), (0, 10))
+
+    progress = printer(io.StringIO(), seconds, events=True)
+    while seconds[0] < 25.0:
+        progress.tick(slow, "design")
+        seconds[0] += 0.25
+    assert len(asked) == 3, "expected one in ten seconds, a twentieth of the time"
 
 
 def test_nothing_is_printed_at_the_end_of_nothing(seconds: list[float]) -> None:

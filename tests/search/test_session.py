@@ -29,7 +29,8 @@ from slasearch.records import MetricRow
 from slasearch.registry import PRUNER_OPTIONS, SAMPLER_OPTIONS
 from slasearch.search.pruners import Hyperband
 from slasearch.search.study import StudySession
-from slasearch.search.summary import Best, PhaseCount, read_summary
+from slasearch.search.summary import Best, PhaseCount, read_summary, summarise
+from slasearch.space import design_points
 from slasearch.storage.artifacts import read_artifact
 from slasearch.storage.models import SlaCost, SlaEvent, SlaGate, SlaMetric
 from slasearch.storage.store import Store
@@ -626,9 +627,39 @@ def test_the_summary_reads_the_same_from_session_and_database(opened, where):
     assert [best.objective for best in summary.best] == ["score", "exported_parameters"]
     assert summary.best[1] == Best("exported_parameters", 1, 0, 1000.0)
     store = Store(where.storage_url)
-    assert replace(read_summary(store, "toy"), ran=summary.ran) == summary
+    read = read_summary(store, "toy")
+    assert read.device_seconds == pytest.approx(summary.device_seconds, abs=60)
+    assert replace(read, ran=summary.ran, device_seconds=summary.device_seconds) == summary
     session.close()
     assert read_summary(store, "toy").state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("points", "front"),
+    [
+        ([(0.9, 100.0), (0.8, 50.0), (0.7, 60.0)], 2),
+        ([(0.9, 100.0), (0.9, 50.0), (0.7, 50.0)], 1),
+        ([(0.9, 100.0), (0.9, 100.0), (0.7, 20.0)], 3),
+    ],
+)
+def test_the_summary_counts_trials_that_none_other_beats_and_names_the_last_failure(opened, where, points, front):
+    session = opened(FULL)
+    for _ in range(3):
+        ask = started(session)
+        session.finish(ask.trial_id, report(ask))
+    lost = started(session)
+    session.lost(lost.trial_id, "the node\nis gone")
+    store = Store(where.storage_url)
+    rows = [
+        replace(row, score=points[at][0], exported_parameters=points[at][1]) if at < 3 else row
+        for at, row in enumerate(store.trials(store.study("toy").id))
+    ]
+    summary = summarise(FULL, store.study("toy"), rows, design_points(FULL), now=0.0)
+    assert summary.front == front
+    assert summary.last_failure == f"trial {lost.number}: worker lost: the node is gone"
+    ended = [row.ended_at - row.started_at for row in rows if row.ended_at and row.started_at]
+    assert summary.device_seconds == pytest.approx(sum(ended))
+    assert len(ended) == 4
 
 
 def test_a_study_whose_driver_is_dead_reads_as_interrupted(opened, where):

@@ -43,6 +43,7 @@ from slasearch.config.phases import (
     PrunerConfig,
     SamplerConfig,
 )
+from slasearch.config.resources import LimitsConfig, ResourcesConfig
 from slasearch.config.splits import source_splits
 from slasearch.records import DIRECTIONS, SITES
 from slasearch.registry import GATES, KINDS, METRICS, SOURCES
@@ -407,32 +408,6 @@ class ObjectiveConfig(StrictModel):
         if value is not None and name not in (None, "robustness"):
             raise ValueError(f"expected no measure for {name} (it belongs to robustness), got {value!r}")
         return value
-
-
-class ResourcesConfig(StrictModel):
-    """What a trial may use, and how many run at a time."""
-
-    cpus_per_trial: PositiveInt = Field(1, description="CPU threads of a trial")
-    gpus_per_trial: NonNegativeFloat = Field(0.0, description="GPUs of a trial; a fraction shares one")
-    max_concurrent_trials: PositiveInt = Field(2, description="most trials at a time")
-    cache_gib: NonNegativeFloat = Field(
-        4.0, description="hidden states of frozen layers that each node keeps for all trials (GiB); 0: none"
-    )
-    checkpoint_minutes: PositiveFloat | None = Field(
-        10.0, description="every how many minutes a trial saves its state, to go on from if it is lost; null: never"
-    )
-    checkpoint_folder: str | None = Field(
-        None, description="folder of checkpoints that all nodes see; null: one on each node, in the home folder"
-    )
-
-
-class LimitsConfig(StrictModel):
-    """When to stop early."""
-
-    max_hours: PositiveFloat | None = Field(None, description="wall time of one run command (hours)")
-    max_device_hours: PositiveFloat | None = Field(None, description="sum of all trials' wall times (hours)")
-    max_retries: NonNegativeInt = Field(2, description="new attempts after a lost worker or too little memory")
-    failure_window: PositiveInt = Field(10, description="stop when most of this many last trials failed")
 
 
 class StudyConfig(StrictModel):

@@ -106,7 +106,7 @@ def test_a_terminal_gets_lines_that_renew_themselves(seconds: list[float], termi
     assert "design 1/3 1 complete" in first
     assert "last failure" not in first
     assert "optimise 4/10 3 complete, 1 failed, 2 running" in later[-1]
-    assert "best  exported parameters 120 (trial 0) · score 0.8765 (trial 1) · Pareto front of 4 trials" in later[-1]
+    assert "best exported parameters 120 (trial 0) · score 0.8765 (trial 1) · Pareto front of 4 trials" in later[-1]
     assert "last failure: trial 7: worker lost: gone" in later[-1]
     assert "A word [with] brackets." in plain(terminal)
     assert terminal.getvalue().rindex("\x1b[?25h") > terminal.getvalue().rindex("\x1b[?25l"), "expected a cursor"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ from slasearch.report.figures._base import ReportFigure
 from slasearch.report.figures.all import all_figures
 from slasearch.report.findings import findings
 from slasearch.report.html import render
+from slasearch.report.processes import in_processes
 from slasearch.report.results import Results, analyse
 from slasearch.report.sidecar import sidecar
 from slasearch.report.style import FORMATS as PICTURES
@@ -71,28 +73,37 @@ def write_report(url: str, study_name: str, out: Path, formats: Sequence[str] = 
 def _written(
     results: Results, figures: list[ReportFigure], out: Path, formats: list[str], storage: str | None
 ) -> Iterator[Path]:
+    jobs: list[Callable[[], list[Path]]] = []
     if "html" in formats:
-        yield _text(out / "report.html", render(results, figures, storage=storage))
-    pictures = [name for name in PICTURES if name in formats]
-    for figure in figures if pictures else []:
-        yield from _pictures(figure, out / "figures", pictures)
+        jobs.append(lambda: [_text(out / "report.html", render(results, figures, storage=storage))])
+    if pictures := [name for name in PICTURES if name in formats]:
+        jobs += [partial(_pictures, figure, out / "figures", pictures) for figure in figures]
     for suffix in ("csv", "parquet"):
         if suffix in formats:
-            for name, table in _tables(results, figures).items():
-                yield _table(table, out / "data" / f"{name}.{suffix}")
-    for figure in figures if "json" in formats else []:
-        yield _text(out / "data" / f"{figure.name}.json", sidecar(results, figure))
+            jobs += [
+                partial(_table, table, out / "data" / f"{name}.{suffix}")
+                for name, table in _tables(results, figures).items()
+            ]
+    if "json" in formats:
+        jobs += [partial(_sidecar, results, figure, out / "data") for figure in figures]
     if "csv" in formats or "json" in formats:
-        yield _text(out / "data" / "methods.json", _methods(results, figures))
+        jobs.append(lambda: [_text(out / "data" / "methods.json", _methods(results, figures))])
+    for paths in in_processes(jobs):
+        yield from paths
 
 
-def _pictures(figure: ReportFigure, folder: Path, formats: list[str]) -> Iterator[Path]:
+def _pictures(figure: ReportFigure, folder: Path, formats: list[str]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{figure.name}.{name}" for name in formats]
     with style():
         drawn = figure.draw()
-        for name in formats:
-            save(drawn, folder / f"{figure.name}.{name}", name)
-            yield folder / f"{figure.name}.{name}"
+        for path, name in zip(paths, formats, strict=True):
+            save(drawn, path, name)
+    return paths
+
+
+def _sidecar(results: Results, figure: ReportFigure, folder: Path) -> list[Path]:
+    return [_text(folder / f"{figure.name}.json", sidecar(results, figure))]
 
 
 def _tables(results: Results, figures: list[ReportFigure]) -> dict[str, pd.DataFrame]:
@@ -100,13 +111,13 @@ def _tables(results: Results, figures: list[ReportFigure]) -> dict[str, pd.DataF
     return {**{figure.name: figure.table for figure in figures}, "trials": trials}
 
 
-def _table(table: pd.DataFrame, path: Path) -> Path:
+def _table(table: pd.DataFrame, path: Path) -> list[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
         table.to_csv(path, index=False, lineterminator="\n")
     else:
         table.to_parquet(path, index=False)
-    return path
+    return [path]
 
 
 def _text(path: Path, text: str) -> Path:

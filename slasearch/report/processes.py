@@ -1,0 +1,55 @@
+"""Work that needs no answer but a small one, shared by as many processes as there are cores.
+
+Processes are forked, so that what is drawn need not be sent to them: figures hold functions, which cannot be pickled,
+and the trials of a large study. A program that has loaded torch or ray has threads that a fork would cut off in
+whatever they do: there, and where a system cannot fork, all is done in this process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+__all__ = ["in_processes"]
+
+T = TypeVar("T")
+
+_MOST = 4
+"""Processes at a time: each takes memory of its own."""
+_jobs: Sequence[Callable[[], object]] = ()
+"""What the processes inherit, by their number."""
+
+
+def in_processes(jobs: Sequence[Callable[[], T]]) -> list[T]:
+    """What some jobs return, in their order; each is begun in order, too.
+
+    Raises:
+        Exception: What the first job that fails raises.
+    """
+    global _jobs
+    count = min(_MOST, os.cpu_count() or 1, len(jobs)) if _may_fork() else 1
+    if count < 2:
+        return [job() for job in jobs]
+    _jobs = jobs
+    try:
+        with ProcessPoolExecutor(count, multiprocessing.get_context("fork"), _leave_interrupts_to_the_parent) as pool:
+            return list(pool.map(_run, range(len(jobs))))  # type: ignore[arg-type]
+    finally:
+        _jobs = ()
+
+
+def _may_fork() -> bool:
+    return sys.platform == "linux" and not {"torch", "ray"} & set(sys.modules)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _run(number: int) -> object:
+    return _jobs[number]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,7 +62,8 @@ def _goal(config: StudyConfig, objective: ObjectiveConfig) -> str:
 
 def _modules(pool: PoolConfig) -> str:
     layers = "all layers" if pool.layers == "all" else f"layers {_one_of(pool.layers)}"
-    modules = f"{_one_of(pool.kinds)} modules of rank {_one_of(pool.ranks)}, at {_one_of(pool.sites)} in {layers}"
+    kinds = re.sub(r"\blora\b", "LoRA", _one_of(pool.kinds))
+    modules = f"{kinds} modules of rank {_one_of(pool.ranks)}, at {_one_of(pool.sites)} in {layers}"
     return f"{_first_up(modules)}; each has a gate for every task, which learns whether it stays."
 
 

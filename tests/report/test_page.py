@@ -176,7 +176,7 @@ def test_what_was_asked_is_read_from_the_study_file() -> None:
         "the best score, the fewest exported parameters and the best robustness (mean disturbed score)"
         in (said["Question"])
     )
-    assert said["Modules"].startswith("Lora, bottleneck and bias modules of rank either 1 or 4 or 1 and 4, at attn.q")
+    assert said["Modules"].startswith("LoRA, bottleneck and bias modules of rank either 1 or 4 or 1 and 4, at attn.q")
     assert "parsity weight λ from 0.01 to 1 (logarithmic)" in said["Searched"]
     assert said["Searched"].startswith("Ranks in the pool (1, 4, 1 + 4), ")
     assert "16 levels of sparsity weight λ" in said["Design"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
-import threading
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -50,12 +53,25 @@ def test_a_command_waits_for_the_first_machine_with_room(tmp_path: Path, monkeyp
         with pytest.raises(ClusterError, match="got 0 CPUs and 0 GPUs in all"):
             run(worker_factory=SimulatedWorker)
         monkeypatch.setattr(driver, "JOIN_SECONDS", 60.0)
-        joining = threading.Timer(3.0, partial(empty.add_node, num_cpus=1))
-        joining.start()
-        assert run(worker_factory=SimulatedWorker).complete == 1
-        joining.join()
+        with a_machine_that_joins(empty.address, after=3.0):
+            assert run(worker_factory=SimulatedWorker).complete == 1
     finally:
         empty.shutdown()
+
+
+@contextmanager
+def a_machine_that_joins(address: str, *, after: float) -> Iterator[None]:
+    """`ray start` in a process of its own: a node may only be added by a program's main thread."""
+    ray = str(Path(sys.executable).parent / "ray")
+    start = shlex.join([ray, "start", f"--address={address}", "--num-cpus=1", "--block"])
+    machine = subprocess.Popen(
+        ["/bin/sh", "-c", f"sleep {after:g}; exec {start}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        machine.terminate()
+        machine.wait(30)
 
 
 @pytest.mark.parametrize(

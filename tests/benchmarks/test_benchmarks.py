@@ -16,6 +16,8 @@ import pytest
 from slasearch.config.load import parse_study
 from slasearch.space import check
 
+pytestmark = pytest.mark.timeout(400)
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -27,7 +29,7 @@ def script(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def smoke(name: str, *options: str) -> dict[str, Any]:
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--smoke", "--json", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=360, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     assert found["benchmark"] == name

@@ -287,6 +287,7 @@ def answer(port: int, method: str, path: str) -> tuple[int, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_study_runs_through_the_commands_of_the_services(services: Services) -> None:
     from slasearch.testing.tiny import save_tiny
 
@@ -307,7 +308,7 @@ def test_a_study_runs_through_the_commands_of_the_services(services: Services) -
         assert worker.poll() is None, services.log("ray-worker")
         time.sleep(0.5)
     driver = services.start("driver", "contained.yaml")
-    table, _ = driver.communicate(timeout=180)
+    table, _ = driver.communicate(timeout=400)
     assert driver.returncode == 0, services.log("driver")
     assert b"3 complete" in table
 

@@ -183,7 +183,7 @@ def _load(connection: Connection, study: StudyRow) -> StudyFrames:
         config=stored_study(study.config),
         trials=trials.drop(columns=["params"]),
         params=_params(trials),
-        metrics=frame_of(connection, final.order_by(SlaMetric.id), _METRIC_COLUMNS),
+        metrics=frame_of(connection, final.order_by(SlaTrial.id, SlaMetric.id), _METRIC_COLUMNS),
         gates=frame_of(connection, gates.order_by(SlaGate.id), _GATE_COLUMNS),
         costs=_of_trials(connection, SlaCost, mine, ["trial_id", "name", "value", "unit"]),
         artifacts=_of_trials(connection, SlaArtifact, mine, ["trial_id", "name", "path", "sha256", "bytes"]),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -33,6 +32,7 @@ from slasearch.analysis.surrogate import fit_surrogate, indices_of
 from slasearch.analysis.variance import sobol_indices
 from slasearch.errors import ReportError
 from slasearch.records import Event
+from slasearch.report.processes import in_processes
 
 __all__ = ["Results", "analyse"]
 
@@ -103,70 +103,104 @@ def analyse(frames: StudyFrames, reports: pd.DataFrame | None = None, *, whole_d
         raise ReportError(
             f"report of {frames.study.name}: expected at least one trial, got none. Run it with `slasearch run`."
         )
-    attempt = _Attempts()
-    comparisons = attempt(partial(compare, frames)) or ()
+    frames.scores  # noqa: B018  made here once, else by each process
     names = [objective.name for objective in frames.config.objectives]
-    found = [attempt(partial(importance, frames, name)) for name in names]
-    whole = _whole_design(frames, names, attempt) if whole_design else _WholeDesign()
-    front = attempt(partial(pareto_front, frames))
-    return Results(
-        frames=frames,
-        counts=count_trials(frames),
-        failures=failures(frames),
-        design=_design(frames, attempt),
-        measured=attempt(partial(measured_curves, frames)) or (),
-        sparsity_path=(attempt(partial(path_curves, frames)) or ()) if has_path(frames) else (),
-        path_agreement=path_agreement(frames),
-        sobol=whole.sobol,
-        screenings=whole.screenings,
-        lines=whole.lines,
-        surfaces=whole.surfaces,
-        front=front,
-        hypervolume=None if front is None else attempt(partial(hypervolume, front)),
-        importances=_found(found),
-        shares=_found(attempt(partial(fanova, frames, name)) for name in names) if whole_design else (),
-        comparisons=comparisons,
-        robustness=_robustness(frames, comparisons, attempt),
-        drops=(attempt(partial(performance_drops, frames)) or ()) if comparisons else (),
-        learning=None if reports is None else attempt(partial(learning_curves, frames, reports)),
-        ledger=attempt(partial(cost_ledger, frames)),
-        gates=attempt(partial(gate_map, frames)),
-        paths=winner_paths(frames),
-        health=_health(frames),
-        missing=tuple(attempt.reasons),
-    )
+    parts = [
+        partial(_compared, frames),
+        *(partial(_of_response, frames, name, whole_design) for name in names),
+        partial(_front, frames),
+        partial(_curves, frames),
+        partial(_course, frames, reports),
+        partial(_structures, frames),
+    ]
+    found: _Fields = dict.fromkeys(("sobol", "screenings", "lines", "surfaces", "shares"), ())
+    reasons: dict[str, None] = {}
+    for fields, missing in in_processes([partial(_attempted, part) for part in parts]):
+        reasons.update(dict.fromkeys(missing))
+        for name, value in fields.items():
+            found[name] = (*found[name], *value) if name in found else value
+    return Results(frames=frames, missing=tuple(reasons), **found)
 
 
-@dataclass(frozen=True)
-class _WholeDesign:
-    """What a design says of all its fields together."""
-
-    sobol: tuple[SobolIndices, ...] = ()
-    screenings: tuple[MorrisScreening, ...] = ()
-    lines: tuple[ResponseLine, ...] = ()
-    surfaces: tuple[ResponseSurface, ...] = ()
+_Fields = dict[str, Any]
+"""Some fields of `Results`; tuples of several responses are joined."""
 
 
-def _whole_design(frames: StudyFrames, responses: Sequence[DesignResponse], attempt: _Attempts) -> _WholeDesign:
+def _attempted(part: Callable[[_Attempts], _Fields]) -> tuple[_Fields, tuple[str, ...]]:
+    attempt = _Attempts()
+    return part(attempt), tuple(attempt.reasons)
+
+
+def _compared(frames: StudyFrames, attempt: _Attempts) -> _Fields:
+    """What confirmation says."""
+    comparisons = attempt(partial(compare, frames)) or ()
+    curves = attempt(partial(robustness_curves, frames, comparisons[0].winner_id)) if comparisons else None
+    drops = attempt(partial(performance_drops, frames)) if comparisons else None
+    return {"comparisons": comparisons, "robustness": curves or {}, "drops": drops or ()}
+
+
+def _of_response(frames: StudyFrames, response: DesignResponse, whole_design: bool, attempt: _Attempts) -> _Fields:
+    """What the searched fields say of one objective, each alone and all together."""
+    fields: _Fields = {"importances": _found([attempt(partial(importance, frames, response))])}
+    if not whole_design:
+        return fields
+    return {
+        **fields,
+        **_whole_design(frames, response, attempt),
+        "shares": _found([attempt(partial(fanova, frames, response))]),
+    }
+
+
+def _whole_design(frames: StudyFrames, response: DesignResponse, attempt: _Attempts) -> _Fields:
     """The analyses that the design was made for; where it was made for none of them, nothing is missing."""
     design = frames.config.phases.design
     sampler = None if design is None else design.sampler.name
     if sampler == "morris":
-        return _WholeDesign(screenings=_found(attempt(partial(morris_screening, frames, one)) for one in responses))
+        return {"screenings": _found([attempt(partial(morris_screening, frames, response))])}
     if sampler == "grid":
-        surfaces = (attempt(partial(response_surfaces, frames, one)) or () for one in responses)
-        return _WholeDesign(surfaces=tuple(chain.from_iterable(surfaces)))
+        return {"surfaces": attempt(partial(response_surfaces, frames, response)) or ()}
     if sampler not in ("qmc", "saltelli"):
-        return _WholeDesign()
-    surrogates = _found(attempt(partial(fit_surrogate, frames, one)) for one in responses)
-    read_off = [indices_of(surrogate) for surrogate in surrogates]
-    direct = _found(attempt(partial(sobol_indices, frames, one)) for one in responses) if sampler == "saltelli" else ()
-    pairs = zip(surrogates, read_off, strict=True)
-    return _WholeDesign(
-        sobol=direct or tuple(read_off),
-        lines=tuple(chain.from_iterable(lines_of(surrogate) for surrogate in surrogates)),
-        surfaces=tuple(chain.from_iterable(surfaces_of(surrogate, indices) for surrogate, indices in pairs)),
-    )
+        return {}
+    surrogate = attempt(partial(fit_surrogate, frames, response))
+    direct = attempt(partial(sobol_indices, frames, response)) if sampler == "saltelli" else None
+    if surrogate is None:
+        return {"sobol": _found([direct])}
+    read_off = indices_of(surrogate)
+    return {
+        "sobol": (direct or read_off,),
+        "lines": tuple(lines_of(surrogate)),
+        "surfaces": tuple(surfaces_of(surrogate, read_off)),
+    }
+
+
+def _front(frames: StudyFrames, attempt: _Attempts) -> _Fields:
+    front = attempt(partial(pareto_front, frames))
+    return {"front": front, "hypervolume": None if front is None else attempt(partial(hypervolume, front))}
+
+
+def _curves(frames: StudyFrames, attempt: _Attempts) -> _Fields:
+    """What is read along one field at a time."""
+    return {
+        "design": _design(frames, attempt),
+        "measured": attempt(partial(measured_curves, frames)) or (),
+        "sparsity_path": (attempt(partial(path_curves, frames)) or ()) if has_path(frames) else (),
+        "path_agreement": path_agreement(frames),
+    }
+
+
+def _course(frames: StudyFrames, reports: pd.DataFrame | None, attempt: _Attempts) -> _Fields:
+    """How the study went."""
+    return {
+        "counts": count_trials(frames),
+        "failures": failures(frames),
+        "learning": None if reports is None else attempt(partial(learning_curves, frames, reports)),
+        "ledger": attempt(partial(cost_ledger, frames)),
+        "health": _health(frames),
+    }
+
+
+def _structures(frames: StudyFrames, attempt: _Attempts) -> _Fields:
+    return {"gates": attempt(partial(gate_map, frames)), "paths": winner_paths(frames)}
 
 
 def _found(items: Iterable[R | None]) -> tuple[R, ...]:
@@ -183,14 +217,6 @@ def _design(frames: StudyFrames, attempt: _Attempts) -> dict[Response, tuple[Cur
         elif response == "score":
             break
     return found
-
-
-def _robustness(
-    frames: StudyFrames, comparisons: tuple[Comparisons, ...], attempt: _Attempts
-) -> dict[str, tuple[Curve, ...]]:
-    if not comparisons:
-        return {}
-    return attempt(partial(robustness_curves, frames, comparisons[0].winner_id)) or {}
 
 
 def _health(frames: StudyFrames) -> tuple[HealthWarning, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def locate(storage: str | None = None) -> Locations:
         url = make_url(text)
     except (ArgumentError, ValueError):
         example = "sqlite:///results.db or postgresql+psycopg://user@host/database"
-        raise ConfigError([f"--storage: storage: expected a database URL such as {example}, got {text!r}"]) from None
+        got = re.sub(r":[^:@]*@", ":***@", text)
+        raise ConfigError([f"--storage: storage: expected a database URL such as {example}, got {got!r}"]) from None
     home = here
     if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
         file = Path.cwd() / str(url.database)
@@ -75,7 +77,9 @@ def locate(storage: str | None = None) -> Locations:
 
 
 def redacted(url: str) -> str:
-    """The URL for messages and logs, its password masked."""
+    """The URL for messages and logs, its passwords masked, those among its options too."""
     from sqlalchemy.engine import make_url
 
-    return make_url(url).render_as_string(hide_password=True)
+    parsed = make_url(url)
+    masked = {name: "***" for name in parsed.query if "password" in name}
+    return parsed.update_query_dict(masked).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")

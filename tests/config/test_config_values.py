@@ -158,8 +158,11 @@ def test_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLASEARCH_HOME", "elsewhere")
     assert locate("sqlite:////other/x.db").home == tmp_path / "elsewhere"
     assert redacted(url) == "postgresql+psycopg://user:***@host/database"
+    assert redacted("postgresql://me@/x?host=h&password=secret") == "postgresql://me@/x?host=h&password=***"
     with pytest.raises(ConfigError, match="expected a database URL"):
         locate("results.db")
+    with pytest.raises(ConfigError, match=r"got 'postgresql//me:\*\*\*@host/x'"):
+        locate("postgresql//me:secret@host/x")
 
 
 def test_the_json_schema_takes_what_the_loader_takes(full: str) -> None:

@@ -5,6 +5,7 @@ __all__ = [
     "BackboneError",
     "ClusterError",
     "ConfigError",
+    "ConnectionLostError",
     "LeaseError",
     "MissingExtraError",
     "RegistryError",
@@ -56,6 +57,10 @@ class ArtifactError(SlaSearchError, ValueError):
 
 class StorageError(SlaSearchError, OSError):
     """The database cannot be reached, read or written."""
+
+
+class ConnectionLostError(StorageError):
+    """The database's server went away or does not answer; what was asked of it may work later."""
 
 
 class ClusterError(SlaSearchError, ConnectionError):

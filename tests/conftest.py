@@ -1,16 +1,17 @@
-"""Synthetic studies that tests of analysis and report share; this folder is on the path because of this file.
+"""Synthetic studies that tests share, and a PostgreSQL server; this folder is on the path because of this file.
 
 What the fixtures need is imported inside them, so that other tests do not wait for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from postgres import Cluster
     from synthetic import Plan
 
     from slasearch.analysis.frames import StudyFrames
@@ -80,3 +81,22 @@ def results(results_of: Callable[[Plan], Results]) -> Results:
     from synthetic import Plan
 
     return results_of(Plan())
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Cluster]:
+    """A PostgreSQL server of the tests' own, which they may stop and start; without one installed they are skipped."""
+    import postgres
+
+    programs = postgres.find()
+    if programs is None:
+        pytest.skip(postgres.MISSING)
+    cluster = postgres.Cluster(programs)
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Cluster) -> str:
+    """URL of an empty PostgreSQL database."""
+    return postgres_server.new_database()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def locate(storage: str | None = None) -> Locations:
         url = make_url(text)
     except (ArgumentError, ValueError):
         example = "sqlite:///results.db or postgresql+psycopg://user@host/database"
-        raise ConfigError([f"--storage: storage: expected a database URL such as {example}, got {text!r}"]) from None
+        got = re.sub(r":[^:@]*@", ":***@", text)
+        raise ConfigError([f"--storage: storage: expected a database URL such as {example}, got {got!r}"]) from None
     if url.username and url.password is None and os.environ.get(PASSWORD_FILE):
         text = url.set(password=_password(Path(os.environ[PASSWORD_FILE]))).render_as_string(hide_password=False)
     home = here
@@ -97,7 +99,9 @@ def _password(file: Path) -> str:
 
 
 def redacted(url: str) -> str:
-    """The URL for messages and logs, its password masked."""
+    """The URL for messages and logs, its passwords masked, those among its options too."""
     from sqlalchemy.engine import make_url
 
-    return make_url(url).render_as_string(hide_password=True)
+    parsed = make_url(url)
+    masked = {name: "***" for name in parsed.query if "password" in name}
+    return parsed.update_query_dict(masked).render_as_string(hide_password=True).replace("%2A%2A%2A", "***")

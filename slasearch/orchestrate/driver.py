@@ -22,6 +22,7 @@ from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.records import TaskData
 from slasearch.registry import extension_modules
 from slasearch.search.study import StudySession, StudySummary
+from slasearch.storage.patience import Patience
 from slasearch.tasks import data_digest, load_task
 from slasearch.tasks.metrics import metric_places
 
@@ -87,7 +88,8 @@ def run_study(
     printer = progress or ProgressPrinter()
     interrupts = Interrupts()
     with interrupts.handled(), closing(printer):
-        session = StudySession.open(config, locations)
+        patience = Patience(say=printer.note, pause=interrupts.pause)
+        session = StudySession.open(config, locations, patience=patience)
         with closing(session):
             try:
                 _run(session, config, locations, address, printer, interrupts, worker_factory, data or {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -43,6 +44,11 @@ class Interrupts:
             yield
         finally:
             self._counting = False
+
+    def pause(self, seconds: float) -> bool:
+        """Sleeps; false if the user has asked twice to stop, which means at once."""
+        time.sleep(seconds)
+        return self.count < 2
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.count += 1

@@ -26,7 +26,7 @@ from slasearch.search.mirror import MirroredStudy
 from slasearch.storage.artifacts import discard_artifacts, write_artifacts
 from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState
 from slasearch.storage.store import Store
-from slasearch.storage.writer import finite_or_none
+from slasearch.storage.writer import Writer, finite_or_none
 
 __all__ = ["CANCELLED", "DRIVER_LOST", "OBJECTIVES", "OUT_OF_MEMORY", "WORKER_LOST", "Book", "spec_hash"]
 
@@ -107,11 +107,11 @@ class Book:
             row = replace(row, number=optuna.place(row.values, self._distributions))
         if row.id and row == self._rows[row.id]:
             return row
-        with self._store.write() as writer:
-            if row.id:
-                writer.update_trial(row.id, number=row.number)
-            else:
-                row = writer.add_trial(row)
+        new = row
+        if row.id:
+            self._store.write(lambda writer: writer.update_trial(new.id, number=new.number))
+        else:
+            row = self._store.write(lambda writer: writer.add_trial(new))
         self._rows[row.id] = row
         assert row.number is not None
         optuna.record(row.number, _attributes(row))
@@ -135,13 +135,17 @@ class Book:
             "budget_max": progress.budget_max,
             "score": finite_or_none(progress.score),
         }
-        with self._store.write() as writer:
+        saved = progress.checkpoint
+
+        def write(writer: Writer) -> None:
             writer.update_trial(row.id, **changes)
             writer.add_metrics(row.id, metrics)
-            saved = progress.checkpoint
             if saved is not None and saved != self._saved.get(row.id):
                 writer.add_checkpoint(row.id, saved)
-                self._saved[row.id] = saved
+
+        self._store.write(write)
+        if saved is not None:
+            self._saved[row.id] = saved
         self._rows[row.id] = replace(row, **changes)
         if to_optuna and changes["score"] is not None:
             assert row.number is not None
@@ -169,28 +173,30 @@ class Book:
         artifacts = {} if report is None or state != "complete" else report.artifact
         files = write_artifacts(self._home, self._study.name, row.id, artifacts)
         changes["log"] = write_log(self._home, self._study.name, replace(row, **changes), report)
+        metrics = [] if report is None else self._new_metrics(row, report.metrics)
         again = _again(row, at)
-        with self._store.write() as writer:
+
+        def write(writer: Writer) -> TrialRow | None:
             writer.update_trial(row.id, **changes)
             if report is not None:
-                writer.add_metrics(row.id, self._new_metrics(row, report.metrics))
+                writer.add_metrics(row.id, metrics)
                 writer.add_gates(row.id, report.gates)
                 writer.add_costs(row.id, report.costs)
                 writer.add_events(self._study.id, row.id, at, report.events)
             writer.add_artifacts(row.id, files)
-            if retry:
-                again = writer.add_trial(again)
+            return writer.add_trial(again) if retry else None
+
+        waiting = self._store.write(write)
         self._rows[row.id] = replace(row, **changes)
-        if retry:
-            self._rows[again.id] = again
+        if waiting is not None:
+            self._rows[waiting.id] = waiting
         self._reported.pop(row.id, None)
         self._saved.pop(row.id, None)
         self._tell(self._rows[row.id])
 
     def retry(self, row: TrialRow, at: float) -> TrialRow:
         """A new attempt at a trial that has failed; it waits."""
-        with self._store.write() as writer:
-            again = writer.add_trial(_again(row, at))
+        again = self._store.write(lambda writer: writer.add_trial(_again(row, at)))
         self._rows[again.id] = again
         return again
 
@@ -229,8 +235,8 @@ class Book:
         """
         if lost is not None:
             text = f"process {lost[0].pid} on {lost[0].host} ended in the middle of the study; this one goes on"
-            with self._store.write() as writer:
-                writer.add_events(self._study.id, None, now, [Event("driver.took_over", text, "warning")])
+            event = Event("driver.took_over", text, "warning")
+            self._store.write(lambda writer: writer.add_events(self._study.id, None, now, [event]))
         for row in self.rows:
             optuna = self._optuna[row.optuna_study]
             if row.state == "running":
@@ -249,8 +255,7 @@ class Book:
     # ------------------------------------------------------------ parts
 
     def _change(self, row: TrialRow, changes: Mapping[str, Any]) -> None:
-        with self._store.write() as writer:
-            writer.update_trial(row.id, **changes)
+        self._store.write(lambda writer: writer.update_trial(row.id, **changes))
         self._rows[row.id] = replace(row, **changes)
 
     def _tell(self, row: TrialRow) -> None:

@@ -57,8 +57,7 @@ def send(
     """
     asked = RequestRow(0, study.id, verb, None if trials is None else tuple(trials), at_once, now())
     with closing(Store(locations.storage_url)) as store:
-        with store.write() as writer:
-            request = writer.add_request(asked)
+        request = store.write(lambda writer: writer.add_request(asked))
         while request.done_at is None and now() < asked.asked_at + wait:
             if has_driver(store, study.id, now()):
                 time.sleep(_POLL_SECONDS)
@@ -91,18 +90,16 @@ def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = 
         study = store.study(name)
         lease = Lease.take(store, study.id, name, now())
         undo.callback(lease.release, store)
+        store.guard(lease)
         trials = len(store.trials(study.id))
-        with store.write() as writer:
-            writer.update_study(study.id, state=DELETED)
+        store.write(lambda writer: writer.update_study(study.id, state=DELETED))
         storage = optuna_storage(store.url)
         undo.callback(storage.engine.dispose)
         for optuna_name in (name, f"{name}.confirm"):
             _delete_from_optuna(storage, optuna_name)
         discard_study(locations.home, name)
         shutil.rmtree(checkpoint_folder(stored_study(study.config), locations), ignore_errors=True)
-        with store.write() as writer:
-            lease.check(writer.connection)
-            writer.delete_study(study.id)
+        store.write(lambda writer: writer.delete_study(study.id))
         undo.pop_all()
         storage.engine.dispose()
         return trials

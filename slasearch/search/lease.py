@@ -1,20 +1,28 @@
-"""One driver for a study: who holds it, whether that process still lives, and a token that fences off a late writer."""
+"""One driver for a study: who holds it, whether that process still lives, and a token that fences off a late writer.
+
+The token also numbers the holder's writes: each moves it on by one in its own transaction. So a write whose answer was
+lost with the connection is known to be committed, or not to be, by the token alone.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
-from slasearch.errors import LeaseError
+from slasearch.errors import ConnectionLostError, LeaseError
 from slasearch.storage.engine import storage_errors
 from slasearch.storage.models import SlaLease
-from slasearch.storage.store import Store
+from slasearch.storage.store import AlreadyWritten, Store
+from slasearch.storage.writer import Writer
 
 __all__ = ["RENEW_SECONDS", "STALE_SECONDS", "Holder", "Lease", "has_driver", "is_dead", "this_process"]
 
@@ -24,9 +32,16 @@ STALE_SECONDS = 60.0
 """A lease older than this is free, if its holder cannot be looked at from here (another host, boot or container)."""
 
 
+_HELD: set[str] = set()
+"""Nonces of the leases that this process holds."""
+
+
 @dataclass(frozen=True)
 class Holder:
-    """A process, so described that no later one is taken for it. `since` is when it took the lease (epoch seconds)."""
+    """A process, so described that no later one is taken for it.
+
+    `since` is when it took the lease (epoch seconds); the nonce tells several leases of one process apart.
+    """
 
     host: str
     boot: str
@@ -34,6 +49,7 @@ class Holder:
     pid: int
     started: str
     since: float
+    nonce: str = ""
 
 
 def this_process(now: float) -> Holder:
@@ -53,19 +69,24 @@ def is_dead(holder: Holder, renewed_at: float, now: float) -> bool:
 
 
 class Lease:
-    """A held lease.
+    """A held lease; the guard of its store's writes.
 
     Args:
         study_id: The study.
-        token: Larger than that of every earlier holder.
+        holder: This holder as it stands in the database; no other has the same.
+        token: Larger than that of every earlier holder; grows with each write.
+        renewed_at: When it was taken (epoch seconds).
         previous: What was known of a dead holder that it was taken from, and when that was last heard of.
 
     Attributes:
         lost: Whether a check has found another holder: nothing more can be written then.
     """
 
-    def __init__(self, study_id: int, token: int, renewed_at: float, previous: tuple[Holder, float] | None) -> None:
+    def __init__(
+        self, study_id: int, holder: str, token: int, renewed_at: float, previous: tuple[Holder, float] | None
+    ) -> None:
         self.study_id = study_id
+        self.holder = holder
         self.token = token
         self.previous = previous
         self.lost = False
@@ -78,64 +99,82 @@ class Lease:
         Raises:
             LeaseError: A living process holds it; the text says which and since when.
         """
-        held = json.dumps(asdict(this_process(now)))
-        with store.write() as writer:
-            connection = writer.connection
-            row = connection.execute(sa.select(SlaLease.__table__).where(SlaLease.study_id == study_id)).one_or_none()
-            if row is None:
-                try:
-                    connection.execute(
-                        sa.insert(SlaLease).values(study_id=study_id, token=1, holder=held, renewed_at=now)
-                    )
-                except sa.exc.IntegrityError:
-                    raise LeaseError(f"study {study}: another driver has just started on it. Wait for it.") from None
-                return cls(study_id, 1, now, None)
-            previous = Holder(**json.loads(row.holder)) if row.holder else None
-            if previous is not None and not is_dead(previous, row.renewed_at, now):
-                raise LeaseError(_held(study, previous))
-            result = connection.execute(
-                sa.update(SlaLease)
-                .where(SlaLease.study_id == study_id, SlaLease.token == row.token)
-                .values(token=row.token + 1, holder=held, renewed_at=now)
-            )
-            if result.rowcount != 1:
+        holder = replace(this_process(now), nonce=secrets.token_hex(8))
+        held = json.dumps(asdict(holder))
+        tried: list[Lease] = []
+
+        def write(writer: Writer) -> Lease:
+            execute = writer.connection.execute
+            row = execute(sa.select(SlaLease.__table__).where(SlaLease.study_id == study_id)).one_or_none()
+            if row is not None and row.holder == held:
+                return tried[-1]
+            token, previous = _free(row, study, now)
+            tried.append(cls(study_id, held, token, now, previous))
+            values = {"token": token, "holder": held, "renewed_at": now}
+            try:
+                if row is None:
+                    execute(sa.insert(SlaLease).values(study_id=study_id, **values))
+                    return tried[-1]
+                mine = (SlaLease.study_id == study_id, SlaLease.token == row.token)
+                taken = execute(sa.update(SlaLease).where(*mine).values(**values)).rowcount == 1
+            except sa.exc.IntegrityError:
+                taken = False
+            if not taken:
                 raise LeaseError(f"study {study}: another driver has just started on it. Wait for it.")
-            return cls(study_id, row.token + 1, now, None if previous is None else (previous, row.renewed_at))
+            return tried[-1]
+
+        _HELD.add(holder.nonce)
+        try:
+            return store.write(write)
+        except BaseException:
+            _HELD.discard(holder.nonce)
+            raise
 
     def check(self, connection: sa.Connection) -> None:
         """Refuses a write of a driver that has lost the lease; called inside the writing transaction.
 
         Raises:
             LeaseError: Another driver has taken the study.
+            AlreadyWritten: The same write was committed before.
         """
-        query = sa.select(SlaLease.token).where(SlaLease.study_id == self.study_id).with_for_update(read=True)
-        if connection.execute(query).scalar() != self.token:
-            self.lost = True
-            raise LeaseError(
-                "study: expected to hold its lease, got a newer holder: another driver has taken the study over. "
-                "This one stops; what it had not written yet is run again there."
-            )
+        mine = (SlaLease.study_id == self.study_id, SlaLease.holder == self.holder)
+        move = sa.update(SlaLease).where(*mine, SlaLease.token == self.token).values(token=self.token + 1)
+        if connection.execute(move).rowcount == 1:
+            return
+        if connection.execute(sa.select(SlaLease.token).where(*mine)).scalar() == self.token + 1:
+            self.written()
+            raise AlreadyWritten
+        self.lost = True
+        raise LeaseError(
+            "study: expected to hold its lease, got a newer holder: another driver has taken the study over. "
+            "This one stops; what it had not written yet is run again there."
+        )
+
+    def written(self) -> None:
+        """The write that was checked last is committed."""
+        self.token += 1
 
     def renew(self, store: Store, now: float) -> None:
-        """Says that the holder lives, at most every `RENEW_SECONDS`.
+        """Says that the holder lives, at most every `RENEW_SECONDS`; `store` is guarded by this lease.
 
         Raises:
             LeaseError: Another driver has taken the study.
         """
         if now - self._renewed_at >= RENEW_SECONDS:
-            self._update(store, renewed_at=now)
+            store.write(lambda writer: self._update(writer, renewed_at=now))
             self._renewed_at = now
 
     def release(self, store: Store) -> None:
-        """Gives the lease back, unless it is lost; the token stays."""
+        """Gives the lease back, unless it is lost; the token stays. A database that does not answer keeps it."""
+        _HELD.discard(Holder(**json.loads(self.holder)).nonce)
         if not self.lost:
-            self._update(store, holder=None)
+            store.guard(None)
+            with suppress(ConnectionLostError):
+                store.write(lambda writer: self._update(writer, holder=None))
 
-    def _update(self, store: Store, **values: float | str | None) -> None:
-        mine = (SlaLease.study_id == self.study_id, SlaLease.token == self.token)
-        with store.write() as writer:
-            writer.connection.execute(sa.update(SlaLease).where(*mine).values(**values))
-            self.check(writer.connection)
+    def _update(self, writer: Writer, **values: float | str | None) -> None:
+        mine = (SlaLease.study_id == self.study_id, SlaLease.holder == self.holder)
+        writer.connection.execute(sa.update(SlaLease).where(*mine).values(**values))
 
 
 def has_driver(store: Store, study_id: int, now: float) -> bool:
@@ -144,7 +183,25 @@ def has_driver(store: Store, study_id: int, now: float) -> bool:
         row = connection.execute(sa.select(SlaLease.__table__).where(SlaLease.study_id == study_id)).one_or_none()
     if row is None or row.holder is None:
         return False
-    return not is_dead(Holder(**json.loads(row.holder)), row.renewed_at, now)
+    return not _is_over(Holder(**json.loads(row.holder)), row.renewed_at, now)
+
+
+def _free(row: Any, study: str, now: float) -> tuple[int, tuple[Holder, float] | None]:
+    """The next token of a lease that may be taken, and its dead holder; `row` is None where there is no lease yet."""
+    if row is None:
+        return 1, None
+    if row.holder is None:
+        return row.token + 1, None
+    holder = Holder(**json.loads(row.holder))
+    if not _is_over(holder, row.renewed_at, now):
+        raise LeaseError(_held(study, holder))
+    return row.token + 1, (holder, row.renewed_at)
+
+
+def _is_over(holder: Holder, renewed_at: float, now: float) -> bool:
+    """Whether nobody holds the lease any more: an earlier run of this very process may have left it too."""
+    mine = replace(holder, since=now, nonce="") == this_process(now) and holder.nonce not in _HELD
+    return mine or is_dead(holder, renewed_at, now)
 
 
 def _held(study: str, holder: Holder) -> str:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from slasearch.errors import StorageError
+from slasearch.storage.store import Store
 
 __all__ = ["MirroredStudy"]
 
@@ -39,22 +41,31 @@ class MirroredStudy:
 
     Args:
         storage: The database.
+        store: The same database; each write to Optuna's tables is done through it, so that it is done once.
         name: The study's name in Optuna.
         directions: `maximize` or `minimize` for each objective.
         metrics: The objectives' names, for people.
     """
 
-    def __init__(self, storage: RDBStorage, name: str, directions: Sequence[Direction], metrics: Sequence[str]) -> None:
+    def __init__(
+        self,
+        storage: RDBStorage,
+        store: Store,
+        name: str,
+        directions: Sequence[Direction],
+        metrics: Sequence[str],
+    ) -> None:
         self._storage = storage
+        self._store = store
         self._name = name
-        self._stored = optuna.create_study(
+        stored = optuna.create_study(
             storage=storage, study_name=name, directions=directions, sampler=RandomSampler(), load_if_exists=True
         )
         self._study_id = storage.get_study_id_from_name(name)
-        if self._stored.metric_names is None:
+        if stored.metric_names is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                self._stored.set_metric_names(list(metrics))
+                stored.set_metric_names(list(metrics))
         self._memory = optuna.create_study(directions=directions, sampler=RandomSampler())
         trials = storage.get_all_trials(self._study_id, deepcopy=False)
         self._ids = [trial._trial_id for trial in trials]
@@ -97,27 +108,28 @@ class MirroredStudy:
             user_attrs=dict(attributes),
             system_attrs=_kept(trial),
         )
-        trial_id = self._storage.create_new_trial(self._study_id, waiting)
+        made: list[int] = []
+        self._store.once(lambda: made.append(self._storage.create_new_trial(self._study_id, waiting)))
+        find = partial(self._storage.get_trial_id_from_study_id_trial_number, self._study_id, number)
+        trial_id = self._store.patiently(find)
+        if made and made[-1] != trial_id:
+            raise StorageError(
+                f"Optuna study {self._name}: expected trial number {number} to be free for a new trial, got a trial of "
+                "that number. Something else adds trials to it; stop that, and run the same command again."
+            )
         self._ids.append(trial_id)
         self._states.append(TrialState.WAITING)
-        found = self._storage.get_trial_number_from_id(trial_id)
-        if found != number:
-            raise StorageError(
-                f"Optuna study {self._name}: expected trial number {number} for a new trial, got {found}. "
-                "Something else adds trials to it; stop that, and run the same command again."
-            )
 
     # ------------------------------------------------------------ its life
 
     def start(self, number: int) -> None:
         """Marks a waiting trial as running in the database."""
         if self._states[number] is TrialState.WAITING:
-            self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING)
-            self._states[number] = TrialState.RUNNING
+            self._set_state(number, TrialState.RUNNING)
 
     def report(self, number: int, percent: int, value: float) -> None:
         """Stores an intermediate value; `percent` of the trial's budget is its step."""
-        self._storage.set_trial_intermediate_value(self._ids[number], percent, value)
+        self._store.once(partial(self._storage.set_trial_intermediate_value, self._ids[number], percent, value))
         optuna.Trial(self._memory, self._trial(number)._trial_id).report(value, percent)
 
     def judged_bad(self, number: int, pruner: BasePruner) -> bool:
@@ -145,13 +157,17 @@ class MirroredStudy:
             return
         self.start(number)
         if reason is not None:
-            self._storage.set_trial_user_attr(self._ids[number], "reason", reason)
+            self._store.once(partial(self._storage.set_trial_user_attr, self._ids[number], "reason", reason))
         for name, value in _constraint_attributes(constraints).items():
-            self._storage.set_trial_system_attr(self._ids[number], name, value)
+            self._store.once(partial(self._storage.set_trial_system_attr, self._ids[number], name, value))
             self._memory._storage.set_trial_system_attr(self._trial(number)._trial_id, name, value)
-        self._stored.tell(number, values, state)
-        self._states[number] = state
+        # Optuna gives a pruned trial its last intermediate value; so it is told in memory first.
         self._memory.tell(number, values, state)
+        self._set_state(number, state, self._trial(number).values)
+
+    def _set_state(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
+        self._store.once(partial(self._storage.set_trial_state_values, self._ids[number], state, values))
+        self._states[number] = state
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._memory.get_trials(deepcopy=False)[number]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,7 @@ def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
         created_at=now,
         updated_at=now,
     )
-    with store.write() as writer:
-        return writer.add_study(new)
+    return store.write(lambda writer: store.find_study(config.name) or writer.add_study(new))
 
 
 def grown(store: Store, study: StudyRow, config: StudyConfig, now: float) -> StudyRow:
@@ -66,8 +66,7 @@ def grown(store: Store, study: StudyRow, config: StudyConfig, now: float) -> Stu
     if study.config == _text(config):
         return study
     changes = {"config": _text(config), "fingerprint": fingerprint(config), "updated_at": now}
-    with store.write() as writer:
-        writer.update_study(study.id, **changes)
+    store.write(lambda writer: writer.update_study(study.id, **changes))
     return replace(study, **changes)  # type: ignore[arg-type]
 
 
@@ -87,8 +86,7 @@ def with_data(store: Store, study: StudyRow, digests: Mapping[str, str], now: fl
             f"study {study.name}: expected the data that it began with, got other data for {', '.join(changed)}. "
             "Put the old data back, or give the study file another name."
         )
-    with store.write() as writer:
-        writer.update_study(study.id, data=text, updated_at=now)
+    store.write(lambda writer: writer.update_study(study.id, data=text, updated_at=now))
     return replace(study, data=text, updated_at=now)
 
 
@@ -99,25 +97,35 @@ def checkpoint_folder(config: StudyConfig, locations: Locations) -> Path:
     return folder / config.name
 
 
-def optuna_studies(url: str, config: StudyConfig, lease: Lease, undo: ExitStack) -> tuple[MirroredStudy, MirroredStudy]:
-    """The Optuna studies NAME and NAME.confirm; `lease` is checked at every commit, `undo` closes them."""
-    storage = optuna_storage(url)
+def optuna_studies(
+    store: Store, config: StudyConfig, lease: Lease, undo: ExitStack
+) -> tuple[MirroredStudy, MirroredStudy]:
+    """The Optuna studies NAME and NAME.confirm; `lease` guards what is written there, `undo` closes them."""
+    storage = store.patiently(lambda: optuna_storage(store.url))
     undo.callback(storage.engine.dispose)
-    _fence(storage, lease)
+    _guard(storage, store, lease)
     directions = [objective.direction for objective in config.objectives]
     metrics = [objective.name for objective in config.objectives]
-    search = MirroredStudy(storage, config.name, directions, metrics)
-    return search, MirroredStudy(storage, f"{config.name}.confirm", directions, metrics)
+    names = (config.name, f"{config.name}.confirm")
+    search, confirm = (
+        store.patiently(partial(MirroredStudy, storage, store, name, directions, metrics)) for name in names
+    )
+    return search, confirm
 
 
-def _fence(storage: RDBStorage, lease: Lease) -> None:
-    """Lets Optuna's storage write only while the lease is held."""
+def _guard(storage: RDBStorage, store: Store, lease: Lease) -> None:
+    """Lets the lease stand at the beginning of what Optuna's storage writes, as it does for the store's own tables."""
 
-    def check(session: Any) -> None:
-        session.flush()
-        lease.check(session.connection())
+    def check(_session: Any, _transaction: Any, connection: sa.Connection) -> None:
+        if store.writing:
+            lease.check(connection)
 
-    sa.event.listen(storage.scoped_session, "before_commit", check)
+    def written(_session: Any) -> None:
+        if store.writing:
+            lease.written()
+
+    sa.event.listen(storage.scoped_session, "after_begin", check)
+    sa.event.listen(storage.scoped_session, "after_commit", written)
 
 
 def _refuse_other(study: StudyRow, config: StudyConfig) -> None:

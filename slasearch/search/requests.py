@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from slasearch.search.book import CANCELLED, Book
 from slasearch.search.winners import last_attempts, last_attempts_at
 from slasearch.storage.rows import RequestRow, TrialRow
 from slasearch.storage.store import Store
+from slasearch.storage.writer import Writer
 
 __all__ = ["NOT_RUNNING", "Carried", "carry_out", "failed_trials"]
 
@@ -61,8 +63,7 @@ def carry_out(store: Store, book: Book, study_id: int, now: float, *, at_work: b
             for row in again:
                 book.retry(row, now)
             outcome = _count(again, request, "waiting for a new attempt", "had not failed")
-        with store.write() as writer:
-            writer.end_request(request.id, at=now, outcome=outcome)
+        store.write(partial(Writer.end_request, request_id=request.id, at=now, outcome=outcome))
     return Carried(stop, at_once, tuple(cancelled))
 
 

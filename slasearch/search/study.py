@@ -36,8 +36,10 @@ from slasearch.search.truth import untrue
 from slasearch.search.winners import winners
 from slasearch.space import design_points, option_problems, parameters, resolve, seeds_for, suggest
 from slasearch.storage.engine import storage_errors
+from slasearch.storage.patience import Patience
 from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState
 from slasearch.storage.store import Store
+from slasearch.storage.writer import Writer
 
 __all__ = ["Ask", "StudySession", "StudySummary"]
 
@@ -118,8 +120,17 @@ class StudySession:
     # ------------------------------------------------------------ open and close
 
     @classmethod
-    def open(cls, config: StudyConfig, locations: Locations, *, now: Callable[[], float] = time.time) -> StudySession:
+    def open(
+        cls,
+        config: StudyConfig,
+        locations: Locations,
+        *,
+        patience: Patience | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> StudySession:
         """Finds or makes the study, takes its lease, and mends what a lost driver left.
+
+        A connection that is lost from then on is waited for by `patience`.
 
         Raises:
             ConfigError: An option of sampler or pruner is wrong.
@@ -129,16 +140,16 @@ class StudySession:
         """
         if problems := list(option_problems(config)):
             raise ConfigError([problem_line(f"study {config.name}", problem) for problem in problems])
-        store = Store(locations.storage_url)
+        store = Store(locations.storage_url, patience)
         store.upgrade()
         with ExitStack() as undo, storage_errors(store.url):
             undo.callback(store.close)
             study = find_or_make(store, config, now())
             lease = Lease.take(store, study.id, config.name, now())
-            store.guard(lease.check)
+            store.guard(lease)
             undo.callback(lease.release, store)
             study = grown(store, study, config, now())
-            search, confirm = optuna_studies(store.url, config, lease, undo)
+            search, confirm = optuna_studies(store, config, lease, undo)
             objectives = [objective.name for objective in config.objectives]
             distributions = {parameter.name: parameter.distribution for parameter in parameters(config)}
             both: dict[OptunaStudy, MirroredStudy] = {"search": search, "confirm": confirm}
@@ -152,10 +163,11 @@ class StudySession:
     def close(self) -> None:
         """Ends the session: running trials are put back to wait, the study's state is written, the lease given back.
 
-        A session whose study another driver has taken over is closed without a write.
+        A session whose study another driver has taken over, or whose database did not come back, is closed without a
+        write: whoever opens the study next mends it.
         """
         with self._closing:
-            if self._lease.lost:
+            if self._lease.lost or self._store.patience.gave_up:
                 return
             for row in self._book.rows:
                 if row.state == "running":
@@ -175,18 +187,21 @@ class StudySession:
         if state == self._study.state:
             return
         at = self._now()
-        with self._store.write() as writer:
+        why = [NOTHING_COMPLETE] if state == "failed" and self._stopped is None else []
+
+        def write(writer: Writer) -> None:
             writer.update_study(self._study.id, state=state, updated_at=at)
-            if state == "failed" and self._stopped is None:
-                writer.add_events(self._study.id, None, at, [NOTHING_COMPLETE])
+            writer.add_events(self._study.id, None, at, why)
+
+        self._store.write(write)
         self._study = replace(self._study, state=state, updated_at=at)
 
     def _stop(self, event: Event) -> None:
         self._stopped = event
         if not self._handed and self._is_last(event):
             return
-        with self._store.write() as writer:
-            writer.add_events(self._study.id, None, self._now(), [event])
+        at = self._now()
+        self._store.write(lambda writer: writer.add_events(self._study.id, None, at, [event]))
 
     def _is_last(self, event: Event) -> bool:
         """Whether nothing else has been said of the study since this was: a repeated command does not repeat it."""

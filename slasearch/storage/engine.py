@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
-from slasearch.errors import SlaSearchError, StorageError
+from slasearch.config.locations import redacted
+from slasearch.errors import ConnectionLostError, SlaSearchError, StorageError
 
 __all__ = ["database_file", "make_engine", "optuna_storage", "storage_errors"]
 
@@ -22,12 +23,33 @@ BUSY_SECONDS = 30.0
 """How long a SQLite connection waits for another one's write."""
 MAKE_ATTEMPTS = 5
 """How often Optuna's tables are tried to be made."""
+SILENCE_SECONDS = 30
+"""How long a connection to a server may be silent before it counts as lost."""
+IDLE_SECONDS = 60
+"""After how long the server ends a transaction that nobody goes on with: a lost client holds its locks no longer."""
 
+_LOST = ("08", "25P03", "53300", "57P01", "57P02", "57P03", "57P05")
+"""How an SQLSTATE begins that says: the connection is gone, or the server takes none at present."""
+
+_NOT_YET = ("starting up", "shutting down", "recovery mode", "not yet accepting", "too many", "are reserved")
+"""What a server says that refuses a connection now and may take it later; psycopg gives no SQLSTATE with it."""
+_NO_ENDLESS_WAIT = {
+    "connect_timeout": SILENCE_SECONDS,
+    "keepalives_idle": SILENCE_SECONDS // 2,
+    "keepalives_interval": SILENCE_SECONDS // 6,
+    "keepalives_count": 3,
+    "tcp_user_timeout": SILENCE_SECONDS * 1000,
+}
+"""Arguments of libpq, by which a network that drops everything counts as a lost connection too."""
 _NEXT_STEPS = (
     ("readonly", "Make the file and its folder writable, or choose another with --storage."),
     ("unable to open", "Check that the folder exists and is writable, or choose another with --storage."),
     ("locked", "Another process is writing for too long; end it, or try again."),
     ("disk is full", "Free some space and run the same command again."),
+    ("No space left", "Free some space on the server and run the same command again."),
+    ("authentication failed", "Check the user and the password in the URL."),
+    ('relation "', "The database was made by something else or is half made; run `slasearch run` on it first."),
+    ("does not exist", "Make it on the server, or check the URL."),
     ("not a database", "The file is something else or damaged; choose another with --storage."),
     ("malformed", "The file is damaged; restore a copy, or choose another with --storage."),
     ("no such table", "The database was made by something else or is half made; run `slasearch run` on it first."),
@@ -94,6 +116,7 @@ def storage_errors(url: str) -> Iterator[None]:
     """Turns errors of the database into StorageError with a next step, and never with a password.
 
     Raises:
+        ConnectionLostError: The server is not there, or is no longer; a refusal is no such error.
         StorageError: Anything that the database or its driver refused.
     """
     try:
@@ -138,12 +161,16 @@ def _make_folder(folder: Path) -> None:
 def _options(url: str) -> dict[str, Any]:
     if _parse(url).get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": BUSY_SECONDS}}
+    if _parse(url).get_driver_name() == "psycopg":
+        return {"pool_pre_ping": True, "connect_args": _NO_ENDLESS_WAIT}
     return {"pool_pre_ping": True}
 
 
 def _set_up_connections(engine: sa.Engine) -> None:
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _pragmas)
+    elif engine.dialect.name == "postgresql":
+        sa.event.listen(engine, "connect", _end_idle_transactions)
 
 
 def _pragmas(connection: Any, _record: Any) -> None:
@@ -160,16 +187,32 @@ def _pragmas(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _shown(url: str) -> str:
-    return _parse(url).render_as_string(hide_password=True)
+def _end_idle_transactions(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_SECONDS * 1000}")
+    connection.commit()
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether the connection is what failed: it broke, or none was to be had."""
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", "not a server's")
+    if error.connection_invalidated or str(state).startswith(_LOST):
+        return True
+    connecting = isinstance(error, sa.exc.OperationalError) and error.statement is None and state is None
+    text = str(error.orig)
+    return connecting and ("FATAL:" not in text or any(words in text for words in _NOT_YET))
 
 
 def _explained(url: str, error: BaseException) -> StorageError:
     parsed = _parse(url)
     cause = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
-    if parsed.password:
-        cause = cause.replace(str(parsed.password), "***")
+    options = [str(value) for name, value in parsed.query.items() if "password" in name]
+    for secret in filter(None, [parsed.password, *options]):
+        cause = cause.replace(str(secret), "***")
     step = next((step for word, step in _NEXT_STEPS if word in cause), None)
     if step is None and isinstance(error, ImportError | sa.exc.NoSuchModuleError):
-        step = "Install the database's driver, such as `pip install 'psycopg[binary]'`."
-    return StorageError(f"database {_shown(url)}: {cause}. {step or 'Check that the server is up and lets you in.'}")
+        step = "Install the database's driver, such as `pip install 'slasearch[postgres]'`."
+    kind = ConnectionLostError if _is_lost(error) else StorageError
+    return kind(f"database {redacted(url)}: {cause}. {step or 'Check that the server is up and lets you in.'}")

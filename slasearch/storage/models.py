@@ -225,7 +225,11 @@ class SlaEvent(Base):
 
 
 class SlaLease(Base):
-    """Who may write to a study. The token grows with every holder, so that a late write of an old one is refused."""
+    """Who may write to a study.
+
+    The token grows with every holder and every write of it: a late write of an old holder is refused, and one that
+    was committed is not done again.
+    """
 
     __tablename__ = "sla_lease"
 

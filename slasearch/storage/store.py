@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
@@ -24,11 +24,32 @@ from slasearch.storage.models import (
     SlaStudy,
     SlaTrial,
 )
+from slasearch.storage.patience import Patience
 from slasearch.storage.rows import ArtifactRow, EventRow, RequestRow, StudyRow, TrialRow
 from slasearch.storage.upgrade import newest_revision, stored_revision, upgrade
 from slasearch.storage.writer import Writer
 
-__all__ = ["Store"]
+__all__ = ["AlreadyWritten", "Guard", "Store"]
+
+R = TypeVar("R")
+
+
+class AlreadyWritten(Exception):
+    """The transaction that is tried again was committed the first time; only the answer was lost."""
+
+
+class Guard(Protocol):
+    """Stands at the beginning of every write: refuses it, or numbers it, so that none is done twice."""
+
+    def check(self, connection: sa.Connection) -> None:
+        """Called first inside each writing transaction; raises to refuse it. What it has read must hold to the commit.
+
+        Raises:
+            AlreadyWritten: The same transaction was committed before.
+        """
+
+    def written(self) -> None:
+        """Called after each commit that is known."""
 
 
 class Store:
@@ -36,14 +57,20 @@ class Store:
 
     Args:
         url: SQLAlchemy URL.
+        patience: Waits when the connection is lost.
+
+    Attributes:
+        writing: Whether a write is on its way.
 
     Every method raises StorageError if the database cannot be reached, read or written.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: Patience | None = None) -> None:
         self.url = url
+        self.patience = patience or Patience()
+        self.writing = False
         self._engine: sa.Engine | None = None
-        self._guard: Callable[[sa.Connection], None] | None = None
+        self._guard: Guard | None = None
 
     # ------------------------------------------------------------ open and close
 
@@ -51,13 +78,12 @@ class Store:
         """Makes the database, or brings it to this release. A writer calls this first."""
         self.close()
         engine = make_engine(self.url)
-        with storage_errors(self.url):
-            upgrade(engine)
+        self.patiently(lambda: upgrade(engine))
         self._engine = engine
 
-    def guard(self, check: Callable[[sa.Connection], None] | None) -> None:
-        """From now on `check` is called at the end of every write, before the commit; it raises to refuse it."""
-        self._guard = check
+    def guard(self, guard: Guard | None) -> None:
+        """From now on `guard` stands at the beginning of every write."""
+        self._guard = guard
 
     def close(self) -> None:
         """Closes all connections; the store may be used again."""
@@ -157,13 +183,47 @@ class Store:
 
     # ------------------------------------------------------------ write
 
-    @contextmanager
-    def write(self) -> Iterator[Writer]:
-        """One transaction: everything written inside is committed at the end, or nothing is."""
-        with storage_errors(self.url), self.engine.begin() as connection:
-            yield Writer(connection)
+    def write(self, step: Callable[[Writer], R]) -> R:
+        """One transaction: everything that `step` writes is committed, or nothing is; returns what it returns.
+
+        If the connection is lost, `step` is called again, unless a guard knows that the first try was committed.
+        """
+        sent: list[R] = []
+
+        def transaction() -> None:
+            with self.engine.begin() as connection:
+                if self._guard is not None:
+                    self._guard.check(connection)
+                sent.append(step(Writer(connection)))
             if self._guard is not None:
-                self._guard(connection)
+                self._guard.written()
+
+        self.once(transaction)
+        return sent[-1]
+
+    def once(self, transaction: Callable[[], object]) -> None:
+        """Runs a transaction at whose beginning the guard stands until it is committed, and no further time."""
+
+        def attempt() -> None:
+            with suppress(AlreadyWritten):
+                transaction()
+
+        self.writing = True
+        try:
+            self.patiently(attempt)
+        finally:
+            self.writing = False
+
+    # ------------------------------------------------------------ parts
+
+    def patiently(self, attempt: Callable[[], R]) -> R:
+        """What `attempt` returns, which is called again while the connection is lost: it must be safe to repeat."""
+
+        def translated() -> R:
+            with storage_errors(self.url):
+                return attempt()
+
+        return self.patience.call(translated)
 
     @property
     def engine(self) -> sa.Engine:
@@ -176,8 +236,11 @@ class Store:
         return self._engine
 
     def _rows(self, query: sa.Executable) -> list[dict[str, Any]]:
-        with storage_errors(self.url), self.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+        def read() -> list[dict[str, Any]]:
+            with self.engine.connect() as connection:
+                return [dict(row) for row in connection.execute(query).mappings()]
+
+        return self.patiently(read)
 
 
 def _gate(row: dict[str, Any]) -> GateRow:

@@ -25,12 +25,17 @@ from slasearch.storage.models import (
 )
 from slasearch.storage.rows import ArtifactRow, RequestRow, StudyRow, TrialRow
 
-__all__ = ["Writer", "finite_or_none"]
+__all__ = ["Writer", "finite_or_none", "storable_text"]
 
 
 def finite_or_none(value: float | None) -> float | None:
     """The number as it is stored: NaN and infinities are NULL."""
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def storable_text(text: str) -> str:
+    """The text as every database takes it: zero bytes and halves of characters become marks."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 class Writer:
@@ -54,6 +59,7 @@ class Writer:
 
     def update_trial(self, trial_id: int, **values: Any) -> None:
         """Changes columns of a trial."""
+        values = {name: storable_text(value) if isinstance(value, str) else value for name, value in values.items()}
         self.connection.execute(sa.update(SlaTrial).where(SlaTrial.id == trial_id).values(**values))
 
     def add_metrics(self, trial_id: int, rows: Iterable[MetricRow]) -> None:
@@ -126,7 +132,7 @@ class Writer:
                     "at": at,
                     "level": event.level,
                     "kind": event.kind,
-                    "message": event.message,
+                    "message": storable_text(event.message),
                 }
                 for event in events
             ),

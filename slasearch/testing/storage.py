@@ -59,6 +59,16 @@ def example_trial(study_id: int, number: int | None = 0) -> TrialRow:
     )
 
 
+class _Refusal:
+    """A guard that lets no write pass."""
+
+    def check(self, connection: sa.Connection) -> None:
+        raise LookupError("refused")
+
+    def written(self) -> None:
+        raise AssertionError("expected no commit")
+
+
 def _opened(url: str) -> Store:
     store = Store(url)
     store.upgrade()
@@ -67,9 +77,8 @@ def _opened(url: str) -> Store:
 
 def _with_trial(url: str) -> tuple[Store, TrialRow]:
     store = _opened(url)
-    with store.write() as writer:
-        study = writer.add_study(example_study())
-        return store, writer.add_trial(example_trial(study.id))
+    study = store.write(lambda writer: writer.add_study(example_study()))
+    return store, store.write(lambda writer: writer.add_trial(example_trial(study.id)))
 
 
 def reads_what_was_written(url: str) -> None:
@@ -86,9 +95,12 @@ def reads_what_was_written(url: str) -> None:
         "worker": "Ünï",
         "ended_at": 7.25,
     }
-    with store.write() as writer:
+
+    def change(writer: Writer) -> None:
         writer.update_trial(trial.id, **changed)
         writer.update_study(study.id, state="finished")
+
+    store.write(change)
     assert store.trials(study.id) == [replace(trial, **changed)]  # type: ignore[arg-type]
     assert [found.state for found in store.studies()] == ["finished"]
     store.close()
@@ -98,13 +110,11 @@ def stores_numbers_that_are_none(url: str) -> None:
     """NaN and infinities are NULL; rows come back in the order in which they were written."""
     store, trial = _with_trial(url)
     values = (0.5, math.nan, math.inf)
-    with store.write() as writer:
-        writer.add_metrics(
-            trial.id,
-            [MetricRow("spam", "validation", "typos", 0.1, "loss", value, None, 7, value) for value in values],
-        )
-        writer.add_gates(trial.id, [GateRow("spam", Slot(3, "attn.q", "lora", 2, 1), math.nan, 1.0, True, 2**35)])
-        writer.add_costs(trial.id, [CostRow("train_seconds", math.inf, "s")])
+    metrics = [MetricRow("spam", "validation", "typos", 0.1, "loss", value, None, 7, value) for value in values]
+    gates = [GateRow("spam", Slot(3, "attn.q", "lora", 2, 1), math.nan, 1.0, True, 2**35)]
+    store.write(lambda writer: writer.add_metrics(trial.id, metrics))
+    store.write(lambda writer: writer.add_gates(trial.id, gates))
+    store.write(lambda writer: writer.add_costs(trial.id, [CostRow("train_seconds", math.inf, "s")]))
     with store.engine.connect() as connection:
         for column in (SlaMetric.value, SlaMetric.error):
             assert connection.scalars(sa.select(column).order_by(SlaMetric.id)).all() == [0.5, None, None]
@@ -123,11 +133,14 @@ def keeps_events_artifacts_and_reports(url: str) -> None:
     store, trial = _with_trial(url)
     artifact = ArtifactRow("adapter.json", "artifacts/example/1/adapter.json", "a" * 64, 2)
     reports = [MetricRow(WHOLE_TRIAL, "validation", "clean", 0.0, "score", 0.1 * step, step) for step in (8, 4)]
-    with store.write() as writer:
+
+    def add(writer: Writer) -> None:
         writer.add_artifacts(trial.id, [artifact])
         writer.add_events(trial.study_id, trial.id, 3.0, [Event("gate_health.all_closed", "no gate", "warning")])
         writer.add_events(trial.study_id, None, 4.0, [Event("study.stopped", "enough")])
         writer.add_metrics(trial.id, reports)
+
+    store.write(add)
     assert store.artifacts(trial.id) == [artifact]
     assert [(event.trial_id, event.kind) for event in store.events(trial.study_id)] == [
         (trial.id, "gate_health.all_closed"),
@@ -144,11 +157,9 @@ def keeps_requests_until_they_are_carried_out(url: str) -> None:
         RequestRow(0, trial.study_id, "retry", (trial.id, 2**20), False, 1.5),
         RequestRow(0, trial.study_id, "cancel", None, True, 2.5),
     ]
-    with store.write() as writer:
-        asked = [writer.add_request(request) for request in asked]
+    asked = store.write(lambda writer: [writer.add_request(request) for request in asked])
     assert store.requests(trial.study_id) == asked
-    with store.write() as writer:
-        writer.end_request(asked[0].id, at=3.0, outcome="done")
+    store.write(lambda writer: writer.end_request(asked[0].id, at=3.0, outcome="done"))
     assert store.requests(trial.study_id) == asked[1:]
     assert store.request(asked[0].id) == replace(asked[0], done_at=3.0, outcome="done")
     store.close()
@@ -157,20 +168,32 @@ def keeps_requests_until_they_are_carried_out(url: str) -> None:
 def deletes_one_study_whole(url: str) -> None:
     """A deleted study takes all its rows along, retries and pairs among them, and no other study's."""
     store, trial = _with_trial(url)
-    with store.write() as writer:
-        other = writer.add_study(example_study("other"))
-        kept = writer.add_trial(example_trial(other.id))
+
+    def fill(writer: Writer) -> TrialRow:
+        kept = writer.add_trial(example_trial(writer.add_study(example_study("other")).id))
         again = writer.add_trial(replace(example_trial(trial.study_id, 1), retry_of=trial.id, pair_of=trial.id))
         writer.add_costs(again.id, [CostRow("train_seconds", 1.0, "s")])
         writer.add_costs(kept.id, [CostRow("train_seconds", 2.0, "s")])
         writer.add_events(trial.study_id, again.id, 3.0, [Event("study.stopped", "enough")])
         writer.add_request(RequestRow(0, trial.study_id, "cancel", None, False, 1.0))
-    with store.write() as writer:
-        writer.delete_study(trial.study_id)
+        return kept
+
+    kept = store.write(fill)
+    store.write(lambda writer: writer.delete_study(trial.study_id))
     assert [study.name for study in store.studies()] == ["other"]
-    assert (store.trials(trial.study_id), store.trials(other.id)) == ([], [kept])
+    assert (store.trials(trial.study_id), store.trials(kept.study_id)) == ([], [kept])
     with store.engine.connect() as connection:
         assert connection.scalars(sa.select(SlaCost.value)).all() == [2.0]
+    store.close()
+
+
+def stores_text_as_far_as_it_is_text(url: str) -> None:
+    """What a worker says may hold bytes that no database takes as text."""
+    store, trial = _with_trial(url)
+    store.write(lambda writer: writer.update_trial(trial.id, reason="a\0b\ud800c ü"))
+    store.write(lambda writer: writer.add_events(trial.study_id, None, 1.0, [Event("x", "a\0b")]))
+    assert [row.reason for row in store.trials(trial.study_id)] == ["a\ufffdb?c ü"]
+    assert [event.message for event in store.events(trial.study_id)] == ["a\ufffdb"]
     store.close()
 
 
@@ -178,17 +201,16 @@ def writes_all_or_nothing(url: str) -> None:
     """A transaction that raises, or that the guard refuses, leaves nothing."""
     store, trial = _with_trial(url)
 
-    def refuse(connection: sa.Connection) -> None:
-        raise LookupError("refused")
+    def change(writer: Writer) -> None:
+        writer.update_trial(trial.id, state="running")
+        if guard is None:
+            raise LookupError("by itself")
 
-    for guard in (None, refuse):
+    for guard in (None, _Refusal()):
         store.guard(guard)
         raised = ""
         try:
-            with store.write() as writer:
-                writer.update_trial(trial.id, state="running")
-                if guard is None:
-                    raise LookupError("by itself")
+            store.write(change)
         except LookupError as error:
             raised = str(error)
         assert raised == ("refused" if guard else "by itself")
@@ -206,15 +228,13 @@ def refuses_what_contradicts(url: str) -> None:
     )
     for add in contradictions:
         try:
-            with store.write() as writer:
-                add(writer)
+            store.write(add)
         except StorageError:
             pass
         else:
             raise AssertionError("expected a StorageError")
-    with store.write() as writer:
-        writer.add_trial(example_trial(trial.study_id, number=None))
-        writer.add_trial(example_trial(trial.study_id, number=None))
+    for _ in range(2):
+        store.write(lambda writer: writer.add_trial(example_trial(trial.study_id, number=None)))
     assert len(store.trials(trial.study_id)) == 3
     store.close()
 
@@ -241,6 +261,7 @@ STORAGE_CHECKS: tuple[Callable[[str], None], ...] = (
     keeps_events_artifacts_and_reports,
     keeps_requests_until_they_are_carried_out,
     deletes_one_study_whole,
+    stores_text_as_far_as_it_is_text,
     writes_all_or_nothing,
     refuses_what_contradicts,
     upgrades_again_and_beside_optuna,

@@ -159,8 +159,11 @@ def test_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLASEARCH_HOME", "elsewhere")
     assert locate("sqlite:////other/x.db").home == tmp_path / "elsewhere"
     assert redacted(url) == "postgresql+psycopg://user:***@host/database"
+    assert redacted("postgresql://me@/x?host=h&password=secret") == "postgresql://me@/x?host=h&password=***"
     with pytest.raises(ConfigError, match="expected a database URL"):
         locate("results.db")
+    with pytest.raises(ConfigError, match=r"got 'postgresql//me:\*\*\*@host/x'"):
+        locate("postgresql//me:secret@host/x")
 
 
 def test_a_password_in_a_file_is_put_into_the_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ from slasearch.report.origin import licence_of
 from slasearch.storage.artifacts import write_artifacts
 from slasearch.storage.rows import TrialRow
 from slasearch.storage.store import Store
+from slasearch.storage.writer import Writer
 from slasearch.tasks.digest import data_digest
 from slasearch.tasks.load import load_task
 from slasearch.testing.kinds import disturb_weights
@@ -147,7 +148,8 @@ def make_joint(
     digests = {task.name: data_digest(load_task(task)) for task in spec.tasks}
     store = Store(f"sqlite:///{root / 'study.db'}")
     store.upgrade()
-    with store.write() as writer:
+
+    def add(writer: Writer) -> TrialRow:
         study = writer.add_study(
             replace(example_study(), name="joint", config=json.dumps(config), data=json.dumps(digests))
         )
@@ -163,6 +165,9 @@ def make_joint(
         )
         made_files = make_files(root, paths, precision) if files is None else files
         writer.add_artifacts(trial.id, write_artifacts(root, "joint", trial.id, made_files))
+        return trial
+
+    trial = store.write(add)
     return Joint(Locations(store.url, root), trial, root / "backbone", root / "rows.jsonl")
 
 
@@ -202,8 +207,7 @@ def test_a_card_tells_scores_of_a_sample_from_those_of_the_split(tmp_path: Path)
         MetricRow("things", "validation", condition, level, "accuracy", value, None, 1200, 0.01)
         for condition, level, value in (("clean_sample", 0.0, 0.8), ("casing", 0.2, 0.7))
     ]
-    with store.write() as writer:
-        writer.add_metrics(study.trial.id, rows)
+    store.write(lambda writer: writer.add_metrics(study.trial.id, rows))
     store.close()
     _, text = card_of(study.export(tmp_path / "out"))
     assert "| clean | 0.8125 |" in text

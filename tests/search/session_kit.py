@@ -122,13 +122,11 @@ def run_all(session: StudySession) -> list[Ask]:
 def dead_holder(where: Locations) -> None:
     """Makes whoever holds the lease look like a process that has ended."""
     store = Store(where.storage_url)
-    with store.write() as writer:
-        for row in writer.connection.execute(sa.select(SlaLease.__table__)).all():
+    with store.engine.begin() as connection:
+        for row in connection.execute(sa.select(SlaLease.__table__)).all():
             if row.holder:
                 holder = json.dumps({**json.loads(row.holder), "started": "0"})
-                writer.connection.execute(
-                    sa.update(SlaLease).where(SlaLease.study_id == row.study_id).values(holder=holder)
-                )
+                connection.execute(sa.update(SlaLease).where(SlaLease.study_id == row.study_id).values(holder=holder))
     store.close()
 
 

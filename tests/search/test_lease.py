@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
-from slasearch.errors import LeaseError
+from slasearch.errors import ConnectionLostError, LeaseError
 from slasearch.search import lease as lease_module
 from slasearch.search.lease import RENEW_SECONDS, STALE_SECONDS, Lease, has_driver, is_dead, this_process
 from slasearch.storage.models import SlaLease
+from slasearch.storage.patience import Patience
 from slasearch.storage.store import Store
-from slasearch.testing.storage import example_study
+from slasearch.testing.storage import example_study, example_trial
 
 NOW = 1_750_000_000.0
 
@@ -22,8 +22,7 @@ NOW = 1_750_000_000.0
 @pytest.fixture
 def store(where):
     store = Store(where.storage_url)
-    with store.write() as writer:
-        writer.add_study(example_study())
+    store.write(lambda writer: writer.add_study(example_study()))
     yield store
     store.close()
 
@@ -34,9 +33,9 @@ def stored(store):
 
 
 def hold_as(store, holder, renewed_at=NOW):
-    with store.write() as writer:
-        text = None if holder is None else json.dumps(vars(holder))
-        writer.connection.execute(sa.update(SlaLease).values(holder=text, renewed_at=renewed_at))
+    text = None if holder is None else json.dumps(vars(holder))
+    with store.engine.begin() as connection:
+        connection.execute(sa.update(SlaLease).values(holder=text, renewed_at=renewed_at))
 
 
 def test_a_living_process_is_not_dead_however_silent():
@@ -111,23 +110,68 @@ def test_an_overtaken_holder_can_neither_renew_nor_write_nor_release(store):
     old = Lease.take(store, 1, "example", NOW)
     hold_as(store, None)
     new = Lease.take(store, 1, "example", NOW)
+    store.guard(old)
     with pytest.raises(LeaseError, match="another driver has taken the study over"):
         old.renew(store, NOW + 100)
-    store.guard(old.check)
-    with pytest.raises(LeaseError), store.write() as writer:
-        writer.update_study(1, state="finished")
+    with pytest.raises(LeaseError):
+        store.write(lambda writer: writer.update_study(1, state="finished"))
     assert old.lost
     old.release(store)
-    store.guard(new.check)
-    with store.write() as writer:
-        writer.update_study(1, state="stopped")
+    store.guard(new)
+    store.write(lambda writer: writer.update_study(1, state="stopped"))
     assert store.study("example").state == "stopped"
     assert stored(store).holder is not None
 
 
-def test_on_postgresql_the_check_locks_the_token_until_the_commit():
-    query = sa.select(SlaLease.token).with_for_update(read=True)
-    assert "FOR SHARE" in str(query.compile(dialect=postgresql.dialect()))
+def test_each_write_moves_the_token_on(store):
+    lease = Lease.take(store, 1, "example", NOW)
+    store.guard(lease)
+    store.write(lambda writer: writer.update_study(1, state="stopped"))
+    lease.renew(store, NOW + 100)
+    assert (stored(store).token, lease.token) == (3, 3)
+
+
+def test_a_write_whose_answer_was_lost_is_known_by_the_token(store):
+    lease = Lease.take(store, 1, "example", NOW)
+    store.guard(lease)
+    answers = []
+    written = lease.written
+
+    def lose_the_first_answer():
+        if not answers:
+            answers.append("lost")
+            raise ConnectionLostError("the server went away")
+        written()
+
+    lease.written = lose_the_first_answer
+    store.patience = Patience(say=answers.append, pause=lambda seconds: True)
+    store.studies()
+    made = store.write(lambda writer: writer.add_trial(example_trial(1)))
+    assert answers[0] == "lost"
+    assert "Waiting up to 300 s" in answers[1]
+    assert store.trials(1) == [made]
+    assert stored(store).token == lease.token == 2
+
+
+def test_a_lease_whose_taking_got_no_answer_is_ones_own(store, monkeypatch):
+    real = Store.once
+    lost = []
+
+    def once(self, transaction):
+        def with_a_loss():
+            transaction()
+            if not lost:
+                lost.append("answer")
+                raise ConnectionLostError("the server went away")
+
+        real(self, with_a_loss)
+
+    monkeypatch.setattr(Store, "once", once)
+    store.patience = Patience(say=lost.append, pause=lambda seconds: True)
+    store.studies()
+    lease = Lease.take(store, 1, "example", NOW)
+    assert lost[0] == "answer"
+    assert (lease.token, lease.holder) == (stored(store).token, stored(store).holder)
 
 
 def test_where_the_system_does_not_tell_the_start_a_living_process_still_counts(monkeypatch):

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,7 +54,7 @@ class Killer:
             (book_module, "discard_artifacts"),
         ):
             monkeypatch.setattr(owner, name, self._after(getattr(owner, name), name))
-        monkeypatch.setattr(Store, "write", self._after_commit(Store.write))
+        monkeypatch.setattr(Store, "write", self._after(Store.write, "commit"))
         # A killed process releases nothing.
         monkeypatch.setattr(Lease, "release", lambda lease, store: None)
 
@@ -64,15 +63,6 @@ class Killer:
             result = function(*args, **kwargs)
             self._step(name)
             return result
-
-        return counted
-
-    def _after_commit(self, write):
-        @contextmanager
-        def counted(store):
-            with write(store) as writer:
-                yield writer
-            self._step("commit")
 
         return counted
 

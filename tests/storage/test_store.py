@@ -107,8 +107,7 @@ def test_a_database_of_a_later_release_is_refused(url):
 def test_unknown_study_lists_the_known_ones(url):
     store = Store(url)
     store.upgrade()
-    with store.write() as writer:
-        writer.add_study(example_study("one"))
+    store.write(lambda writer: writer.add_study(example_study("one")))
     with pytest.raises(StudyNotFoundError, match=r"\(one\), got 'two'"):
         store.study("two")
 
@@ -119,11 +118,10 @@ def test_a_locked_database_is_reported(url, monkeypatch):
     store.upgrade()
     other = sqlite3.connect(database_file(url), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StorageError, match=r"database is locked\. Another process"), store.write() as writer:
-        writer.add_study(example_study())
+    with pytest.raises(StorageError, match=r"database is locked\. Another process"):
+        store.write(lambda writer: writer.add_study(example_study()))
     other.execute("ROLLBACK")
-    with store.write() as writer:
-        writer.add_study(example_study())
+    store.write(lambda writer: writer.add_study(example_study()))
     other.close()
 
 

@@ -1,0 +1,117 @@
+"""A full disk, a folder that cannot be written and a locked file: one clear error, and what was there is kept."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from session_kit import check_truth, report, run_all, study, trials_of
+
+from slasearch.errors import StorageError
+from slasearch.search.study import StudySession
+from slasearch.storage import engine as engine_module
+from slasearch.storage.engine import database_file
+
+CONFIG = study(
+    optimise=4,
+    sampler={"name": "random"},
+    confirm={"top": 1, "seeds": 1, "controls": [], "tuning": 0},
+    objectives=("score",),
+)
+
+
+def one_trial(session):
+    ask = session.next()
+    session.started(ask.trial_id, ray_trial_id="r")
+    session.finish(ask.trial_id, report(ask))
+
+
+def for_ever(step, session):
+    while True:
+        step(session)
+
+
+def goes_on_from(where, kept):
+    """The same command again: what was complete is still there, and the study comes to its exact end."""
+    session = StudySession.open(CONFIG, where)
+    run_all(session)
+    session.close()
+    check_truth(CONFIG, where)
+    rows = trials_of(where)
+    assert rows[: len(kept)] == kept
+    assert sum(row.state == "complete" for row in rows) == 5
+
+
+def test_a_full_disk_is_told_and_keeps_what_was_there(where):
+    session = StudySession.open(CONFIG, where)
+    one_trial(session)
+    kept = trials_of(where)
+    for engine in (session._store.engine, session._search._storage.engine):
+        with engine.connect() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StorageError, match=r"disk is full\. Free some space and run the same command again"):
+        for_ever(one_trial, session)
+    with suppress(StorageError):
+        session.close()
+    goes_on_from(where, kept)
+
+
+def test_a_locked_file_is_told_and_keeps_what_was_there(where, monkeypatch):
+    monkeypatch.setattr(engine_module, "BUSY_SECONDS", 0.05)
+    session = StudySession.open(CONFIG, where)
+    one_trial(session)
+    kept = trials_of(where)
+    other = sqlite3.connect(database_file(where.storage_url), isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StorageError, match=r"database is locked\. Another process"):
+        one_trial(session)
+    with suppress(StorageError):
+        session.close()
+    other.execute("ROLLBACK")
+    other.close()
+    goes_on_from(where, kept)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {folder!r})
+from pathlib import Path
+from session_kit import locations
+from test_sqlite_troubles import CONFIG, StorageError, StudySession
+try:
+    StudySession.open(CONFIG, locations(Path({home!r})))
+except StorageError as error:
+    print(error)
+"""
+
+
+def without_rights(command):
+    """The command, under which a folder's permissions count for root too."""
+    caps = "-dac_override,-dac_read_search"
+    return command if os.getuid() else ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}", *command]
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_keeps_what_was_there(where, tmp_path):
+    session = StudySession.open(CONFIG, where)
+    one_trial(session)
+    session.close()
+    kept = trials_of(where)
+    folder, file = database_file(where.storage_url).parent, database_file(where.storage_url)
+    before = file.read_bytes()
+    file.chmod(0o444)
+    folder.chmod(0o555)
+    script = SCRIPT.format(folder=str(Path(__file__).parent), home=str(tmp_path))
+    done = subprocess.run(without_rights([sys.executable, "-c", script]), capture_output=True, text=True, check=False)
+    folder.chmod(0o755)
+    file.chmod(0o644)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "Make the file and its folder writable" in done.stdout or "folder exists and is writable" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    assert file.read_bytes() == before
+    goes_on_from(where, kept)

@@ -1,0 +1,169 @@
+"""PostgreSQL as the database: the contract, migrations, what readers see, and what is said when it refuses."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from slasearch.errors import ConnectionLostError, StorageError
+from slasearch.search.lease import Lease
+from slasearch.service.dashboard import read_only_storage
+from slasearch.storage import upgrade as upgrade_module
+from slasearch.storage.engine import make_engine, optuna_storage
+from slasearch.storage.models import Base, SlaLease
+from slasearch.storage.patience import WAIT_SECONDS, Patience
+from slasearch.storage.store import Store
+from slasearch.storage.upgrade import newest_revision, stored_revision, upgrade
+from slasearch.testing.storage import STORAGE_CHECKS, example_study
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.mark.parametrize("check", STORAGE_CHECKS, ids=lambda check: check.__name__)
+def test_contract_on_postgresql(check, postgres_url):
+    check(postgres_url)
+
+
+def test_migrations_make_exactly_the_models_tables_on_postgresql(postgres_url):
+    engine = make_engine(postgres_url)
+    upgrade(engine)
+    with engine.connect() as connection:
+        found = compare_metadata(MigrationContext.configure(connection), Base.metadata)
+        assert connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar() == "1min"
+    engine.dispose()
+    assert [step for step in found if step[0] != "remove_table"] == []
+    assert stored_revision(engine) == newest_revision()
+
+
+def test_drivers_that_start_at_once_migrate_one_after_another(postgres_url, monkeypatch):
+    running, most = [], []
+    real = upgrade_module.command.upgrade
+
+    def slow(config, revision):
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.3)
+        real(config, revision)
+        running.pop()
+
+    monkeypatch.setattr(upgrade_module.command, "upgrade", slow)
+    errors = []
+
+    def run():
+        try:
+            Store(postgres_url).upgrade()
+            optuna_storage(postgres_url).engine.dispose()
+        except StorageError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert max(most) == 1
+    assert Store(postgres_url).studies() == []
+
+
+def test_what_the_server_refuses_is_an_error_at_once_and_without_the_password(postgres_server):
+    begun = time.monotonic()
+    for url, expected in (
+        (postgres_server.url("nowhere", password="s3cret"), 'database "nowhere" does not exist. Make it on the server'),
+        (postgres_server.url(password="s3cret").replace("tester", "nobody"), 'role "nobody" does not exist. Make it'),
+        (postgres_server.url(password="s3cret").replace("sla-pg-", "none-"), "No such file or directory. Check that"),
+    ):
+        with pytest.raises(StorageError) as caught:
+            Store(url).upgrade()
+        assert expected in str(caught.value)
+        assert ":***@" in str(caught.value)
+        assert "s3cret" not in str(caught.value)
+    assert time.monotonic() - begun < WAIT_SECONDS / 10
+
+
+def test_a_contradiction_is_refused_once_and_not_tried_again(postgres_url):
+    store = Store(postgres_url)
+    store.upgrade()
+    tries = []
+
+    def twice(writer):
+        tries.append(1)
+        writer.add_study(example_study())
+
+    store.write(twice)
+    with pytest.raises(StorageError, match="duplicate key") as caught:
+        store.write(twice)
+    assert not isinstance(caught.value, ConnectionLostError)
+    assert len(tries) == 2
+    store.close()
+
+
+def test_a_server_that_stays_away_is_waited_for_in_vain_once_and_said_so_once(postgres_server, postgres_url):
+    said, clock = [], [0.0]
+
+    def pause(seconds):
+        clock[0] += seconds
+        return True
+
+    store = Store(postgres_url, Patience(say=said.append, pause=pause, clock=lambda: clock[0]))
+    store.upgrade()
+    postgres_server.stop()
+    try:
+        with pytest.raises(ConnectionLostError, match=r"Waited 30[0-2] s for it in vain"):
+            store.write(lambda writer: writer.add_study(example_study()))
+        waited = clock[0]
+        with pytest.raises(ConnectionLostError):
+            store.studies()
+        assert clock[0] == waited
+        assert len(said) == 1
+        assert "Waiting up to 300 s" in said[0]
+    finally:
+        postgres_server.start()
+
+
+def test_a_wait_can_be_ended(postgres_server, postgres_url):
+    store = Store(postgres_url, Patience(say=lambda text: None, pause=lambda seconds: False))
+    store.upgrade()
+    postgres_server.stop("immediate")
+    try:
+        with pytest.raises(ConnectionLostError, match="Waited 0 s"):
+            store.studies()
+    finally:
+        postgres_server.start()
+
+
+def test_the_dashboards_storage_cannot_write_on_postgresql(postgres_url):
+    storage = optuna_storage(postgres_url)
+    study_id = storage.create_new_study([], "one")
+    storage.engine.dispose()
+    reading = read_only_storage(postgres_url)
+    assert [found.study_name for found in reading.get_all_studies()] == ["one"]
+    with pytest.raises(Exception, match="commit") as caught:
+        reading.set_study_user_attr(study_id, "a", 1)
+    assert "read-only transaction" in str(caught.value.__cause__)
+    reading.engine.dispose()
+
+
+def test_the_lease_is_locked_from_its_check_to_the_commit(postgres_url):
+    store, other = Store(postgres_url), Store(postgres_url)
+    store.upgrade()
+    study = store.write(lambda writer: writer.add_study(example_study()))
+    lease = Lease.take(store, study.id, "example", 1.0)
+    store.guard(lease)
+
+    def step(writer):
+        with other.engine.begin() as connection:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
+            with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+                connection.execute(sa.update(SlaLease).values(token=SlaLease.token + 1))
+        writer.update_study(study.id, state="stopped")
+
+    store.write(step)
+    assert store.study("example").state == "stopped"
+    for opened in (store, other):
+        opened.close()

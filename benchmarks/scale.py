@@ -46,6 +46,8 @@ from slasearch.space import suggest
 OBJECTIVES = ("score", "exported_parameters", "robustness")
 ASK_TARGETS_MS = {1: 150.0, 3: 400.0}
 MEMORY_TARGET_MIB = 1.5 * 1024
+RATE_TARGET = 20.0
+"""Trials a second, from ask to tell, with five reports each; Optuna's storage alone takes in some 40."""
 TARGET_TRIALS = 10_000
 REPORTS = 5
 MORE = 500
@@ -196,24 +198,28 @@ def fill(cell: Cell, seconds: float) -> dict[str, Any]:
     notes, code = cell.home / "fill.jsonl", code_digest()
     with _session(cell) as session:
         driver, done, window = Driver(session), session.summary().ended, []
+        began = time.monotonic()
         while done < cell.trials and time.monotonic() < until:
             window.append(driver.trial())
             done += 1
             if len(window) == WINDOW:
-                _note(notes, window, done, code)
-                window = []
+                _note(notes, window, time.monotonic() - began, done, code)
+                window, began = [], time.monotonic()
         if window:
-            _note(notes, window, done, code)
+            _note(notes, window, time.monotonic() - began, done, code)
     if done < cell.trials:
         return {"trials": done}
     curve = [
         note for line in notes.read_text(encoding="utf-8").splitlines() if (note := json.loads(line))["code"] == code
     ]
-    return {"trials": done, "curve": curve, "rss_mib": max([_rss_mib(), *(note["rss_mib"] for note in curve)])}
+    rate = sum(note["window"] for note in curve) / sum(note["seconds"] for note in curve) if curve else 0.0
+    rss = max([_rss_mib(), *(note["rss_mib"] for note in curve)])
+    return {"trials": done, "curve": curve, "trials_s": rate, "rss_mib": rss}
 
 
-def _note(file: Path, window: list[dict[str, Any]], done: int, code: str) -> None:
-    note = {"trials": done, "window": len(window), **_medians(window), "rss_mib": _rss_mib(), "code": code}
+def _note(file: Path, window: list[dict[str, Any]], seconds: float, done: int, code: str) -> None:
+    note = {"trials": done, "window": len(window), "seconds": seconds, **_medians(window)}
+    note |= {"rss_mib": _rss_mib(), "code": code}
     with file.open("a", encoding="utf-8") as out:
         out.write(json.dumps(note) + "\n")
 
@@ -315,6 +321,7 @@ def measure(cells: Iterable[Cell], journal: Journal, asks: int, minutes: float) 
             filled = journal.piece(f"{cell.name}: fill", lambda cell=cell: _filled(cell, until))
             asked = journal.piece(f"{cell.name}: asks", lambda cell=cell: _child("ask", cell, asks, until))
             numbers = {"fill": filled, **asked, "rss_mib": max(filled["rss_mib"], asked["rss_mib"])}
+            numbers["trials_s"] = filled["trials_s"]
             numbers |= journal.piece(f"{cell.name}: page", lambda cell=cell: page(cell, until - time.monotonic()))
         except OutOfTime:
             say(f"{cell.name}: the time is up; run the same command again to go on")
@@ -367,9 +374,11 @@ def verdicts(found: Mapping[str, Mapping[str, Any]], objectives: Iterable[int], 
         for name, number, target in (
             ("ask", "ask_ms", ASK_TARGETS_MS.get(count)),
             ("memory", "rss_mib", MEMORY_TARGET_MIB),
+            ("trials a second", "trials_s", RATE_TARGET),
         ):
+            at_least = number == "trials_s"
             said[f"{name}, {count} objectives"] = (
-                "not measured" if row is None else outcome(row[number], target, at_least=False, smoke=smoke)
+                "not measured" if row is None else outcome(row[number], target, at_least=at_least, smoke=smoke)
             )
     return said
 
@@ -378,14 +387,15 @@ def table(result: Mapping[str, Any]) -> str:
     """The result for people."""
     lines = [
         described(result["machine"]),
-        f"{'':28}{'ask':>9}{'alone':>9}{'ratio':>7}{'report':>8}{'tell':>8}{'summary':>9}{'open':>9}{'memory':>10}{'page':>8}",
+        f"{'':28}{'ask':>9}{'alone':>9}{'ratio':>7}{'report':>8}{'tell':>8}{'summary':>9}{'open':>9}"
+        f"{'trials':>8}{'memory':>10}{'page':>8}",
     ]
     for name, row in result["cells"].items():
         page_s = f"{row['page_s']:6.1f} s" if "page_s" in row else ""
         lines.append(
             f"{name:28}{row['ask_ms']:6.1f} ms{row['alone_ms']:6.1f} ms{row['ask_to_alone']:7.2f}"
             f"{row['report_ms']:5.1f} ms{row['tell_ms']:5.1f} ms{row['summary_ms']:6.1f} ms{row['open_ms']:6.0f} ms"
-            f"{row['rss_mib']:6.0f} MiB{page_s}"
+            f"{row['trials_s']:6.1f}/s{row['rss_mib']:6.0f} MiB{page_s}"
         )
     for objectives, exponents in result["growth"].items():
         parts = ", ".join(f"{name} {value:.2f}" for name, value in exponents.items())

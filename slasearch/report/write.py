@@ -73,17 +73,17 @@ def write_report(url: str, study_name: str, out: Path, formats: Sequence[str] = 
 def _written(
     results: Results, figures: list[ReportFigure], out: Path, formats: list[str], storage: str | None
 ) -> Iterator[Path]:
-    jobs: list[Callable[[], list[Path]]] = []
+    jobs: list[Callable[[], list[Path]]] = []  # the longest first, so that no process waits for another in the end
     if "html" in formats:
         jobs.append(lambda: [_text(out / "report.html", render(results, figures, storage=storage))])
+    suffixes = [name for name in ("csv", "parquet") if name in formats]
+    jobs += [
+        partial(_table, table, out / "data" / f"{name}.{suffix}")
+        for name, table in _tables(results, figures).items()
+        for suffix in suffixes
+    ]
     if pictures := [name for name in PICTURES if name in formats]:
         jobs += [partial(_pictures, figure, out / "figures", pictures) for figure in figures]
-    for suffix in ("csv", "parquet"):
-        if suffix in formats:
-            jobs += [
-                partial(_table, table, out / "data" / f"{name}.{suffix}")
-                for name, table in _tables(results, figures).items()
-            ]
     if "json" in formats:
         jobs += [partial(_sidecar, results, figure, out / "data") for figure in figures]
     if "csv" in formats or "json" in formats:
@@ -108,7 +108,7 @@ def _sidecar(results: Results, figure: ReportFigure, folder: Path) -> list[Path]
 
 def _tables(results: Results, figures: list[ReportFigure]) -> dict[str, pd.DataFrame]:
     trials = results.frames.trials.merge(results.frames.params, on="trial_id", validate="one_to_one")
-    return {**{figure.name: figure.table for figure in figures}, "trials": trials}
+    return {"trials": trials, **{figure.name: figure.table for figure in figures}}
 
 
 def _table(table: pd.DataFrame, path: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slasearch.report.figures._base import LegendItem
-from slasearch.report.style import DENSE, VERMILION, Mark
+from slasearch.report.style import VERMILION, Mark
 
 __all__ = ["class_legend", "draw_class_legend", "draw_lines", "line_traces"]
 
@@ -27,6 +27,8 @@ _CLASSES = (
 """Series, label, colour (those that the page swaps on a dark screen) and width of each class."""
 
 _MANY = 150
+_DENSE = 50_000
+"""More points than this are drawn as pixels inside SVG and PDF: a picture of fine lines takes megabytes."""
 
 Lines = Sequence[Sequence[tuple[float, float]]]
 """The points of each line, the line of the best trial first."""
@@ -64,7 +66,7 @@ def draw_lines(ax: Axes, lines: Lines) -> None:
             linewidths=width if number == 0 else thin * width,
             alpha=1.0 if number == 0 else 0.75,
             zorder=4 - 0.3 * number,
-            rasterized=sum(map(len, lines)) > DENSE,
+            rasterized=sum(map(len, lines)) > _DENSE,
         )
         ax.add_collection(found)
 

@@ -31,6 +31,10 @@ RENEW_SECONDS = 10.0
 STALE_SECONDS = 60.0
 """A lease older than this is free, if its holder cannot be looked at from here (another host, boot or container)."""
 
+_MINE = (SlaLease.study_id == sa.bindparam("study"), SlaLease.holder == sa.bindparam("mine"))
+_MOVE = sa.update(SlaLease).where(*_MINE, SlaLease.token == sa.bindparam("expected")).values(token=SlaLease.token + 1)
+_TOKEN = sa.select(SlaLease.token).where(*_MINE)
+# Built once: a driver executes the first with each of its writes, and building takes longer than the database does.
 
 _HELD: set[str] = set()
 """Nonces of the leases that this process holds."""
@@ -137,11 +141,10 @@ class Lease:
             LeaseError: Another driver has taken the study.
             AlreadyWritten: The same write was committed before.
         """
-        mine = (SlaLease.study_id == self.study_id, SlaLease.holder == self.holder)
-        move = sa.update(SlaLease).where(*mine, SlaLease.token == self.token).values(token=self.token + 1)
-        if connection.execute(move).rowcount == 1:
+        mine = {"study": self.study_id, "mine": self.holder}
+        if connection.execute(_MOVE, {**mine, "expected": self.token}).rowcount == 1:
             return
-        if connection.execute(sa.select(SlaLease.token).where(*mine)).scalar() == self.token + 1:
+        if connection.execute(_TOKEN, mine).scalar() == self.token + 1:
             self.written()
             raise AlreadyWritten
         self.lost = True

@@ -23,7 +23,7 @@ from slasearch.search.job import SEARCH_PHASES
 from slasearch.search.lease import has_driver
 from slasearch.storage.engine import make_engine, storage_errors
 from slasearch.storage.models import SlaArtifact, SlaCost, SlaEvent, SlaGate, SlaMetric, SlaTrial
-from slasearch.storage.rows import StudyRow
+from slasearch.storage.rows import StudyRow, WarmStart
 from slasearch.storage.store import Store
 
 __all__ = ["MEAN", "StudyFrames", "load_frames"]
@@ -40,7 +40,7 @@ class StudyFrames:
 
     `trials` has one row for each attempt, oldest first; `params` one column for each searched field (dotted path), in
     the sampler's own encoding; `metrics` the final values; `gates` those of the confirmed trials, or of the best trial
-    of the search where nothing is confirmed.
+    of the search where nothing is confirmed. `warm_start` is what the sampler began from.
     """
 
     study: StudyRow
@@ -52,6 +52,7 @@ class StudyFrames:
     costs: pd.DataFrame
     artifacts: pd.DataFrame
     events: pd.DataFrame
+    warm_start: WarmStart | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -165,12 +166,12 @@ def load_frames(url: str, study_name: str) -> StudyFrames:
     engine = make_engine(url, create=False)
     try:
         with storage_errors(url), engine.connect() as connection, without_collections():
-            return _load(connection, study)
+            return _load(connection, study, store.warm_start(study.id))
     finally:
         engine.dispose()
 
 
-def _load(connection: Connection, study: StudyRow) -> StudyFrames:
+def _load(connection: Connection, study: StudyRow, warm_start: WarmStart | None) -> StudyFrames:
     trials = frame_of(
         connection, select(SlaTrial).where(SlaTrial.study_id == study.id).order_by(SlaTrial.id), _TRIAL_COLUMNS
     )
@@ -192,6 +193,7 @@ def _load(connection: Connection, study: StudyRow) -> StudyFrames:
             select(SlaEvent).where(SlaEvent.study_id == study.id).order_by(SlaEvent.id),
             ["trial_id", "at", "level", "kind", "message"],
         ),
+        warm_start=warm_start,
     )
 
 

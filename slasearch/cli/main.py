@@ -38,6 +38,7 @@ VERBS = (
     "retry",
     "cancel",
     "delete",
+    "upgrade",
     "report",
     "compare",
     "export",

@@ -25,6 +25,7 @@ __all__ = [
     "Searchable",
     "Seed",
     "StrictModel",
+    "StudyName",
     "UnitFloat",
     "Weights",
     "known",
@@ -43,6 +44,7 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Repeats = Annotated[int, Field(ge=1, le=1000)]
 """Repetitions under other seeds; at most 1000, so that the seeds of `confirm` never meet those of the search."""
+StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 Ints = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
 Ranks = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]

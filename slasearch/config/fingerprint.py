@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from slasearch.config.problems import shown
 from slasearch.config.schema import StudyConfig
 
-__all__ = ["difference", "fingerprint"]
+__all__ = ["difference", "differing", "fingerprint"]
 
 _FREE = frozenset(
     {
@@ -43,30 +43,39 @@ def fingerprint(config: StudyConfig) -> str:
 
 def difference(old: StudyConfig, new: StudyConfig) -> list[str]:
     """One line `field: was …, is …` for each field that differs and affects results; empty for one study."""
-    before, after = _fields(old), _fields(new)
-    return [
-        f"{name}: was {_word(before, name)}, is {_word(after, name)}"
-        for name in dict.fromkeys((*before, *after))
-        if before.get(name, ...) != after.get(name, ...)
-    ]
+    return [f"{name}: was {before}, is {after}" for name, before, after in differing(old, new)]
+
+
+def differing(old: StudyConfig, new: StudyConfig, *, apart: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
+    """Each field that differs and affects results, with its values as text.
+
+    Args:
+        old: One study.
+        new: The other.
+        apart: Fields that may differ too, and sections as a whole.
+    """
+    before, after = _fields(old, apart), _fields(new, apart)
+    for name in dict.fromkeys((*before, *after)):
+        if before.get(name, ...) != after.get(name, ...):
+            yield name, _word(before, name), _word(after, name)
 
 
 def _word(fields: dict[str, Any], name: str) -> str:
     return shown(fields[name]) if name in fields else "absent"
 
 
-def _fields(config: StudyConfig) -> dict[str, Any]:
-    return dict(_leaves(config.model_dump(mode="json"), ""))
+def _fields(config: StudyConfig, apart: Collection[str] = ()) -> dict[str, Any]:
+    return dict(_leaves(config.model_dump(mode="json"), "", _FREE.union(apart)))
 
 
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if name in _FREE:
+def _leaves(value: Any, name: str, apart: Collection[str]) -> Iterator[tuple[str, Any]]:
+    if name in apart:
         return
     if isinstance(value, dict) and value:
         for key, entry in value.items():
-            yield from _leaves(entry, f"{name}.{key}" if name else key)
+            yield from _leaves(entry, f"{name}.{key}" if name else key, apart)
     elif isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
         for position, entry in enumerate(value):
-            yield from _leaves(entry, f"{name}.{position}")
+            yield from _leaves(entry, f"{name}.{position}", apart)
     else:
         yield name, value

@@ -6,10 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from slasearch.config.fields import Choice, Repeats, Scalar, StrictModel, known
-from slasearch.registry import CONTROLS, DESIGN_SAMPLERS, OPTIMISE_SAMPLERS, PRUNERS, SAMPLERS
+from slasearch.config.fields import Choice, PositiveInt, Repeats, Scalar, StrictModel, StudyName, known
+from slasearch.registry import ADAPTIVE_SAMPLERS, CONTROLS, DESIGN_SAMPLERS, OPTIMISE_SAMPLERS, PRUNERS, SAMPLERS
 
-__all__ = ["ConfirmPhase", "DesignPhase", "OptimisePhase", "PhasesConfig", "PrunerConfig", "SamplerConfig"]
+__all__ = [
+    "ConfirmPhase",
+    "DesignPhase",
+    "OptimisePhase",
+    "PhasesConfig",
+    "PrunerConfig",
+    "SamplerConfig",
+    "WarmStartConfig",
+]
 
 
 class SamplerConfig(StrictModel):
@@ -98,12 +106,26 @@ class DesignPhase(StrictModel):
         return value
 
 
+class WarmStartConfig(StrictModel):
+    """An earlier study whose trials the sampler learns from, though they are no trials of this one."""
+
+    study: StudyName = Field(
+        description="its name in the same database; it agrees in all that the values of trials depend on"
+    )
+    trials: PositiveInt | None = Field(
+        None, description="at most so many of its complete search trials, the last ones (none: all)"
+    )
+
+
 class OptimisePhase(StrictModel):
     """Adaptive trials, pruned."""
 
     sampler: SamplerConfig = Field(default_factory=lambda: SamplerConfig(name="tpe"), description="by default tpe")
     trials: Annotated[int, Field(ge=1, le=100_000)] = Field(description="number of trials; may grow later")
     pruner: PrunerConfig = Field(default_factory=lambda: PrunerConfig(), description="who stops trials early")
+    warm_start: WarmStartConfig | None = Field(
+        None, description="an earlier study from whose trials the sampler begins (none: it begins by chance)"
+    )
 
     @field_validator("sampler")
     @classmethod
@@ -111,6 +133,17 @@ class OptimisePhase(StrictModel):
         if value.name not in OPTIMISE_SAMPLERS:
             raise ValueError(
                 f"expected one of {', '.join(OPTIMISE_SAMPLERS)}, got {value.name!r}, which belongs to the design phase"
+            )
+        return value
+
+    @field_validator("warm_start")
+    @classmethod
+    def _learns(cls, value: WarmStartConfig | None, info: ValidationInfo) -> WarmStartConfig | None:
+        sampler = info.data.get("sampler")
+        if value is not None and sampler is not None and sampler.name not in ADAPTIVE_SAMPLERS:
+            raise ValueError(
+                f"expected none with the sampler {sampler.name}, which learns from no trial "
+                f"({', '.join(ADAPTIVE_SAMPLERS)} do), got one"
             )
         return value
 

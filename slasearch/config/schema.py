@@ -30,6 +30,7 @@ from slasearch.config.fields import (
     Searchable,
     Seed,
     StrictModel,
+    StudyName,
     UnitFloat,
     Weights,
     known,
@@ -413,9 +414,7 @@ class ObjectiveConfig(StrictModel):
 class StudyConfig(StrictModel):
     """One study: backbone, tasks, pool, gates, size control, training, conditions, phases, objectives, limits."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = Field(
-        description="name in the database: letters, digits, - and _"
-    )
+    name: StudyName = Field(description="name in the database: letters, digits, - and _")
     description: str = Field("", description="one sentence for people")
     seed: Seed = Field(0, description="seed of samplers and of splits")
     backbone: BackboneConfig = Field(default_factory=lambda: BackboneConfig(), description="the frozen transformer")

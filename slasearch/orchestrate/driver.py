@@ -115,6 +115,8 @@ def _run(
         return
     if first == "wait":
         raise idle_study()
+    if session.warm is not None:
+        printer.note(session.warm.words)
     printer.tick(session.summary, first.phase)
     tasks = [load_task(task, data.get(task.name)) for task in first.spec.tasks]
     session.check_data({task.spec.name: data_digest(task) for task in tasks})

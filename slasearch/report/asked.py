@@ -1,4 +1,4 @@
-"""What a study asks, in words: read from its file alone, whatever came of it."""
+"""What a study asks, in words: read from its file and what its sampler began from, whatever came of it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from slasearch.config.schema import ObjectiveConfig, PoolConfig, StudyConfig
 from slasearch.report.finding import listed
 from slasearch.report.labels import condition_label, level_label, objective_label, short_factor, thousands
 from slasearch.space.parameters import Parameter, parameters
+from slasearch.storage.rows import WarmStart
 
 __all__ = ["asked"]
 
 
-def asked(config: StudyConfig) -> tuple[tuple[str, str], ...]:
+def asked(config: StudyConfig, warm: WarmStart | None = None) -> tuple[tuple[str, str], ...]:
     """Pairs of what a part of the study is about and a sentence on it, in the order in which it is run."""
     phases = config.phases
     found = [
@@ -28,7 +29,7 @@ def asked(config: StudyConfig) -> tuple[tuple[str, str], ...]:
         ("Modules", _modules(config.pool)),
         ("Searched", _searched(parameters(config))),
         ("Design", _design(phases.design) if phases.design else ""),
-        ("Search", _search(phases.optimise) if phases.optimise else ""),
+        ("Search", _search(phases.optimise, warm) if phases.optimise else ""),
         ("Confirmation", _confirmation(phases.confirm) if phases.confirm else ""),
         ("Disturbance", _disturbance(config)),
     ]
@@ -98,10 +99,11 @@ def _design(phase: DesignPhase) -> str:
     return f"What does each field do? {_first_up(where)}, each point with {_pairs(phase.seeds)}, none stopped early."
 
 
-def _search(phase: OptimisePhase) -> str:
+def _search(phase: OptimisePhase, warm: WarmStart | None) -> str:
     pruner = phase.pruner.name.replace("_", " ")
     stopped = "" if pruner == "none" else f", those that lag behind stopped by {pruner}"
-    return f"What is best? {phase.trials:,} trials proposed by {phase.sampler.name}{stopped}, with one seed pair each."
+    text = f"What is best? {phase.trials:,} trials proposed by {phase.sampler.name}{stopped}, with one seed pair each."
+    return text if warm is None else f"{text} {_first_up(warm.words)}; they count in nothing else."
 
 
 def _confirmation(phase: ConfirmPhase) -> str:

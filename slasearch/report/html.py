@@ -93,7 +93,7 @@ def render(results: Results, figures: list[ReportFigure], *, storage: str | None
         study=study,
         description=config.description,
         facts=_facts(results),
-        asked=asked(config),
+        asked=asked(config, results.frames.warm_start),
         tiles=_tiles(results),
         five=_joined(five(results)),
         others=_topics(others(results)),

@@ -1,13 +1,14 @@
 """One Optuna study twice: in the database for people and for the next run, in memory for sampling and pruning.
 
 Sampling in memory costs no round trip, and a trial appears in the database at once with all its parameters and
-attributes, instead of growing by a transaction for each. Both copies number their trials alike.
+attributes, instead of growing by a transaction for each. Both copies number their trials alike, but that the one in
+memory may begin with trials of an earlier study, for samplers alone.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from copy import copy
 from datetime import datetime
 from functools import partial
@@ -25,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from slasearch.errors import StorageError
 from slasearch.storage.store import Store
 
-__all__ = ["MirroredStudy"]
+__all__ = ["MirroredStudy", "constraint_attributes"]
 
 Direction = Literal["minimize", "maximize"]
 
@@ -45,6 +46,7 @@ class MirroredStudy:
         name: The study's name in Optuna.
         directions: `maximize` or `minimize` for each objective.
         metrics: The objectives' names, for people.
+        earlier: Complete trials of another study that samplers learn from too; they stand in memory only.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class MirroredStudy:
         name: str,
         directions: Sequence[Direction],
         metrics: Sequence[str],
+        earlier: Sequence[FrozenTrial] = (),
     ) -> None:
         self._storage = storage
         self._store = store
@@ -70,7 +73,9 @@ class MirroredStudy:
         trials = storage.get_all_trials(self._study_id, deepcopy=False)
         self._ids = [trial._trial_id for trial in trials]
         self._states = [trial.state for trial in trials]
-        self._memory.add_trials(_in_memory(trial) for trial in trials)
+        self._earlier = len(earlier)
+        self._memory.add_trials([*earlier, *map(_in_memory, trials)])
+        self._own = _OwnTrials(self._memory, self._earlier)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -86,13 +91,13 @@ class MirroredStudy:
         self._memory.sampler = sampler
         trial = self._memory.ask()
         suggest(trial)
-        return trial.number, trial.params
+        return trial.number - self._earlier, trial.params
 
     def place(self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> int:
         """A new trial with given parameters, in memory only: its number."""
         used = {name: distributions[name] for name in params}
         self._memory.add_trial(create_trial(state=TrialState.RUNNING, params=dict(params), distributions=used))
-        return len(self._memory.get_trials(deepcopy=False)) - 1
+        return len(self._memory.get_trials(deepcopy=False)) - self._earlier - 1
 
     def record(self, number: int, attributes: Mapping[str, Any]) -> None:
         """Writes a new trial to the database, waiting, in one transaction.
@@ -134,7 +139,7 @@ class MirroredStudy:
 
     def judged_bad(self, number: int, pruner: BasePruner) -> bool:
         """What one of Optuna's pruners says of a running trial's last intermediate value."""
-        return bool(pruner.prune(self._memory, self._trial(number)))
+        return bool(pruner.prune(self._own, self._trial(number)))
 
     def tell(
         self,
@@ -158,11 +163,11 @@ class MirroredStudy:
         self.start(number)
         if reason is not None:
             self._store.once(partial(self._storage.set_trial_user_attr, self._ids[number], "reason", reason))
-        for name, value in _constraint_attributes(constraints).items():
+        for name, value in constraint_attributes(constraints).items():
             self._store.once(partial(self._storage.set_trial_system_attr, self._ids[number], name, value))
             self._memory._storage.set_trial_system_attr(self._trial(number)._trial_id, name, value)
         # Optuna gives a pruned trial its last intermediate value; so it is told in memory first.
-        self._memory.tell(number, values, state)
+        self._memory.tell(self._earlier + number, values, state)
         self._set_state(number, state, self._trial(number).values)
 
     def _set_state(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
@@ -170,7 +175,18 @@ class MirroredStudy:
         self._states[number] = state
 
     def _trial(self, number: int) -> FrozenTrial:
-        return self._memory.get_trials(deepcopy=False)[number]
+        return self._memory.get_trials(deepcopy=False)[self._earlier + number]
+
+
+class _OwnTrials(optuna.Study):
+    """A study without its first trials, as pruners are to see it."""
+
+    def __init__(self, study: optuna.Study, earlier: int) -> None:
+        super().__init__(study.study_name, study._storage, study.sampler)
+        self._earlier = earlier
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        return [trial for trial in super().get_trials(deepcopy, states) if trial.number >= self._earlier]
 
 
 def _in_memory(trial: FrozenTrial) -> FrozenTrial:
@@ -190,7 +206,7 @@ def _kept(trial: FrozenTrial) -> dict[str, Any]:
     return {name: attributes[name] for name in attributes if name.endswith(_GENERATION) or name.startswith(_BOUND)}
 
 
-def _constraint_attributes(constraints: Mapping[str, float]) -> dict[str, Any]:
+def constraint_attributes(constraints: Mapping[str, float]) -> dict[str, Any]:
     """As `Trial.set_constraint` writes them, and once more as the list that Optuna's dashboard reads."""
     if not constraints:
         return {}

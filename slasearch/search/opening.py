@@ -22,9 +22,11 @@ from slasearch.config.schema import StudyConfig
 from slasearch.errors import StudyConflictError
 from slasearch.search.lease import Lease
 from slasearch.search.mirror import MirroredStudy
+from slasearch.search.warm_start import as_optuna, take
 from slasearch.storage.engine import optuna_storage
-from slasearch.storage.rows import StudyRow
+from slasearch.storage.rows import StudyRow, WarmStart
 from slasearch.storage.store import Store
+from slasearch.storage.writer import Writer
 
 __all__ = ["DELETED", "checkpoint_folder", "find_or_make", "grown", "optuna_studies", "with_data"]
 
@@ -33,9 +35,10 @@ DELETED = "deleted"
 
 
 def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
-    """The study's row, made if there is none of that name.
+    """The study's row, made if there is none of that name, with what its sampler begins from.
 
     Raises:
+        ConfigError: The study from which the sampler of a new one is to begin does not serve.
         StudyConflictError: The study of that name has other content, which the text shows, or is half deleted.
     """
     study = store.find_study(config.name)
@@ -58,7 +61,18 @@ def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
         created_at=now,
         updated_at=now,
     )
-    return store.write(lambda writer: store.find_study(config.name) or writer.add_study(new))
+    warm = take(store, config)
+
+    def add(writer: Writer) -> StudyRow:
+        found = store.find_study(config.name)
+        if found is not None:
+            return found
+        made = writer.add_study(new)
+        if warm is not None:
+            writer.add_warm_start(replace(warm, study_id=made.id))
+        return made
+
+    return store.write(add)
 
 
 def grown(store: Store, study: StudyRow, config: StudyConfig, now: float) -> StudyRow:
@@ -98,17 +112,21 @@ def checkpoint_folder(config: StudyConfig, locations: Locations) -> Path:
 
 
 def optuna_studies(
-    store: Store, config: StudyConfig, lease: Lease, undo: ExitStack
+    store: Store, config: StudyConfig, lease: Lease, undo: ExitStack, warm: WarmStart | None
 ) -> tuple[MirroredStudy, MirroredStudy]:
-    """The Optuna studies NAME and NAME.confirm; `lease` guards what is written there, `undo` closes them."""
+    """The Optuna studies NAME and NAME.confirm; `lease` guards what is written there, `undo` closes them.
+
+    The sampler of the first one begins from `warm`.
+    """
     storage = store.patiently(lambda: optuna_storage(store.url))
     undo.callback(storage.engine.dispose)
     _guard(storage, store, lease)
     directions = [objective.direction for objective in config.objectives]
     metrics = [objective.name for objective in config.objectives]
-    names = (config.name, f"{config.name}.confirm")
+    begun = {config.name: [] if warm is None else as_optuna(warm, config), f"{config.name}.confirm": []}
     search, confirm = (
-        store.patiently(partial(MirroredStudy, storage, store, name, directions, metrics)) for name in names
+        store.patiently(partial(MirroredStudy, storage, store, name, directions, metrics, earlier))
+        for name, earlier in begun.items()
     )
     return search, confirm
 

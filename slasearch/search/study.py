@@ -33,11 +33,12 @@ from slasearch.search.requests import Carried, carry_out
 from slasearch.search.samplers import make_sampler
 from slasearch.search.summary import StudySummary, summarise
 from slasearch.search.truth import untrue
+from slasearch.search.warm_start import refuse_other_data
 from slasearch.search.winners import winners
 from slasearch.space import design_points, option_problems, parameters, resolve, seeds_for, suggest
 from slasearch.storage.engine import storage_errors
 from slasearch.storage.patience import Patience
-from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState
+from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState, WarmStart
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer
 
@@ -82,6 +83,8 @@ def _database(
 class StudySession:
     """One run command's hold on a study: made by `open`, ended by `close`.
 
+    `warm` is what the sampler begins from, if that is something.
+
     Every method raises LeaseError once another driver has taken the study over, and StorageError if the database
     or the disk refuses; then nothing more should be asked of the session but `close`.
     """
@@ -92,6 +95,7 @@ class StudySession:
         store: Store,
         lease: Lease,
         study: StudyRow,
+        warm: WarmStart | None,
         book: Book,
         search: MirroredStudy,
         checkpoints: Path,
@@ -102,6 +106,7 @@ class StudySession:
         self._store = store
         self._lease = lease
         self._study = study
+        self.warm = warm
         self._book = book
         self._search = search
         self._checkpoints = checkpoints
@@ -133,7 +138,7 @@ class StudySession:
         A connection that is lost from then on is waited for by `patience`.
 
         Raises:
-            ConfigError: An option of sampler or pruner is wrong.
+            ConfigError: An option of sampler or pruner is wrong, or the study that the sampler is to begin from.
             StudyConflictError: A study of this name has other content; the text shows the difference.
             LeaseError: A living process runs the study; the text says which and since when.
             StorageError: The database or the disk refuses.
@@ -149,7 +154,8 @@ class StudySession:
             store.guard(lease)
             undo.callback(lease.release, store)
             study = grown(store, study, config, now())
-            search, confirm = optuna_studies(store, config, lease, undo)
+            warm = store.warm_start(study.id)
+            search, confirm = optuna_studies(store, config, lease, undo, warm)
             objectives = [objective.name for objective in config.objectives]
             distributions = {parameter.name: parameter.distribution for parameter in parameters(config)}
             both: dict[OptunaStudy, MirroredStudy] = {"search": search, "confirm": confirm}
@@ -157,7 +163,7 @@ class StudySession:
             book.mend(lease.previous, now())
             carry_out(store, book, study.id, now(), at_work=False)
             checkpoints = checkpoint_folder(config, locations)
-            return cls(config, store, lease, study, book, search, checkpoints, undo.pop_all(), now)
+            return cls(config, store, lease, study, warm, book, search, checkpoints, undo.pop_all(), now)
 
     @_database
     def close(self) -> None:
@@ -216,8 +222,11 @@ class StudySession:
             digests: `slasearch.tasks.data_digest` of each task, by its name.
 
         Raises:
-            StudyConflictError: A task has other data than the study began with; the text names each.
+            StudyConflictError: A task has other data than the study began with, or than the one that its sampler began
+                from; the text names each.
         """
+        if self.warm is not None:
+            refuse_other_data(self.warm, self._study.name, digests)
         self._study = with_data(self._store, self._study, digests, self._now())
 
     # ------------------------------------------------------------ what to run

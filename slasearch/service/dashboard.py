@@ -13,6 +13,9 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import sqlalchemy as sa
+
+from slasearch.config.locations import redacted
 from slasearch.errors import StorageError
 from slasearch.service.read_only import read_only_engine_arguments
 from slasearch.storage.engine import storage_errors
@@ -61,7 +64,21 @@ def read_only_storage(url: str) -> RDBStorage:
 
     opened, arguments = read_only_engine_arguments(url)
     with storage_errors(url):
+        _refuse_empty(url, sa.create_engine(opened, **arguments))
         return RDBStorage(opened, engine_kwargs=arguments, skip_compatibility_check=True, skip_table_creation=True)
+
+
+def _refuse_empty(url: str, engine: sa.Engine) -> None:
+    """Optuna would ask an empty database for its version, and say no more than that a table is missing."""
+    try:
+        if sa.inspect(engine).has_table("studies"):
+            return
+    finally:
+        engine.dispose()
+    raise StorageError(
+        f"database {redacted(url)}: expected studies, got no table of them. "
+        "Run a study first (`slasearch run FILE`), or name another database with --storage."
+    )
 
 
 def dashboard_app(url: str) -> WSGIApplication:

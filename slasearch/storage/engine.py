@@ -48,6 +48,8 @@ _NEXT_STEPS = (
     ("disk is full", "Free some space and run the same command again."),
     ("No space left", "Free some space on the server and run the same command again."),
     ("authentication failed", "Check the user and the password in the URL."),
+    ("permission denied", "Use a role that has this right, or let the tables' owner do it."),
+    ("read-only transaction", "Use a server and a role that may write."),
     ('relation "', "The database was made by something else or is half made; run `slasearch run` on it first."),
     ("does not exist", "Make it on the server, or check the URL."),
     ("not a database", "The file is something else or damaged; choose another with --storage."),

@@ -22,6 +22,7 @@ __all__ = [
     "SlaRequest",
     "SlaStudy",
     "SlaTrial",
+    "SlaWarmStart",
 ]
 
 _NAMES = {
@@ -258,3 +259,21 @@ class SlaRequest(Base):
     """NULL until it is carried out."""
     outcome: Mapped[str | None] = mapped_column(Text)
     """What came of it, in a sentence."""
+
+
+class SlaWarmStart(Base):
+    """What a study's sampler took from an earlier study when the study was made; it outlives that study."""
+
+    __tablename__ = "sla_warm_start"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("sla_study.id"), primary_key=True, autoincrement=False)
+    source: Mapped[str] = mapped_column(String(64))
+    """Name of the earlier study."""
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    """Its fingerprint at that time."""
+    data: Mapped[str | None] = mapped_column(Text)
+    """The digests of its tasks' data, as in `sla_study`."""
+    left_out: Mapped[int] = mapped_column(Integer)
+    """How many of its complete trials have a value outside this study's ranges."""
+    trials: Mapped[str] = mapped_column(Text)
+    """The trials as a JSON list: number, params, and the values that can be objectives."""

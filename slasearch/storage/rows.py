@@ -9,6 +9,7 @@ from typing import Any, Literal
 __all__ = [
     "OPEN_STATES",
     "ArtifactRow",
+    "EarlierTrial",
     "EventRow",
     "OptunaStudy",
     "RequestRow",
@@ -16,6 +17,7 @@ __all__ = [
     "TrialRow",
     "TrialState",
     "Verb",
+    "WarmStart",
 ]
 
 TrialState = Literal["waiting", "running", "complete", "pruned", "fail"]
@@ -133,3 +135,42 @@ class RequestRow:
     asked_at: float
     done_at: float | None = None
     outcome: str | None = None
+
+
+@dataclass(frozen=True)
+class EarlierTrial:
+    """A complete trial of an earlier study: its number there, its searched fields as Optuna stores them, its values."""
+
+    number: int
+    params: dict[str, Any]
+    score: float | None
+    exported_parameters: float | None
+    robustness: float | None
+
+    def objective(self, name: str) -> float | None:
+        """Its `score`, `exported_parameters` or `robustness`; None if it has none."""
+        value: float | None = getattr(self, name)
+        return value
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """One row of `sla_warm_start`: the trials of an earlier study that a study's sampler begins from.
+
+    `left_out` counts its other complete trials that have a value outside the study's ranges. `study_id` is 0 before it
+    is stored.
+    """
+
+    study_id: int
+    source: str
+    fingerprint: str
+    data: str | None
+    left_out: int
+    trials: tuple[EarlierTrial, ...]
+
+    @property
+    def words(self) -> str:
+        """`the sampler begins from 40 complete trials of study old`, and what was left out."""
+        count = "1 complete trial" if len(self.trials) == 1 else f"{len(self.trials):,} complete trials"
+        others = f" ({self.left_out:,} left out, as they lie outside the ranges)" if self.left_out else ""
+        return f"the sampler begins from {count} of study {self.source}{others}"

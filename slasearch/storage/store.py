@@ -23,10 +23,11 @@ from slasearch.storage.models import (
     SlaRequest,
     SlaStudy,
     SlaTrial,
+    SlaWarmStart,
 )
 from slasearch.storage.patience import Patience
-from slasearch.storage.rows import ArtifactRow, EventRow, RequestRow, StudyRow, TrialRow
-from slasearch.storage.upgrade import newest_revision, stored_revision, upgrade
+from slasearch.storage.rows import ArtifactRow, EarlierTrial, EventRow, RequestRow, StudyRow, TrialRow, WarmStart
+from slasearch.storage.upgrade import newest_revision, refuse_later, stored_revision, upgrade
 from slasearch.storage.writer import Writer
 
 __all__ = ["AlreadyWritten", "Guard", "Store"]
@@ -74,12 +75,26 @@ class Store:
 
     # ------------------------------------------------------------ open and close
 
-    def upgrade(self) -> None:
-        """Makes the database, or brings it to this release. A writer calls this first."""
+    def upgrade(self, *, create: bool = True) -> str | None:
+        """Makes the database, or brings it to this release. A writer calls this first.
+
+        Args:
+            create: Whether tables are made where there are none; else that is an error.
+
+        Returns:
+            The revision that it was at; None where there were no tables.
+        """
         self.close()
-        engine = make_engine(self.url)
-        self.patiently(lambda: upgrade(engine))
+        engine = make_engine(self.url, create=create)
+
+        def begun() -> str | None:
+            if not create:
+                _check_present(stored_revision(engine))
+            return upgrade(engine)
+
+        before = self.patiently(begun)
         self._engine = engine
+        return before
 
     def guard(self, guard: Guard | None) -> None:
         """From now on `guard` stands at the beginning of every write."""
@@ -114,6 +129,14 @@ class Store:
         """One study, or None."""
         rows = self._rows(sa.select(SlaStudy.__table__).where(SlaStudy.name == name))
         return StudyRow(**rows[0]) if rows else None
+
+    def warm_start(self, study_id: int) -> WarmStart | None:
+        """What the study's sampler begins from; None if that is nothing."""
+        rows = self._rows(sa.select(SlaWarmStart.__table__).where(SlaWarmStart.study_id == study_id))
+        if not rows:
+            return None
+        trials = tuple(EarlierTrial(**trial) for trial in json.loads(rows[0].pop("trials")))
+        return WarmStart(**rows[0], trials=trials)
 
     def trials(self, study_id: int) -> list[TrialRow]:
         """All attempts at all trials of a study, in the order in which they were made."""
@@ -231,7 +254,7 @@ class Store:
         if self._engine is None:
             engine = make_engine(self.url, create=False)
             with storage_errors(self.url):
-                _check_revision(stored_revision(engine))
+                _check_revision(_check_present(stored_revision(engine)))
             self._engine = engine
         return self._engine
 
@@ -253,14 +276,19 @@ def _request(row: dict[str, Any]) -> RequestRow:
     return RequestRow(**{**row, "trials": trials})
 
 
-def _check_revision(stored: str | None) -> None:
+def _check_present(stored: str | None) -> str:
     if stored is None:
         raise StorageError(
             "database: expected slasearch's tables, got none. Run a study first (`slasearch run FILE`), "
             "or name another database with --storage."
         )
+    return stored
+
+
+def _check_revision(stored: str) -> None:
     if stored != newest_revision():
+        refuse_later(stored)
         raise StorageError(
-            f"database: expected revision {newest_revision()}, got {stored}. "
-            "`slasearch run FILE` upgrades an older database; a newer one needs a newer slasearch."
+            f"database: expected revision {newest_revision()}, got {stored}, made by an earlier release. "
+            "Take a copy of it, then run `slasearch upgrade`."
         )

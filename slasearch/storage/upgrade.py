@@ -12,34 +12,52 @@ from alembic.script import ScriptDirectory
 
 from slasearch.errors import StorageError
 
-__all__ = ["VERSION_TABLE", "newest_revision", "stored_revision", "upgrade"]
+__all__ = ["VERSION_TABLE", "newest_revision", "refuse_later", "stored_revision", "upgrade"]
 
 VERSION_TABLE = "sla_alembic_version"
 _LOCK = 0x51A5EA4C
 """Key of the PostgreSQL advisory lock under which migrations run."""
 
 
-def upgrade(engine: sa.Engine) -> None:
+def upgrade(engine: sa.Engine) -> str | None:
     """Creates or upgrades our tables, one process at a time; does nothing if they are new enough.
+
+    Returns:
+        The revision that they were at; None when they were not there.
 
     Raises:
         StorageError: The database was made by a later release.
     """
     if stored_revision(engine) == newest_revision():
-        return
+        return newest_revision()
     with engine.begin() as connection:
         _lock(connection)
-        _refuse_later(MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}))
+        before = _revision(connection)
+        refuse_later(before)
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+    return before
 
 
 def stored_revision(engine: sa.Engine) -> str | None:
     """The revision that the database is at; None when our tables are not there."""
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-        return context.get_current_revision()
+        return _revision(connection)
+
+
+def refuse_later(stored: str | None) -> None:
+    """Refuses a database of a revision that this release does not know.
+
+    Raises:
+        StorageError: It was made by a later release.
+    """
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if stored is not None and stored not in known:
+        raise StorageError(
+            f"database: expected a revision up to {newest_revision()}, got {stored}, made by a later release. "
+            "Install that release, or choose another database with --storage."
+        )
 
 
 def newest_revision() -> str:
@@ -64,11 +82,5 @@ def _lock(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _refuse_later(context: MigrationContext) -> None:
-    stored = context.get_current_revision()
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if stored is not None and stored not in known:
-        raise StorageError(
-            f"database: expected a revision up to {newest_revision()}, got {stored}, made by a later release. "
-            "Install that release, or choose another database with --storage."
-        )
+def _revision(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()

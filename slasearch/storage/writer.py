@@ -22,8 +22,9 @@ from slasearch.storage.models import (
     SlaRequest,
     SlaStudy,
     SlaTrial,
+    SlaWarmStart,
 )
-from slasearch.storage.rows import ArtifactRow, RequestRow, StudyRow, TrialRow
+from slasearch.storage.rows import ArtifactRow, RequestRow, StudyRow, TrialRow, WarmStart
 
 __all__ = ["Writer", "finite_or_none", "storable_text"]
 
@@ -52,6 +53,11 @@ class Writer:
     def update_study(self, study_id: int, **values: Any) -> None:
         """Changes columns of a study."""
         self.connection.execute(sa.update(SlaStudy).where(SlaStudy.id == study_id).values(**values))
+
+    def add_warm_start(self, warm: WarmStart) -> None:
+        """Adds what a study's sampler begins from."""
+        trials = json.dumps([vars(trial) for trial in warm.trials])
+        self._bulk(SlaWarmStart, [{**vars(warm), "trials": trials}])
 
     def add_trial(self, trial: TrialRow) -> TrialRow:
         """Inserts a trial; returns it with its id."""
@@ -154,7 +160,7 @@ class Writer:
         trials = sa.select(SlaTrial.id).where(SlaTrial.study_id == study_id)
         for of_trial in (SlaMetric, SlaGate, SlaCost, SlaArtifact, SlaCheckpoint):
             self.connection.execute(sa.delete(of_trial).where(of_trial.trial_id.in_(trials)))
-        for of_study in (SlaEvent, SlaRequest, SlaTrial, SlaLease):
+        for of_study in (SlaEvent, SlaRequest, SlaTrial, SlaLease, SlaWarmStart):
             self.connection.execute(sa.delete(of_study).where(of_study.study_id == study_id))
         self.connection.execute(sa.delete(SlaStudy).where(SlaStudy.id == study_id))
 

@@ -18,7 +18,7 @@ from slasearch.errors import StorageError
 from slasearch.records import WHOLE_TRIAL, CostRow, Event, GateRow, MetricRow, Slot
 from slasearch.storage.engine import optuna_storage
 from slasearch.storage.models import SlaCost, SlaGate, SlaMetric
-from slasearch.storage.rows import ArtifactRow, RequestRow, StudyRow, TrialRow
+from slasearch.storage.rows import ArtifactRow, EarlierTrial, RequestRow, StudyRow, TrialRow, WarmStart
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer
 
@@ -165,6 +165,20 @@ def keeps_requests_until_they_are_carried_out(url: str) -> None:
     store.close()
 
 
+def keeps_what_a_sampler_begins_from(url: str) -> None:
+    """Trials of an earlier study come back as they were, to the last digit, whether or not that study is there."""
+    store, trial = _with_trial(url)
+    params = {"training.learning_rate": 0.1 + 0.2, "pool.ranks": "[1, 4]", "gates.family": "sigmoid", "layers": 2}
+    trials = (EarlierTrial(2**20, params, 1 / 3, 1e9, None), EarlierTrial(7, {}, 0.0, None, -1.5))
+    warm = WarmStart(trial.study_id, "gone", "a" * 64, '{"spam": "b"}', 2, trials)
+    assert store.warm_start(trial.study_id) is None
+    store.write(lambda writer: writer.add_warm_start(warm))
+    assert store.warm_start(trial.study_id) == warm
+    store.write(lambda writer: writer.delete_study(trial.study_id))
+    assert store.warm_start(trial.study_id) is None
+    store.close()
+
+
 def deletes_one_study_whole(url: str) -> None:
     """A deleted study takes all its rows along, retries and pairs among them, and no other study's."""
     store, trial = _with_trial(url)
@@ -260,6 +274,7 @@ STORAGE_CHECKS: tuple[Callable[[str], None], ...] = (
     stores_numbers_that_are_none,
     keeps_events_artifacts_and_reports,
     keeps_requests_until_they_are_carried_out,
+    keeps_what_a_sampler_begins_from,
     deletes_one_study_whole,
     stores_text_as_far_as_it_is_text,
     writes_all_or_nothing,

@@ -19,7 +19,7 @@ import ray
 from small_study import FaultyWorker, LostOnceWorker, mark, rows, small_study, states
 
 from slasearch.config.locations import Locations
-from slasearch.config.schema import BackboneConfig
+from slasearch.config.schema import BackboneConfig, StudyConfig
 from slasearch.errors import ClusterError, LeaseError, StudyConflictError
 from slasearch.orchestrate.driver import QUIET, run_study
 from slasearch.orchestrate.local_ray import environment, local_ray
@@ -271,6 +271,25 @@ def test_other_data_under_the_same_study_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyConflictError, match="texts"):
         run_study(more, locations, progress=quiet(), worker_factory=SimulatedWorker)
     assert states(tmp_path) == {"complete": 2, "waiting": 1}
+
+
+def test_a_study_begins_from_an_earlier_ones_trials_says_so_and_refuses_other_data(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 2)
+    run_study(config, locations, progress=quiet(), worker_factory=SimulatedWorker)
+    plain = config.model_dump(by_alias=True)
+    plain["phases"]["optimise"] |= {"sampler": {"name": "tpe"}, "warm_start": {"study": "small"}}
+    said = io.StringIO()
+    begun, other = (StudyConfig.model_validate({**plain, "name": name}) for name in ("begun", "other"))
+    summary = run_study(
+        begun, locations, progress=ProgressPrinter(said, terminal=False), worker_factory=SimulatedWorker
+    )
+    assert "the sampler begins from 2 complete trials of study small\n" in said.getvalue()
+    assert (summary.state, summary.planned, summary.complete) == ("finished", 2, 2)
+    table = tmp_path / "texts.jsonl"
+    table.write_text(table.read_text().replace("text number", "other number"))
+    with pytest.raises(StudyConflictError, match=r"expected the data of study small, .* got other data for texts"):
+        run_study(other, locations, progress=quiet(), worker_factory=SimulatedWorker)
+    assert states(tmp_path) == {"complete": 4, "waiting": 1}
 
 
 def test_a_trial_that_does_not_fit_is_refused(tmp_path: Path) -> None:

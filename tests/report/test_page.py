@@ -18,6 +18,7 @@ from slasearch.report.html import render, study_file
 from slasearch.report.labels import short_factor
 from slasearch.report.results import Results
 from slasearch.report.summary import certainty, five, others, seed_spread
+from slasearch.storage.rows import EarlierTrial, WarmStart
 
 
 class Page(HTMLParser):
@@ -186,6 +187,15 @@ def test_what_was_asked_is_read_from_the_study_file() -> None:
     )
     assert said["Confirmation"].endswith("beside LoRA, a random structure and the linear probe.")
     assert said["Disturbance"].endswith("under typos (0.1, 0.2, 0.4) and embedding noise (0.1, 0.3, 0.5) too.")
+
+
+def test_the_page_says_that_the_sampler_began_from_an_earlier_study(results: Results) -> None:
+    trials = tuple(EarlierTrial(number, {}, 0.5, 9.0, None) for number in range(3))
+    begun = replace(results.frames, warm_start=WarmStart(1, "pilot", "f" * 64, None, 2, trials))
+    page = render(replace(results, frames=begun), [])
+    words = "The sampler begins from 3 complete trials of study pilot (2 left out, as they lie outside the ranges)"
+    assert f"{words}; they count in nothing else." in page
+    assert "pilot" not in render(results, [])
 
 
 def test_a_small_study_asks_less() -> None:

@@ -97,6 +97,23 @@ def without_rights(command):
     return command if os.getuid() else ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}", *command]
 
 
+def test_an_upgrade_of_a_file_that_cannot_be_written_is_one_clear_error(tmp_path):
+    file = tmp_path / "study.db"
+    connection = sqlite3.connect(file)
+    connection.executescript((Path(__file__).parent / "revisions" / "0002.sql").read_text(encoding="utf-8"))
+    connection.close()
+    before = file.read_bytes()
+    file.chmod(0o444)
+    tmp_path.chmod(0o555)
+    command = [sys.executable, "-m", "slasearch", "upgrade", "--storage", f"sqlite:///{file}"]
+    done = subprocess.run(without_rights(command), capture_output=True, text=True, check=False)
+    tmp_path.chmod(0o755)
+    file.chmod(0o644)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (4, "", 1), done.stderr
+    assert "Make the file and its folder writable" in done.stderr or "folder exists and is writable" in done.stderr
+    assert file.read_bytes() == before
+
+
 def test_a_folder_that_cannot_be_written_is_told_and_keeps_what_was_there(where, tmp_path):
     session = StudySession.open(CONFIG, where)
     one_trial(session)

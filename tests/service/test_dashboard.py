@@ -168,6 +168,13 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         read_only_storage(f"sqlite:///{tmp_path / 'no.db'}")
 
 
+def test_a_database_without_a_study_is_told_what_to_do(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "empty.db") as connection:
+        connection.execute("CREATE TABLE other (id INTEGER)")
+    with pytest.raises(StorageError, match=r"got no table of them\. Run a study first \(`slasearch run FILE`\)"):
+        make_dashboard_server(f"sqlite:///{tmp_path / 'empty.db'}", port=0)
+
+
 def test_a_taken_port_is_said(database: Path, port: int) -> None:
     with pytest.raises(StorageError, match=f"127.0.0.1:{port}: expected an address"):
         make_dashboard_server(f"sqlite:///{database}", port=port)

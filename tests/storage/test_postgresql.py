@@ -7,6 +7,7 @@ import time
 
 import pytest
 import sqlalchemy as sa
+from alembic import command as alembic_command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
@@ -147,6 +148,35 @@ def test_the_dashboards_storage_cannot_write_on_postgresql(postgres_url):
         reading.set_study_user_attr(study_id, "a", 1)
     assert "read-only transaction" in str(caught.value.__cause__)
     reading.engine.dispose()
+
+
+def test_the_dashboard_says_what_to_do_on_an_empty_database(postgres_url):
+    with pytest.raises(StorageError) as caught:
+        read_only_storage(postgres_url.replace("tester", "tester:s3cret"))
+    assert "got no table of them. Run a study first (`slasearch run FILE`), or name another" in str(caught.value)
+    assert "version_info" not in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_role_that_may_only_read_cannot_upgrade_and_is_told_so(postgres_server, postgres_url):
+    engine = make_engine(postgres_url)
+    with engine.begin() as connection:
+        config = upgrade_module._config()
+        config.attributes["connection"] = connection
+        alembic_command.upgrade(config, "0002")
+        connection.exec_driver_sql("CREATE ROLE reader LOGIN")
+        connection.exec_driver_sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    reading = Store(postgres_url.replace("tester", "reader"))
+    with pytest.raises(StorageError, match=r"got 0002, made by an earlier release\..*`slasearch upgrade`"):
+        reading.studies()
+    with pytest.raises(StorageError, match=r"permission denied for .*Use a role that has this right"):
+        reading.upgrade(create=False)
+    assert stored_revision(engine) == "0002"
+    assert Store(postgres_url).upgrade(create=False) == "0002"
+    assert reading.upgrade(create=False) == newest_revision()
+    assert reading.studies() == []
+    reading.close()
+    engine.dispose()
 
 
 def test_the_lease_is_locked_from_its_check_to_the_commit(postgres_url):

@@ -301,9 +301,10 @@ class StudySession:
     def _sampler(self) -> optuna.samplers.BaseSampler:
         optimise = self._config.phases.optimise
         assert optimise is not None
-        index = sum(row.phase == "optimise" and row.retry_of is None for row in self._book.rows)
+        before = [row for row in self._book.rows if row.optuna_study == "search" and row.retry_of is None]
+        index = sum(row.phase == "optimise" for row in before)
         return make_sampler(
-            optimise.sampler, seed=self._config.seed, number=len(self._search), index=index, space=self._space
+            optimise.sampler, seed=self._config.seed, number=len(before), index=index, space=self._space
         )
 
     # ------------------------------------------------------------ what came of it

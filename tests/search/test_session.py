@@ -597,6 +597,23 @@ def test_a_restarted_driver_draws_the_same_next_point_as_one_that_never_stopped(
     assert len(set(drawn[0])) == 5
 
 
+@pytest.mark.parametrize("sampler", ["random", "qmc"])
+def test_a_lost_trial_changes_nothing_of_what_later_ones_draw(where, sampler):
+    drawn = []
+    for name in ("steady", "losing"):
+        session = StudySession.open(study(name=name, optimise=5, sampler={"name": sampler}), where)
+        while not isinstance(ask := session.next(), str):
+            session.started(ask.trial_id, ray_trial_id="r")
+            if name == "losing" and ask.number in (1, 2, 4):
+                session.lost(ask.trial_id, "node gone")
+            else:
+                session.finish(ask.trial_id, report(ask))
+        session.close()
+        drawn.append([row.params for row in trials_of(where, name) if row.retry_of is None])
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 5
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
 def test_a_sampler_learns_from_the_design(opened, where, sampler):
     """After a design that favours a large weight, it proposes larger weights than chance would."""

@@ -33,7 +33,7 @@ from slasearch.search.requests import Carried, carry_out
 from slasearch.search.samplers import make_sampler
 from slasearch.search.summary import StudySummary, summarise
 from slasearch.search.truth import untrue
-from slasearch.search.winners import winners
+from slasearch.search.winners import last_attempts, winners
 from slasearch.space import design_points, option_problems, parameters, resolve, seeds_for, suggest
 from slasearch.storage.engine import storage_errors
 from slasearch.storage.patience import Patience
@@ -198,8 +198,10 @@ class StudySession:
 
     def _stop(self, event: Event) -> None:
         self._stopped = event
-        if not self._handed and self._is_last(event):
-            return
+        if self._handed or not self._is_last(event):
+            self._add_event(event)
+
+    def _add_event(self, event: Event) -> None:
         at = self._now()
         self._store.write(lambda writer: writer.add_events(self._study.id, None, at, [event]))
 
@@ -249,6 +251,11 @@ class StudySession:
         earlier = [attempt.id for attempt in self._book.earlier(row)]
         known = self._store.checkpoints(earlier) if earlier else ()
         return CheckpointPlan(str(self._checkpoint_folder(row)), minutes, known)
+
+    def leftovers(self) -> list[Path]:
+        """Folders of checkpoints that attempts at ended trials may have left, each on the node that it ran on."""
+        ended = [row for row in last_attempts(self._book.rows) if not row.open]
+        return [self._checkpoint_folder(row) for row in ended if self._book.left_checkpoints(row)]
 
     def _checkpoint_folder(self, row: TrialRow) -> Path:
         """Named after the first attempt, so that all attempts at a trial find the same, and no other study's do."""
@@ -406,6 +413,14 @@ class StudySession:
     def renew(self) -> None:
         """Says that the driver lives. Call it every few seconds."""
         self._lease.renew(self._store, self._now())
+
+    @_database
+    def tell(self, event: Event) -> bool:
+        """Stores an event of the study as a whole; False if that was told before, in an earlier run too."""
+        if any((row.kind, row.message) == (event.kind, event.message) for row in self._store.events(self._study.id)):
+            return False
+        self._add_event(event)
+        return True
 
     @_database
     def stop(self, reason: str) -> None:

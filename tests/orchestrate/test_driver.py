@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gc
-import io
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -16,14 +15,13 @@ from typing import Any
 
 import pytest
 import ray
-from small_study import FaultyWorker, LostOnceWorker, mark, rows, small_study, states
+from small_study import HERE, FaultyWorker, LostOnceWorker, Watching, mark, quiet, rows, small_study, states
 
 from slasearch.config.locations import Locations
 from slasearch.config.schema import BackboneConfig
 from slasearch.errors import ClusterError, LeaseError, StudyConflictError
 from slasearch.orchestrate.driver import QUIET, run_study
 from slasearch.orchestrate.local_ray import environment, local_ray
-from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.orchestrate.simulate import SimulatedWorker
 from slasearch.records import TrialReport
 from slasearch.search.command import send
@@ -35,24 +33,8 @@ from slasearch.testing.tiny import save_tiny
 
 @pytest.fixture(scope="module", autouse=True)
 def one_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    here = {"PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))}
-    with environment(QUIET), local_ray(tmp_path_factory.mktemp("ray"), cpus=2, variables=here):
+    with environment(QUIET), local_ray(tmp_path_factory.mktemp("ray"), cpus=2, variables=HERE):
         yield
-
-
-class Watching(ProgressPrinter):
-    """Prints to nowhere and calls a function at every step of the loop with the study's summary."""
-
-    def __init__(self, look: Callable[[StudySummary], None]) -> None:
-        super().__init__(io.StringIO(), terminal=False)
-        self.look = look
-
-    def tick(self, summary: Callable[[], StudySummary], phase: str) -> None:
-        self.look(summary())
-
-
-def quiet() -> ProgressPrinter:
-    return ProgressPrinter(io.StringIO(), terminal=False)
 
 
 def test_every_end_is_told_truthfully(tmp_path: Path) -> None:

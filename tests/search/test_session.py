@@ -25,7 +25,7 @@ from session_kit import (
 )
 
 from slasearch.errors import ConfigError, LeaseError, StorageError, StudyConflictError
-from slasearch.records import MetricRow
+from slasearch.records import Event, MetricRow
 from slasearch.registry import PRUNER_OPTIONS, SAMPLER_OPTIONS
 from slasearch.search.pruners import Hyperband
 from slasearch.search.study import StudySession
@@ -470,6 +470,19 @@ def test_stop_hands_out_no_more(opened, where):
     assert session.next() == "done"
     session.close()
     assert (session.summary().state, session.summary().stop_reason) == ("stopped", "interrupted")
+
+
+def test_what_is_told_of_a_node_is_stored_once_in_later_sessions_too(opened, where):
+    event = Event("node.versions", "Node two has another torch.", "warning")
+    config = study(optimise=1)
+    session = opened(config)
+    assert [session.tell(event), session.tell(event)] == [True, False]
+    assert session.tell(replace(event, message="Node three has another torch."))
+    session.close()
+    session = opened(config)
+    assert not session.tell(event)
+    kinds = sa.select(SlaEvent.message).where(SlaEvent.kind == "node.versions")
+    assert column(where, kinds) == ["Node two has another torch.", "Node three has another torch."]
 
 
 # ---------------------------------------------------------------- pruning and sampling through the session

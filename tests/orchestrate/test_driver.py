@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +23,12 @@ from small_study import HERE, FaultyWorker, LostOnceWorker, Watching, mark, quie
 from slasearch.config.locations import Locations
 from slasearch.config.schema import BackboneConfig
 from slasearch.errors import ClusterError, LeaseError, StudyConflictError
+from slasearch.orchestrate import driver
 from slasearch.orchestrate.driver import QUIET, run_study
 from slasearch.orchestrate.local_ray import environment, local_ray
+from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.orchestrate.simulate import SimulatedWorker
+from slasearch.orchestrate.versions import installed
 from slasearch.records import TrialReport
 from slasearch.search.command import send
 from slasearch.search.summary import StudySummary
@@ -253,6 +259,20 @@ def test_other_data_under_the_same_study_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyConflictError, match="texts"):
         run_study(more, locations, progress=quiet(), worker_factory=SimulatedWorker)
     assert states(tmp_path) == {"complete": 2, "waiting": 1}
+
+
+def test_another_torch_on_a_node_is_said_and_stored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "installed", lambda: replace(installed(), torch="0.1"))
+    said = io.StringIO()
+    for trials in (4, 8):
+        config, locations = small_study(tmp_path, trials)
+        printer = ProgressPrinter(said, terminal=False)
+        summary = run_study(config, locations, progress=printer, worker_factory=SimulatedWorker)
+        assert (summary.state, summary.complete) == ("finished", trials)
+    ((told, trial),) = rows(tmp_path, "SELECT message, trial_id FROM sla_event WHERE kind = 'node.versions'")
+    assert told.startswith(f"Node {socket.gethostname()} has torch {installed().torch} (driver: 0.1): ")
+    assert trial is None
+    assert said.getvalue().count(told) == 1
 
 
 def test_a_trial_that_does_not_fit_is_refused(tmp_path: Path) -> None:

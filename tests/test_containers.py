@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import psutil
 import pytest
 import yaml
 from click import Context
+from ports import free_port
 
 from slasearch.cli.main import slasearch
 
@@ -133,12 +133,6 @@ size_control: {mode: penalty, sparsity_weight: {log_float: [0.1, 1.0]}}
 training: {steps: 4, batch_size: 8, reports: 1}
 phases: {optimise: {trials: 3, sampler: {name: random}}}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def server_program() -> str | None:

@@ -12,8 +12,8 @@ import slasearch
 
 ROOT = Path(slasearch.__file__).parent
 ORDER = (
-    "errors", "records", "registry", "config", "tasks", "perturb", "adapters", "trial", "space", "storage", "search",
-    "analysis", "orchestrate", "report", "service", "cli", "testing",
+    "errors", "records", "files", "registry", "config", "tasks", "perturb", "adapters", "trial", "space", "storage",
+    "search", "analysis", "orchestrate", "report", "service", "cli", "testing",
 )  # fmt: skip
 EXEMPT = {"slasearch", "slasearch.__main__"}
 

@@ -1,16 +1,20 @@
-"""A Ray cluster that somebody else runs."""
+"""A Ray cluster that somebody else runs, and what is left on its nodes."""
 
 from __future__ import annotations
 
+import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from slasearch.errors import ClusterError
 
-__all__ = ["cluster"]
+__all__ = ["cluster", "remove_on_all_nodes"]
 
 CONNECT_SECONDS = 5.0
+REMOVE_SECONDS = 20.0
+"""How long nodes are waited for that are to remove folders."""
 
 
 @contextmanager
@@ -43,6 +47,28 @@ def cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def remove_on_all_nodes(folders: Sequence[Path]) -> None:
+    """Removes folders on this machine and on every other node of the Ray in use, as far as they answer in time."""
+    if not folders:
+        return
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    _remove(folders)
+    remove = ray.remote(num_cpus=0, max_retries=0)(_remove)
+    here = ray.get_runtime_context().get_node_id()
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    strategies = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
+    asked = [remove.options(scheduling_strategy=strategy).remote(folders) for strategy in strategies]
+    if asked:
+        ray.wait(asked, num_returns=len(asked), timeout=REMOVE_SECONDS)
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _knock(address: str) -> None:

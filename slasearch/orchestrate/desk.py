@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol
 
-from slasearch.errors import SlaSearchError
+from slasearch.errors import ClusterError, SlaSearchError
 from slasearch.orchestrate.progress import ProgressPrinter
-from slasearch.records import CheckpointPlan, Progress, TrialReport, TrialSpec
+from slasearch.records import CheckpointPlan, Event, Progress, TrialReport, TrialSpec
 from slasearch.search.requests import Carried
 from slasearch.search.study import Ask, StudySummary
 
@@ -53,6 +53,9 @@ class Session(Protocol):
 
     def requests(self) -> Carried:
         """What commands ask of the study, as far as it is left to do here."""
+
+    def tell(self, event: Event) -> bool:
+        """Something about the study as a whole; True: it was not told before."""
 
     def renew(self) -> None:
         """Heartbeat of the lease."""
@@ -121,6 +124,7 @@ class TrialDesk:
         self._clock = clock
         self._live: dict[str, _Live] = {}
         self._watched = _FirstError()
+        self._refusal: ClusterError | None = None
         self._stopping = False
         self._phase = first.phase if first else ""
         self._renewed = self._looked = clock()
@@ -130,8 +134,8 @@ class TrialDesk:
 
     @property
     def error(self) -> Exception | None:
-        """The first thing that the session raised."""
-        return self._watched.error
+        """What ends the run: the first thing that the session raised, or, once no trial runs, a worker's refusal."""
+        return self._watched.error or (None if self._live else self._refusal)
 
     def next(self, ray_id: str) -> TrialSpec | Literal["wait", "done"]:
         """The next trial, known to Ray as `ray_id`; `wait` while others run, `done` when no more will come."""
@@ -189,6 +193,26 @@ class TrialDesk:
         if live is not None:
             with self._watched:
                 self._session.lost(live.ask.trial_id, reason)
+
+    def refused(self, ray_id: str, why: str) -> None:
+        """The trial's worker may not run it: nothing is handed out any more, and the run ends with an error.
+
+        What runs elsewhere goes on to its end. The trial is left as it is: the session's end puts it back to wait.
+        """
+        self._release(ray_id)
+        if self._refusal is None:
+            self._refusal = ClusterError(why)
+            self._stopping = True
+            with self._watched:
+                self._session.stop(why)
+            if self._live:
+                self._printer.note(f"{why} {len(self._live)} trials that run elsewhere end first.")
+
+    def tell(self, event: Event) -> None:
+        """A worker has something to tell of itself."""
+        with self._watched:
+            if self._session.tell(event):
+                self._printer.note(event.message)
 
     def stop(self, reason: str, how_at_once: str = "once more") -> None:
         """No new trials; those that run go on to their end. `how_at_once` tells people how not to wait for them."""

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import ClusterError
-from slasearch.orchestrate.cluster import cluster
+from slasearch.orchestrate.cluster import cluster, remove_on_all_nodes
 from slasearch.orchestrate.desk import RunEnded, TrialDesk, idle_study
 from slasearch.orchestrate.interrupts import Interrupts
 from slasearch.orchestrate.local_ray import environment, local_ray, require_token
 from slasearch.orchestrate.progress import ProgressPrinter
+from slasearch.orchestrate.versions import installed
 from slasearch.records import TaskData
 from slasearch.registry import extension_modules
 from slasearch.search.study import StudySession, StudySummary
@@ -125,6 +126,8 @@ def _run(
         desk = TrialDesk(session, printer, first=first, heartbeat=heartbeat)
         with interrupts.counted():
             _loop(desk, interrupts, config, locations, tasks, worker_factory, printer.concurrency)
+            if desk.error is None and not desk.at_once and interrupts.count < 2:
+                remove_on_all_nodes(session.leftovers())
     if desk.error is not None:
         raise desk.error
 
@@ -148,6 +151,7 @@ def _loop(
     resources = config.resources
     trainable = tune.with_parameters(
         StudyTrainable,
+        versions=installed(),
         tasks=tasks,
         factory=worker_factory or partial(trial_worker, hidden_bytes=int(resources.cache_gib * 2**30)),
         extensions=extension_modules(),

@@ -1,4 +1,4 @@
-"""Ray Tune's callback: starts, heartbeats, interrupts, cancelled trials, and the memory of ended ones."""
+"""Ray Tune's callback: starts, heartbeats, interrupts, cancelled trials, events, and the memory of ended trials."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ray.tune.experiment import Trial
 
 from slasearch.orchestrate.desk import RunEnded, TrialDesk
 from slasearch.orchestrate.interrupts import Interrupts
+from slasearch.orchestrate.trainable import EVENTS
 
 __all__ = ["StudyHooks"]
 
@@ -44,6 +45,13 @@ class StudyHooks(Callback):  # type: ignore[misc]
         """Names the worker by its actor's id: trials with the same one shared a process."""
         actor = trial.temporary_state.ray_actor
         self._desk.started(trial.trial_id, actor._actor_id.hex()[:12] if actor else "")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Passes on what a worker has to tell of itself."""
+        for event in result.get(EVENTS, ()):
+            self._desk.tell(event)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Ray keeps every trial to its end: keep no report and no spec with it."""

@@ -7,7 +7,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from slasearch.orchestrate.desk import TrialDesk
-from slasearch.orchestrate.trainable import CHECKPOINTS, REPORT, SPEC
+from slasearch.orchestrate.trainable import CHECKPOINTS, REFUSAL, REPORT, SPEC
 
 __all__ = ["StudySearcher"]
 
@@ -28,8 +28,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells the trial's end. Lost workers were told by the scheduler, which knows the reason."""
-        if not error:
-            self._desk.ended(trial_id, (result or {}).get(REPORT))
+        result = result or {}
+        if REFUSAL in result:
+            self._desk.refused(trial_id, result[REFUSAL])
+        elif not error:
+            self._desk.ended(trial_id, result.get(REPORT))
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing: the database is the only state."""

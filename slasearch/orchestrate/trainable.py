@@ -9,17 +9,21 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from ray.tune import Trainable
 
-from slasearch.records import CheckpointPlan, Progress, TaskData, TrialReport, TrialSpec
+from slasearch.orchestrate.versions import Versions, refusal, warning
+from slasearch.records import CheckpointPlan, Event, Progress, TaskData, TrialReport, TrialSpec
 from slasearch.tasks.metrics import register_places
 from slasearch.trial.memory import is_out_of_memory
 
 __all__ = [
     "CHECKPOINTS",
+    "EVENTS",
     "PROGRESS",
+    "REFUSAL",
     "REPORT",
     "SPEC",
     "StudyTrainable",
@@ -37,6 +41,10 @@ PROGRESS = "progress"
 """Key of an intermediate result: its `Progress`."""
 REPORT = "report"
 """Key of the last result: its `TrialReport`."""
+REFUSAL = "refusal"
+"""Key of the only result of a worker that may not run the study's trials: why."""
+EVENTS = "events"
+"""Key of a worker's first result, if there is something to tell of the worker itself: its `Event`s."""
 
 
 class Worker(Protocol):
@@ -89,30 +97,44 @@ def thread_variables(threads: int) -> dict[str, str]:
 class StudyTrainable(Trainable):  # type: ignore[misc]
     """Runs trials for Ray Tune: one `step` for each report. Reused for trial after trial."""
 
-    def setup(
-        self,
-        config: dict[str, Any],
-        tasks: Sequence[TaskData] = (),
-        factory: WorkerFactory | None = None,
-        extensions: Sequence[str] = (),
-        metrics: Mapping[str, str] | None = None,
-        cache: Path | None = None,
-        threads: int = 1,
-    ) -> None:
-        """Once for each process. The worker is made in the first step, where an error is told with its traceback."""
-        assert factory is not None
-        os.environ.update(thread_variables(threads))
-        self._make_worker: Callable[[], Worker] = partial(
-            _make, factory, extensions, metrics or {}, tasks, cache, threads
-        )
-        self._worker: Worker | None = None
+    def setup(self, config: dict[str, Any], *, versions: Versions, **parameters: Any) -> None:
+        """Once for each process. An error here would be a lost worker to Ray: it is told in the first step.
+
+        Args:
+            config: The first trial.
+            versions: Those of the driver. With another slasearch than this process has nothing else is looked at.
+            parameters: Those of `_prepare`.
+        """
         self._reports: Iterator[Progress | TrialReport] | None = None
         self._last: Progress | None = None
+        self._refusal = refusal(versions)
+        if self._refusal is None:
+            found = warning(versions)
+            self._events: tuple[Event, ...] = () if found is None else (found,)
+            self._prepare(**parameters)
+
+    def _prepare(
+        self,
+        tasks: Sequence[TaskData],
+        factory: WorkerFactory,
+        cache: Path | None,
+        threads: int,
+        extensions: Sequence[str] = (),
+        metrics: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """The worker itself is made in the first step, where an error is told with its traceback."""
+        os.environ.update(thread_variables(threads))
+        self._make_worker: Callable[[], Worker] = partial(_make, factory, extensions, metrics, tasks, cache, threads)
+        self._worker: Worker | None = None
 
     def step(self) -> dict[str, Any]:
         """The trial's next report."""
+        if self._refusal is not None:
+            return {REFUSAL: self._refusal, "done": True, "budget": 0, "budget_max": 0}
         report = self._next_report()
-        common = {"budget": report.budget, "budget_max": report.budget_max}
+        common: dict[str, Any] = {"budget": report.budget, "budget_max": report.budget_max}
+        if self._events:
+            common[EVENTS], self._events = self._events, ()
         if isinstance(report, Progress):
             self._last = report
             return {PROGRESS: report, "done": False, **common}

@@ -216,6 +216,11 @@ class Book:
         lost = (WORKER_LOST, OUT_OF_MEMORY)
         return sum((earlier.reason or "").startswith(lost) for earlier in self.earlier(row))
 
+    def left_checkpoints(self, row: TrialRow) -> bool:
+        """Whether this attempt or an earlier one at the same trial may have left checkpoints where it ran."""
+        kept = (WORKER_LOST, DRIVER_LOST, OUT_OF_MEMORY, CANCELLED)
+        return any((attempt.reason or "").startswith(kept) for attempt in (*self.earlier(row), row))
+
     def earlier(self, row: TrialRow) -> list[TrialRow]:
         """The attempts before this one at the same trial, the first one first."""
         found = []

@@ -1,6 +1,7 @@
-"""Who proposes the trials of `optimise`. A sampler is made anew for each trial, seeded by study and trial number.
+"""Who proposes the trials of `optimise`. A sampler is made anew for each trial, seeded by the study and its position.
 
-So a restarted driver neither draws the same points again nor depends on what an earlier process drew.
+So a restarted driver neither draws the same points again nor depends on what an earlier process drew, and a trial that
+is lost and tried again changes no later draw.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def make_sampler(
     Args:
         config: Name and options.
         seed: The study's seed.
-        number: Optuna's number of the trial; with `seed` it decides every draw but those of qmc.
+        number: How many trials the search has had so far, new attempts at lost ones not counted; with `seed` it decides
+            every draw but those of qmc.
         index: How many trials the phase has drawn so far: the position in a qmc sequence.
         space: All searched parameters, in a fixed order: the dimensions of a qmc sequence.
     """

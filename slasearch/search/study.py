@@ -34,7 +34,7 @@ from slasearch.search.samplers import make_sampler
 from slasearch.search.summary import StudySummary, summarise
 from slasearch.search.truth import untrue
 from slasearch.search.warm_start import refuse_other_data
-from slasearch.search.winners import winners
+from slasearch.search.winners import last_attempts, winners
 from slasearch.space import design_points, option_problems, parameters, resolve, seeds_for, suggest
 from slasearch.storage.engine import storage_errors
 from slasearch.storage.patience import Patience
@@ -204,8 +204,10 @@ class StudySession:
 
     def _stop(self, event: Event) -> None:
         self._stopped = event
-        if not self._handed and self._is_last(event):
-            return
+        if self._handed or not self._is_last(event):
+            self._add_event(event)
+
+    def _add_event(self, event: Event) -> None:
         at = self._now()
         self._store.write(lambda writer: writer.add_events(self._study.id, None, at, [event]))
 
@@ -259,6 +261,11 @@ class StudySession:
         known = self._store.checkpoints(earlier) if earlier else ()
         return CheckpointPlan(str(self._checkpoint_folder(row)), minutes, known)
 
+    def leftovers(self) -> list[Path]:
+        """Folders of checkpoints that attempts at ended trials may have left, each on the node that it ran on."""
+        ended = [row for row in last_attempts(self._book.rows) if not row.open]
+        return [self._checkpoint_folder(row) for row in ended if self._book.left_checkpoints(row)]
+
     def _checkpoint_folder(self, row: TrialRow) -> Path:
         """Named after the first attempt, so that all attempts at a trial find the same, and no other study's do."""
         first = [*self._book.earlier(row), row][0]
@@ -310,9 +317,10 @@ class StudySession:
     def _sampler(self) -> optuna.samplers.BaseSampler:
         optimise = self._config.phases.optimise
         assert optimise is not None
-        index = sum(row.phase == "optimise" and row.retry_of is None for row in self._book.rows)
+        before = [row for row in self._book.rows if row.optuna_study == "search" and row.retry_of is None]
+        index = sum(row.phase == "optimise" for row in before)
         return make_sampler(
-            optimise.sampler, seed=self._config.seed, number=len(self._search), index=index, space=self._space
+            optimise.sampler, seed=self._config.seed, number=len(before), index=index, space=self._space
         )
 
     # ------------------------------------------------------------ what came of it
@@ -414,6 +422,14 @@ class StudySession:
     def renew(self) -> None:
         """Says that the driver lives. Call it every few seconds."""
         self._lease.renew(self._store, self._now())
+
+    @_database
+    def tell(self, event: Event) -> bool:
+        """Stores an event of the study as a whole; False if that was told before, in an earlier run too."""
+        if any((row.kind, row.message) == (event.kind, event.message) for row in self._store.events(self._study.id)):
+            return False
+        self._add_event(event)
+        return True
 
     @_database
     def stop(self, reason: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from slasearch.errors import ArtifactError, StorageError
+from slasearch.files import write_durably
 from slasearch.storage.rows import ArtifactRow
 
 __all__ = ["discard_artifacts", "discard_study", "disk_errors", "read_artifact", "write_artifacts"]
@@ -34,7 +34,6 @@ def write_artifacts(home: Path, study: str, trial_id: int, files: Mapping[str, b
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         rows = [_write(home, folder / name, data) for name, data in files.items()]
-        _sync_folder(folder)
     return rows
 
 
@@ -95,19 +94,6 @@ def _folder(home: Path, study: str, trial_id: int) -> Path:
 
 
 def _write(home: Path, path: Path, data: bytes) -> ArtifactRow:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_durably(path, data)
     relative = path.relative_to(home).as_posix()
     return ArtifactRow(path.name, relative, hashlib.sha256(data).hexdigest(), len(data))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

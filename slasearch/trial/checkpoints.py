@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import socket
 import time
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from slasearch.config.plain import to_plain
 from slasearch.errors import ArtifactError
+from slasearch.files import write_durably
 from slasearch.records import Checkpoint, CheckpointPlan, Event, TrialSpec
 
 __all__ = ["Checkpoints"]
@@ -77,8 +77,8 @@ class Checkpoints:
         text = json.dumps(content).encode()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            _write(self._folder / f"{step:09d}.safetensors", data)
-            _write(self._folder / f"{step:09d}.json", text)
+            write_durably(self._folder / f"{step:09d}.safetensors", data)
+            write_durably(self._folder / f"{step:09d}.json", text)
             self._keep_newest()
         except OSError as error:
             reason = f"{self._folder}: expected to write a checkpoint, got: {error.strerror}; going on without."
@@ -172,17 +172,3 @@ def _digest(packed: Any) -> str:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

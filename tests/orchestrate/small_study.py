@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,10 @@ from typing import Any
 from slasearch.config.load import parse_study
 from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
+from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.orchestrate.simulate import SimulatedWorker
 from slasearch.records import CheckpointPlan, Progress, TaskData, TrialReport, TrialSpec
+from slasearch.search.summary import StudySummary
 
 STUDY = """
 name: small
@@ -34,6 +37,25 @@ phases: {{optimise: {{trials: {trials}, sampler: {{name: random}}, pruner: {prun
 resources: {{max_concurrent_trials: 2}}
 limits: {{max_retries: {retries}, failure_window: 50}}
 """
+
+
+HERE = {"PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))}
+"""Environment in which workers find what this file defines."""
+
+
+class Watching(ProgressPrinter):
+    """Prints to nowhere and calls a function at every step of the loop with the study's summary."""
+
+    def __init__(self, look: Callable[[StudySummary], None]) -> None:
+        super().__init__(io.StringIO(), terminal=False)
+        self.look = look
+
+    def tick(self, summary: Callable[[], StudySummary], phase: str) -> None:
+        self.look(summary())
+
+
+def quiet() -> ProgressPrinter:
+    return ProgressPrinter(io.StringIO(), terminal=False)
 
 
 def small_study(home: Path, trials: int, *, retries: int = 2, prune: bool = False) -> tuple[StudyConfig, Locations]:
@@ -118,6 +140,38 @@ class LostOnceWorker:
             yield report
             if lost and number == 2:
                 os._exit(1)
+
+
+class SlowWorker:
+    """Trains, and rests for two seconds after each report."""
+
+    def __init__(self, tasks: Sequence[TaskData], *, cache: Path | None, threads: int) -> None:
+        from slasearch.trial.run import TrialWorker
+
+        self._worker = TrialWorker(tasks, cache=cache, threads=threads, device="cpu")
+
+    def run(self, spec: TrialSpec, plan: CheckpointPlan | None = None) -> Iterator[Progress | TrialReport]:
+        for report in self._worker.run(spec, plan):
+            yield report
+            time.sleep(2)
+
+
+class LeavingWorker(SimulatedWorker):
+    """The first few times (counted over all nodes by files) it leaves a checkpoint, and its process ends."""
+
+    def __init__(
+        self, tasks: Sequence[TaskData], *, cache: Path | None, threads: int, folder: Path, losses: int, seconds: float
+    ) -> None:
+        super().__init__(tasks, cache=cache, threads=threads, seconds=seconds)
+        self._marks, self._losses = folder, losses
+
+    def run(self, spec: TrialSpec, plan: CheckpointPlan | None = None) -> Iterator[Progress | TrialReport]:
+        assert plan is not None
+        if mark(self._marks / "begun") <= self._losses:
+            Path(plan.folder).mkdir(parents=True)
+            (Path(plan.folder) / "000000001.json").touch()
+            os._exit(1)
+        yield from super().run(spec, plan)
 
 
 def mark(folder: Path) -> int:

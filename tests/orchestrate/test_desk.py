@@ -8,10 +8,10 @@ from typing import Any, Literal, cast
 
 import pytest
 
-from slasearch.errors import LeaseError
+from slasearch.errors import ClusterError, LeaseError
 from slasearch.orchestrate.desk import ASK_AGAIN_SECONDS, LOOK_SECONDS, RENEW_SECONDS, TrialDesk
 from slasearch.orchestrate.progress import ProgressPrinter
-from slasearch.records import Progress, TrialReport, TrialSpec
+from slasearch.records import Event, Progress, TrialReport, TrialSpec
 from slasearch.search.requests import Carried
 from slasearch.search.study import Ask
 from slasearch.search.summary import StudySummary
@@ -59,6 +59,10 @@ class ScriptedSession:
     def requests(self) -> Carried:
         carried, self.carried = self.carried, Carried()
         return carried
+
+    def tell(self, event: Event) -> bool:
+        self.told.append(("tell", event.message))
+        return self.told.count(("tell", event.message)) == 1
 
     def renew(self) -> None:
         self.told.append(("renew",))
@@ -196,3 +200,25 @@ def test_a_cancelled_trial_is_to_stop_and_is_forgotten_when_its_worker_is_gone(c
     assert not desk.report("a", Progress(1, 4, 0.5, prunable=False))
     desk.lost("b", "killed")
     assert desk.cancelled == set()
+
+
+def test_a_worker_that_may_not_run_trials_ends_the_study_after_what_runs_elsewhere(clock: Clock) -> None:
+    session = ScriptedSession([ask(1), ask(2), ask(3)])
+    desk = desk_over(session, clock)
+    desk.next("a")
+    desk.next("b")
+    desk.refused("b", "node two: another version.")
+    assert (desk.next("c"), desk.error) == ("done", None)
+    desk.ended("a", REPORT)
+    assert isinstance(desk.error, ClusterError)
+    assert str(desk.error) == "node two: another version."
+    assert session.told[2:] == [("stop", "node two: another version."), ("finish", 1, "complete")]
+
+
+def test_what_a_worker_tells_of_itself_is_shown_once(clock: Clock) -> None:
+    session, said = ScriptedSession([]), io.StringIO()
+    desk = TrialDesk(session, ProgressPrinter(said, terminal=False), clock=clock)
+    for _ in range(2):
+        desk.tell(Event("node.versions", "Node two has another torch.", "warning"))
+    assert len(session.told) == 2
+    assert said.getvalue().count("Node two has another torch.") == 1

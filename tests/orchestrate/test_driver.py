@@ -6,25 +6,29 @@ import gc
 import io
 import os
 import signal
+import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
-from small_study import FaultyWorker, LostOnceWorker, mark, rows, small_study, states
+from small_study import HERE, FaultyWorker, LostOnceWorker, Watching, mark, quiet, rows, small_study, states
 
 from slasearch.config.locations import Locations
 from slasearch.config.schema import BackboneConfig, StudyConfig
 from slasearch.errors import ClusterError, LeaseError, StudyConflictError
+from slasearch.orchestrate import driver
 from slasearch.orchestrate.driver import QUIET, run_study
 from slasearch.orchestrate.local_ray import environment, local_ray
 from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.orchestrate.simulate import SimulatedWorker
+from slasearch.orchestrate.versions import installed
 from slasearch.records import TrialReport
 from slasearch.search.command import send
 from slasearch.search.summary import StudySummary
@@ -35,24 +39,8 @@ from slasearch.testing.tiny import save_tiny
 
 @pytest.fixture(scope="module", autouse=True)
 def one_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    here = {"PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))}
-    with environment(QUIET), local_ray(tmp_path_factory.mktemp("ray"), cpus=2, variables=here):
+    with environment(QUIET), local_ray(tmp_path_factory.mktemp("ray"), cpus=2, variables=HERE):
         yield
-
-
-class Watching(ProgressPrinter):
-    """Prints to nowhere and calls a function at every step of the loop with the study's summary."""
-
-    def __init__(self, look: Callable[[StudySummary], None]) -> None:
-        super().__init__(io.StringIO(), terminal=False)
-        self.look = look
-
-    def tick(self, summary: Callable[[], StudySummary], phase: str) -> None:
-        self.look(summary())
-
-
-def quiet() -> ProgressPrinter:
-    return ProgressPrinter(io.StringIO(), terminal=False)
 
 
 def test_every_end_is_told_truthfully(tmp_path: Path) -> None:
@@ -290,6 +278,20 @@ def test_a_study_begins_from_an_earlier_ones_trials_says_so_and_refuses_other_da
     with pytest.raises(StudyConflictError, match=r"expected the data of study small, .* got other data for texts"):
         run_study(other, locations, progress=quiet(), worker_factory=SimulatedWorker)
     assert states(tmp_path) == {"complete": 4, "waiting": 1}
+
+
+def test_another_torch_on_a_node_is_said_and_stored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "installed", lambda: replace(installed(), torch="0.1"))
+    said = io.StringIO()
+    for trials in (4, 8):
+        config, locations = small_study(tmp_path, trials)
+        printer = ProgressPrinter(said, terminal=False)
+        summary = run_study(config, locations, progress=printer, worker_factory=SimulatedWorker)
+        assert (summary.state, summary.complete) == ("finished", trials)
+    ((told, trial),) = rows(tmp_path, "SELECT message, trial_id FROM sla_event WHERE kind = 'node.versions'")
+    assert told.startswith(f"Node {socket.gethostname()} has torch {installed().torch} (driver: 0.1): ")
+    assert trial is None
+    assert said.getvalue().count(told) == 1
 
 
 def test_a_trial_that_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,17 @@ from small_study import FaultyWorker, small_study
 
 from slasearch.orchestrate.local_ray import environment
 from slasearch.orchestrate.simulate import SimulatedWorker
-from slasearch.orchestrate.trainable import PROGRESS, REPORT, SPEC, StudyTrainable, WorkerFactory, thread_variables
+from slasearch.orchestrate.trainable import (
+    EVENTS,
+    PROGRESS,
+    REFUSAL,
+    REPORT,
+    SPEC,
+    StudyTrainable,
+    WorkerFactory,
+    thread_variables,
+)
+from slasearch.orchestrate.versions import installed
 from slasearch.records import TaskData, TrialReport, TrialSpec
 from slasearch.space import resolve, seeds_for
 
@@ -31,11 +44,12 @@ def spec(tmp_path: Path) -> TrialSpec:
     return resolve(config, params, seeds=seeds_for(config, 0, "optimise"), phase="optimise")
 
 
-def trainable(spec: TrialSpec, factory: WorkerFactory) -> StudyTrainable:
-    """Set up as Ray does it, without the folders that its constructor makes."""
+def trainable(spec: TrialSpec, factory: WorkerFactory, **driver: str) -> StudyTrainable:
+    """Set up as Ray does it, without the folders that its constructor makes; `driver`: its versions that differ."""
     made = StudyTrainable.__new__(StudyTrainable)
     made.config = {SPEC: spec}
-    made.setup(made.config, tasks=(), factory=factory, cache=None, threads=2)
+    versions = replace(installed(), **driver)
+    made.setup(made.config, versions=versions, tasks=(), factory=factory, cache=None, threads=2)
     return made
 
 
@@ -90,3 +104,43 @@ def test_broken_code_becomes_a_failed_report_and_the_next_trial_has_a_new_worker
 def test_numeric_libraries_are_held_to_the_trials_threads(spec: TrialSpec) -> None:
     trainable(spec, SimulatedWorker)
     assert {os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")} == {"2"}
+
+
+def test_a_worker_of_another_slasearch_makes_no_trial_and_says_what_to_do(spec: TrialSpec) -> None:
+    made = StudyTrainable.__new__(StudyTrainable)
+    made.config = {SPEC: spec}
+    made.setup(made.config, versions=replace(installed(), slasearch="99.0"), unknown="of a later version")
+    (only,) = steps(made)
+    assert REPORT not in only
+    got = f"expected slasearch 99.0, as the driver has it, got {installed().slasearch}. Install the driver's version"
+    assert only[REFUSAL].startswith(f"node {socket.gethostname()}: {got} there")
+    made.reset_config({SPEC: spec})
+    assert REFUSAL in made.step()
+    made.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("driver", "said"),
+    [
+        ({}, None),
+        ({"torch": "1.0"}, r"has torch \S+ \(driver: 1\.0\): its"),
+        ({"torch": "1.0", "transformers": "2"}, r"has torch \S+ \(driver: 1\.0\) and transformers \S+ \(driver: 2\)"),
+    ],
+)
+def test_another_torch_or_transformers_is_told_once_by_each_worker(
+    spec: TrialSpec, driver: dict[str, str], said: str | None
+) -> None:
+    made = trainable(spec, SimulatedWorker, **driver)
+    results = steps(made)
+    made.reset_config({SPEC: spec})
+    results += steps(made)
+    told = [event for result in results for event in result.get(EVENTS, ())]
+    assert [event.level for event in told] == ([] if said is None else ["warning"])
+    assert said is None or re.search(said, told[0].message)
+    assert results[-1][REPORT].state == "complete"
+
+
+def test_builds_of_one_version_do_not_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    builds = {"torch": "2.9.0+cu126", "transformers": "5.20.0"}
+    monkeypatch.setattr("importlib.metadata.version", builds.__getitem__)
+    assert installed() == replace(installed(), torch="2.9.0")

@@ -76,3 +76,21 @@ def test_checkpoints_of_a_cancelled_trial_and_of_a_deleted_study_are_removed(ses
     store.close()
     with pytest.raises(LookupError):
         trials_of(where)
+
+
+def test_folders_are_left_by_ended_trials_that_were_once_lost(where):
+    session = StudySession.open(study(optimise=5, limits={"max_retries": 1}), where)
+    lost, whole, failed = begun(session), begun(session), begun(session)
+    session.lost(lost.trial_id, "node gone")
+    session.finish(whole.trial_id, report(whole))
+    session.finish(failed.trial_id, report(failed, state="fail", reason="diverged"))
+    assert session.leftovers() == [], "expected a trial that waits to keep its checkpoints"
+    again = begun(session)
+    session.finish(again.trial_id, report(again))
+    assert session.leftovers() == [Path(lost.checkpoints.folder)]
+    starved = begun(session)
+    no_room = report(starved, state="fail", reason="no room", out_of_memory=True)
+    session.finish(starved.trial_id, no_room)
+    session.finish(begun(session).trial_id, no_room)
+    assert session.leftovers() == [Path(lost.checkpoints.folder), Path(starved.checkpoints.folder)]
+    session.close()

@@ -25,7 +25,7 @@ from session_kit import (
 )
 
 from slasearch.errors import ConfigError, LeaseError, StorageError, StudyConflictError
-from slasearch.records import MetricRow
+from slasearch.records import Event, MetricRow
 from slasearch.registry import PRUNER_OPTIONS, SAMPLER_OPTIONS
 from slasearch.search.pruners import Hyperband
 from slasearch.search.study import StudySession
@@ -472,6 +472,19 @@ def test_stop_hands_out_no_more(opened, where):
     assert (session.summary().state, session.summary().stop_reason) == ("stopped", "interrupted")
 
 
+def test_what_is_told_of_a_node_is_stored_once_in_later_sessions_too(opened, where):
+    event = Event("node.versions", "Node two has another torch.", "warning")
+    config = study(optimise=1)
+    session = opened(config)
+    assert [session.tell(event), session.tell(event)] == [True, False]
+    assert session.tell(replace(event, message="Node three has another torch."))
+    session.close()
+    session = opened(config)
+    assert not session.tell(event)
+    kinds = sa.select(SlaEvent.message).where(SlaEvent.kind == "node.versions")
+    assert column(where, kinds) == ["Node two has another torch.", "Node three has another torch."]
+
+
 # ---------------------------------------------------------------- pruning and sampling through the session
 
 
@@ -593,6 +606,23 @@ def test_a_restarted_driver_draws_the_same_next_point_as_one_that_never_stopped(
             session.finish(ask.trial_id, report(ask))
         session.close()
         drawn.append([row.params for row in trials_of(where, name)])
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 5
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc"])
+def test_a_lost_trial_changes_nothing_of_what_later_ones_draw(where, sampler):
+    drawn = []
+    for name in ("steady", "losing"):
+        session = StudySession.open(study(name=name, optimise=5, sampler={"name": sampler}), where)
+        while not isinstance(ask := session.next(), str):
+            session.started(ask.trial_id, ray_trial_id="r")
+            if name == "losing" and ask.number in (1, 2, 4):
+                session.lost(ask.trial_id, "node gone")
+            else:
+                session.finish(ask.trial_id, report(ask))
+        session.close()
+        drawn.append([row.params for row in trials_of(where, name) if row.retry_of is None])
     assert drawn[0] == drawn[1]
     assert len(set(drawn[0])) == 5
 

@@ -18,7 +18,7 @@ from optuna.trial import TrialState as OptunaState
 
 from slasearch.config.constraints import ConstraintConfig
 from slasearch.config.plain import to_plain
-from slasearch.records import WHOLE_TRIAL, Checkpoint, Event, MetricRow, Progress, TrialReport, TrialSpec
+from slasearch.records import DIRECTIONS, WHOLE_TRIAL, Checkpoint, Event, MetricRow, Progress, TrialReport, TrialSpec
 from slasearch.search.constraints import excesses
 from slasearch.search.lease import Holder
 from slasearch.search.logs import write_log
@@ -28,9 +28,8 @@ from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer, finite_or_none
 
-__all__ = ["CANCELLED", "DRIVER_LOST", "OBJECTIVES", "OUT_OF_MEMORY", "WORKER_LOST", "Book", "spec_hash"]
+__all__ = ["CANCELLED", "DRIVER_LOST", "OUT_OF_MEMORY", "WORKER_LOST", "Book", "spec_hash"]
 
-OBJECTIVES = ("score", "exported_parameters", "robustness")
 DRIVER_LOST = "driver lost"
 """How the reason of an attempt begins that ended with its driver; such attempts do not use up retries."""
 WORKER_LOST = "worker lost"
@@ -40,6 +39,8 @@ OUT_OF_MEMORY = "out of memory"
 CANCELLED = "cancelled"
 """The reason of a trial that a person has ended."""
 
+_RESULTS = (*DIRECTIONS, "latency")
+"""Columns of what a complete trial came to: the objectives, and what may be bounded beside them."""
 _OPTUNA_STATES = {"complete": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "fail": OptunaState.FAIL}
 _FRESH: dict[str, Any] = {
     "number": None,
@@ -165,11 +166,11 @@ class Book:
         """Ends an attempt for good, in files, rows and Optuna; with `retry` a new attempt waits."""
         changes: dict[str, Any] = {"state": state, "reason": reason, "ended_at": at}
         if state != "pruned":
-            changes.update(dict.fromkeys(OBJECTIVES))
+            changes.update(dict.fromkeys(_RESULTS))
         if report is not None:
             changes.update(budget=report.budget, budget_max=report.budget_max)
         if state == "complete" and report is not None:
-            changes.update({name: finite_or_none(report.objectives.get(name)) for name in OBJECTIVES})
+            changes.update({name: finite_or_none(report.objectives.get(name)) for name in _RESULTS})
         artifacts = {} if report is None or state != "complete" else report.artifact
         files = write_artifacts(self._home, self._study.name, row.id, artifacts)
         changes["log"] = write_log(self._home, self._study.name, replace(row, **changes), report)

@@ -112,6 +112,8 @@ class SlaTrial(Base):
     """Mean validation score; of a pruned trial its last one."""
     exported_parameters: Mapped[float | None] = mapped_column(Float)
     robustness: Mapped[float | None] = mapped_column(Float)
+    latency: Mapped[float | None] = mapped_column(Float)
+    """Time of one example through the trained model (ms), in studies that bound it."""
     budget: Mapped[int | None] = mapped_column(Integer)
     """Training steps done."""
     budget_max: Mapped[int | None] = mapped_column(Integer)

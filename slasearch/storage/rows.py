@@ -73,6 +73,7 @@ class TrialRow:
     score: float | None = None
     exported_parameters: float | None = None
     robustness: float | None = None
+    latency: float | None = None
     budget: int | None = None
     budget_max: int | None = None
     started_at: float | None = None
@@ -91,7 +92,7 @@ class TrialRow:
         return values
 
     def objective(self, name: str) -> float | None:
-        """The trial's `score`, `exported_parameters` or `robustness`; None if it has none."""
+        """The trial's `score`, `exported_parameters`, `robustness` or `latency` (ms); None if it has none."""
         value: float | None = getattr(self, name)
         return value
 

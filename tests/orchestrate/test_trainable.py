@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,12 @@ def test_each_step_is_one_report_and_the_worker_serves_trial_after_trial(spec: T
     assert made.reset_config({SPEC: spec})
     assert steps(made)[-1] == first[-1], "expected the same spec to give the same report"
     assert made_workers == [2]
+
+
+def test_a_simulated_trial_tells_its_latency_where_it_is_asked_for(spec: TrialSpec) -> None:
+    timed_spec = replace(spec, latency=True)
+    plain, timed = (list(SimulatedWorker((), cache=None, threads=1).run(one))[-1] for one in (spec, timed_spec))
+    assert timed.objectives == {**plain.objectives, "latency": pytest.approx(1.02)}, "1 ms, and 20 parameters"
 
 
 def test_a_trial_that_is_stopped_early_is_closed(spec: TrialSpec, tmp_path: Path) -> None:

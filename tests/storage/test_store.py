@@ -39,7 +39,7 @@ def test_migrations_make_exactly_the_models_tables(url):
         names = set(sa.inspect(connection).get_table_names())
     assert [step for step in found if step[:2] != ("remove_table", VERSION_TABLE) and step[0] != "remove_table"] == []
     assert names == {*Base.metadata.tables, VERSION_TABLE}
-    assert stored_revision(engine) == newest_revision() == "0002"
+    assert stored_revision(engine) == newest_revision() == "0003"
 
 
 def test_a_database_of_the_first_revision_keeps_its_studies(url):
@@ -100,7 +100,7 @@ def test_a_database_of_a_later_release_is_refused(url):
     store.close()
     with pytest.raises(StorageError, match="got 9999, made by a later release"):
         store.upgrade()
-    with pytest.raises(StorageError, match="expected revision 0002, got 9999"):
+    with pytest.raises(StorageError, match="expected revision 0003, got 9999"):
         Store(url).studies()
 
 

@@ -23,7 +23,7 @@ from slasearch.search.constraints import excesses
 from slasearch.search.lease import Holder
 from slasearch.search.logs import write_log
 from slasearch.search.mirror import MirroredStudy
-from slasearch.storage.artifacts import discard_artifacts, write_artifacts
+from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer, finite_or_none
@@ -62,7 +62,8 @@ class Book:
 
     Args:
         store: The database, guarded by the lease.
-        home: Folder of artifacts and logs.
+        home: Folder of logs.
+        artifacts: Where trained adapters go.
         study: The study's row.
         objectives: Names of its objectives, in order.
         constraints: Its bounds, which Optuna is told of.
@@ -74,6 +75,7 @@ class Book:
         self,
         store: Store,
         home: Path,
+        artifacts: Artifacts,
         study: StudyRow,
         objectives: Iterable[str],
         constraints: Sequence[ConstraintConfig],
@@ -82,6 +84,7 @@ class Book:
     ) -> None:
         self._store = store
         self._home = home
+        self._artifacts = artifacts
         self._study = study
         self._objectives = tuple(objectives)
         self._constraints = tuple(constraints)
@@ -171,8 +174,8 @@ class Book:
             changes.update(budget=report.budget, budget_max=report.budget_max)
         if state == "complete" and report is not None:
             changes.update({name: finite_or_none(report.objectives.get(name)) for name in _RESULTS})
-        artifacts = {} if report is None or state != "complete" else report.artifact
-        files = write_artifacts(self._home, self._study.name, row.id, artifacts)
+        trained = {} if report is None or state != "complete" else report.artifact
+        files = self._artifacts.write(row.id, trained)
         changes["log"] = write_log(self._home, self._study.name, replace(row, **changes), report)
         metrics = [] if report is None else self._new_metrics(row, report.metrics)
         again = _again(row, at)
@@ -207,7 +210,7 @@ class Book:
 
     def orphan(self, row: TrialRow, reason: str, at: float) -> None:
         """Ends a running attempt whose driver is gone; a new attempt waits."""
-        discard_artifacts(self._home, self._study.name, row.id)
+        self._artifacts.discard_trial(row.id)
         event = Event("driver.lost", f"trial {row.id}: {reason}; it is run again.", "warning")
         report = TrialReport("fail", row.budget or 0, row.budget_max or 0, events=(event,))
         self.end(row, "fail", at=at, reason=f"{DRIVER_LOST}: {reason}", report=report, retry=True)

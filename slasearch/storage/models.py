@@ -191,7 +191,7 @@ class SlaArtifact(Base):
     trial_id: Mapped[int] = mapped_column(ForeignKey("sla_trial.id"))
     name: Mapped[str] = mapped_column(String(128))
     path: Mapped[str] = mapped_column(String(512))
-    """Relative to the home folder."""
+    """Relative to the home folder if it begins with `artifacts/`, else to the study's `resources.storage_path`."""
     sha256: Mapped[str] = mapped_column(String(64))
     bytes: Mapped[int] = mapped_column(BigInteger)
 

@@ -103,7 +103,7 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class ArtifactRow:
-    """One row of `sla_artifact`; `path` is relative to the home folder, `bytes` the size."""
+    """One row of `sla_artifact`; `path` is relative to where artifacts lie, `bytes` the size."""
 
     name: str
     path: str

@@ -133,7 +133,7 @@ def test_counts_resources_and_limits_may_grow(full: str, override: str) -> None:
 )
 def test_a_storage_path_is_absolute_and_holds_no_secret(full: str, place: str, problem: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        parse_study(full, "s", [f"resources.storage_path={place}"])
+        parse_study(f'{full}\nresources: {{storage_path: "{place}"}}\n', "s")
     assert f"resources.storage_path: {problem}" in str(raised.value)
     assert "ter2" not in str(raised.value)
 

@@ -83,7 +83,7 @@ class Artifacts:
         place = self._place(row)
         path = PurePosixPath(row.path)
         if path.is_absolute() or ".." in path.parts:
-            raise ArtifactError(f"artifact {row.name}: expected a path under {place}, got {row.path!r}.")
+            raise ArtifactError(f"artifact {row.name}: expected a path under {place.where('')}, got {row.path!r}.")
         try:
             data = place.read(row.path)
         except OSError as error:
@@ -98,7 +98,7 @@ class Artifacts:
 
     def where(self, row: ArtifactRow) -> str:
         """The place of a file in full, for people."""
-        return f"{self._place(row)}/{row.path}"
+        return self._place(row).where(row.path)
 
     def discard_trial(self, trial_id: int) -> None:
         """Removes what a trial left that ended before its rows were written, as far as it can be removed."""

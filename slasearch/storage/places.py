@@ -21,7 +21,10 @@ _WHOLE = ("s3", "gcs", "abfs")
 
 
 class Place(Protocol):
-    """Files in folders. `str` of a place is how messages call it."""
+    """Files in folders."""
+
+    def where(self, path: str) -> str:
+        """How messages call a file or folder; "" is the place itself."""
 
     def write(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Writes files, so that a crash leaves each one whole or missing. Raises StorageError."""
@@ -63,8 +66,9 @@ class Folder:
 
     root: Path
 
-    def __str__(self) -> str:
-        return str(self.root)
+    def where(self, path: str) -> str:
+        """As `Place` has it."""
+        return str(self.root / path)
 
     def write(self, folder: str, files: Mapping[str, bytes]) -> None:
         """As `Place` has it."""
@@ -136,12 +140,13 @@ class RemoteStore:
     uri: str
     connect: Callable[[str], tuple[Any, str]] = _connect
 
-    def __str__(self) -> str:
-        return self.uri
+    def where(self, path: str) -> str:
+        """As `Place` has it; the URI's parameters are left out."""
+        return f"{self.uri.partition('?')[0].rstrip('/')}/{path}".rstrip("/")
 
     def write(self, folder: str, files: Mapping[str, bytes]) -> None:
         """As `Place` has it."""
-        with self._errors("write"):
+        with self._errors("write in"):
             filesystem, base = self._at(folder)
             whole = filesystem.type_name in _WHOLE
             if not whole:
@@ -166,7 +171,7 @@ class RemoteStore:
 
     def remove(self, folder: str) -> None:
         """As `Place` has it."""
-        with self._errors("remove files"):
+        with self._errors("remove files from"):
             filesystem, base = self._at(folder)
             if filesystem.get_file_info(base).type.name != "NotFound":
                 filesystem.delete_dir(base)
@@ -188,8 +193,8 @@ class RemoteStore:
             yield
         except (OSError, ArrowException) as error:
             raise StorageError(
-                f"{self.uri}: expected a store to {what} in, got: {_first_line(error)}. Look at resources.storage_path "
-                "and at the credentials in the environment, then run the same command again."
+                f"{self.uri}: expected a store to {what}, got: {_first_line(error)}. Look at resources.storage_path and "
+                "at the credentials in the environment, then run the same command again."
             ) from error
 
 

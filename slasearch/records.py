@@ -310,13 +310,15 @@ class ConditionSpec:
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """Everything that one trial needs, with every choice made; the same spec on the same device gives the same report.
+    """Everything that one trial needs, with every choice made.
+
+    The same spec on the same device gives the same report, but for what is a time.
 
     `control` is None for a searched trial, else the name of a baseline of about `control_size` exported parameters;
     `control_variant` names one of its layouts where it has several.
     `splits` are those scored at the end. `measured` are evaluated besides the clean score, in the validation split on
     `measured_share` (0 to 1) of each task's examples, the same for every trial; with `race` the trial reports after
-    each of them, and may be stopped.
+    each of them, and may be stopped. With `latency` it measures that too at its end.
     """
 
     study: str
@@ -337,6 +339,7 @@ class TrialSpec:
     finalisation: FinalisationSpec = FinalisationSpec()
     measured_share: float = 1.0
     race: bool = False
+    latency: bool = False
 
 
 @dataclass(frozen=True)
@@ -431,9 +434,10 @@ class TrialReport:
     """A trial's last word. `state` is `complete` or `fail` (with `reason` and `traceback`).
 
     `budget` of `budget_max` steps were done. A complete trial that did fewer has ended on a plateau.
-    `objectives` maps `score`, `exported_parameters` and `robustness` to numbers. `artifact` maps file names of the
-    trained adapter to their bytes (safetensors and JSON); empty when the trial failed. `out_of_memory` says that it
-    failed for want of memory, which is the machine's failure more than the trial's.
+    `objectives` maps `score`, `exported_parameters`, `robustness` and, where it was measured, `latency` (ms), which may
+    be bounded only, to numbers. `artifact` maps file names of the trained adapter to their bytes (safetensors and
+    JSON); empty when the trial failed. `out_of_memory` says that it failed for want of memory, which is the machine's
+    failure more than the trial's.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}

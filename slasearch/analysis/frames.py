@@ -200,7 +200,7 @@ def _load(connection: Connection, study: StudyRow, warm_start: WarmStart | None)
 _TRIAL_COLUMNS = [
     "id", "number", "phase", "role", "sampler", "factor", "point", "repeat", "attempt", "retry_of", "state", "reason",
     "params", "init_seed", "data_seed", "pair_of", "control_size", "control_variant", "score", "exported_parameters",
-    "robustness", "budget", "budget_max", "worker", "started_at", "ended_at", "log",
+    "robustness", "latency", "budget", "budget_max", "worker", "started_at", "ended_at", "log",
 ]  # fmt: skip
 _METRIC_COLUMNS = ["trial_id", "task", "split", "condition", "level", "metric", "value", "examples", "error"]
 _GATE_COLUMNS = [

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slasearch.analysis.frames import StudyFrames
+from slasearch.records import DIRECTIONS
 from slasearch.search.constraints import feasible
 from slasearch.search.winners import Goal, chosen, goals
 
@@ -47,7 +48,7 @@ def goals_of(frames: StudyFrames) -> dict[int | None, Goal]:
 def _contenders(frames: StudyFrames) -> Iterator[_Contender]:
     complete = frames.search_trials("complete")
     params = frames.params.set_index("trial_id").loc[complete["trial_id"]].itertuples(index=False, name=None)
-    values = complete[["score", "exported_parameters", "robustness"]].to_dict("records")
+    values = complete[[*DIRECTIONS, "latency"]].to_dict("records")
     for trial_id, searched, measured in zip(complete["trial_id"], params, values, strict=True):
         trial = _Contender(int(trial_id), str(searched), measured)
         if feasible(frames.config.constraints, trial):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from slasearch.analysis.bounds import within
 from slasearch.analysis.intervals import Estimate, log_interval, t_interval
 from slasearch.errors import ReportError
 from slasearch.records import DIRECTIONS
@@ -111,9 +112,10 @@ def pareto_front(frames: StudyFrames) -> ParetoFront:
     complete, bounds = _within_bounds(frames)
     objectives = tuple(name for name in DIRECTIONS if complete[name].notna().any())
     if not {"score", "exported_parameters"} <= set(objectives):
+        keeping = " that keep the constraints" if bounds else ""
         raise ReportError(
-            "Pareto front: expected complete trials with score and exported parameters, got none. "
-            "Run the study further, or look at its failures with `slasearch trials`."
+            f"Pareto front: expected complete trials with score and exported parameters{keeping}, got none. "
+            "Run the study further, or look at its trials with `slasearch trials`."
         )
     table = complete[list(objectives)].to_numpy(dtype=np.float64)
     finite = np.isfinite(table).all(axis=1)
@@ -139,7 +141,7 @@ def _within_bounds(frames: StudyFrames) -> tuple[pd.DataFrame, tuple[str, ...]]:
     complete = frames.search_trials(state="complete")
     keeps = np.ones(len(complete), dtype=np.bool_)
     for bound in frames.config.constraints:
-        keeps &= [bound.excess(value) <= 0 for value in complete[bound.name].to_numpy(np.float64).tolist()]
+        keeps &= within(bound, complete)
     if keeps.all():
         return complete, ()
     return complete[keeps], (f"{int((~keeps).sum())} trials break a constraint and are not weighed.",)

@@ -53,6 +53,10 @@ def _show(summary: StudySummary) -> None:
     if summary.best:
         click.echo()
         show_table(("best by", "trial", "value"), [(best.objective, best.number, best.value) for best in summary.best])
+    if summary.constraints:
+        click.echo()
+        bounds = [(bound.name, bound.min, bound.max, bound.unit, bound.broken_by) for bound in summary.constraints]
+        show_table(("constraint", "min", "max", "unit", "broken by"), bounds)
     say(f"{summary.device_seconds / 3600:.2f} device hours")
     if summary.front is not None:
         say(f"Pareto front: {summary.front} trials")

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from slasearch.storage.rows import EventRow, StudyRow, TrialRow
     from slasearch.storage.store import Store
 
-COLUMNS = ("trial", "phase", "role", "state", "score", "exported_parameters", "robustness", "seconds", "attempt")
+LATENCY = "latency (ms)"
+"""A column where the study bounds it."""
+COLUMNS = (
+    "trial", "phase", "role", "state", "score", "exported_parameters", "robustness", LATENCY, "seconds", "attempt",
+)  # fmt: skip
 
 
 @click.command()
@@ -56,10 +60,11 @@ def _show_trials(rows: Sequence[TrialRow], events: Sequence[EventRow], *, as_jso
     if as_json:
         emit_json(found)
         return
+    columns = [name for name in COLUMNS if name != LATENCY or any(row["latency"] is not None for row in found)]
     show_table(
-        (*COLUMNS, "warnings", "parameters"),
+        (*columns, "warnings", "parameters"),
         [
-            [_role(row) if column == "role" else row[column] for column in COLUMNS]
+            [_cell(row, column) for column in columns]
             + [", ".join(dict.fromkeys(short_kind(event["kind"]) for event in row["warnings"])) or None, _short(row)]
             for row in found
         ],
@@ -71,9 +76,11 @@ def _show_trials(rows: Sequence[TrialRow], events: Sequence[EventRow], *, as_jso
         say(warning.text)
 
 
-def _role(row: dict[str, Any]) -> str:
-    """`control:lora (qv)`: the role with the layout of a control that has several."""
-    return row["role"] if row["control_variant"] is None else f"{row['role']} ({row['control_variant']})"
+def _cell(row: dict[str, Any], column: str) -> Any:
+    """`control:lora (qv)`: a role stands with the layout of a control that has several."""
+    if column == "role" and row["control_variant"] is not None:
+        return f"{row['role']} ({row['control_variant']})"
+    return row["latency" if column == LATENCY else column]
 
 
 def _show_structure(store: Store, study: StudyRow, row: TrialRow, *, as_json: bool) -> None:
@@ -94,9 +101,9 @@ def _described(row: TrialRow, warnings: Sequence[Event]) -> dict[str, Any]:
     from slasearch.report.choice import trial_label
 
     seconds = None if row.started_at is None or row.ended_at is None else row.ended_at - row.started_at
-    facts = ("phase", "role", "state", "reason", "score", "exported_parameters", "robustness", "attempt", "sampler")
+    facts = ("phase", "role", "state", "reason", "score", "exported_parameters", "robustness", "latency")
     places = ("id", "optuna_study", "number", "repeat", "init_seed", "data_seed", "budget", "budget_max", "log")
-    compared = ("pair_of", "control_size", "control_variant")
+    compared = ("attempt", "sampler", "pair_of", "control_size", "control_variant")
     return {
         "trial": trial_label(row),
         **{name: getattr(row, name) for name in facts + places + compared},

@@ -14,8 +14,9 @@ __all__ = ["ConstraintConfig"]
 class ConstraintConfig(StrictModel):
     """A bound on something that every complete trial has."""
 
-    name: Literal["score", "exported_parameters", "robustness"] = Field(
-        description="mean validation score; exported parameters; score under the measured conditions"
+    name: Literal["score", "exported_parameters", "robustness", "latency"] = Field(
+        description="mean validation score; exported parameters; score under the measured conditions; time of one "
+        "example through the unmerged adapter and its backbone (ms), which trials measure only where it is bounded"
     )
     min: float | None = Field(None, description="the least that is allowed")
     max: float | None = Field(None, description="the most that is allowed")
@@ -27,6 +28,11 @@ class ConstraintConfig(StrictModel):
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"expected min of at most max, got {self.min:g} and {self.max:g}")
         return self
+
+    @property
+    def unit(self) -> str:
+        """`ms` of a latency; the others are plain numbers."""
+        return "ms" if self.name == "latency" else ""
 
     def excess(self, value: float) -> float:
         """How far a value lies beyond the bounds, in its own unit; within them 0 or less."""

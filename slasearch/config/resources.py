@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import re
+from pathlib import PurePosixPath
+
+from pydantic import Field, field_validator
 
 from slasearch.config.fields import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, StrictModel
 
 __all__ = ["LimitsConfig", "ResourcesConfig"]
+
+_SECRET = re.compile(r"://[^@]*:[^@]*@|[?&][^=&]*(secret|password|token|key|sig)[^=&]*=", re.IGNORECASE)
+"""What looks like a secret in a URI: a user with a password, or a parameter of such a name."""
 
 
 class ResourcesConfig(StrictModel):
@@ -24,6 +30,27 @@ class ResourcesConfig(StrictModel):
     checkpoint_folder: str | None = Field(
         None, description="folder of checkpoints that all nodes see; null: one on each node, in the home folder"
     )
+    storage_path: str | None = Field(
+        None,
+        description="where trained adapters are written: a folder, such as one of a shared file system, or a URI that "
+        "pyarrow opens, such as s3://bucket/prefix (credentials come from the environment); null: the home folder",
+    )
+
+    @field_validator("storage_path")
+    @classmethod
+    def _storage_path(cls, value: str | None) -> str | None:
+        if value is None or value.startswith("file:///"):
+            return value
+        if "://" not in value and not PurePosixPath(value).is_absolute():
+            raise ValueError(f"expected an absolute path, or a URI such as s3://bucket/prefix, got {value!r}")
+        if _SECRET.search(value):  # which no message may show
+            raise ValueError(
+                "expected a URI without a secret (credentials are taken from the environment), got one with a password "
+                "or a key"
+            )
+        if value.startswith("file://"):
+            raise ValueError(f"expected file:/// and an absolute path, got {value!r}")
+        return value
 
 
 class LimitsConfig(StrictModel):

@@ -82,7 +82,7 @@ def run_study(
     Raises:
         StudyConflictError: A study of this name has other content, or ran on other data.
         LeaseError: Another driver runs the study, or has taken it over.
-        StorageError: The database cannot be used.
+        StorageError: The database, or the store of trained adapters, cannot be used.
         ClusterError: The cluster cannot be reached or is too small for a trial.
         TaskError: The data of a task cannot be read.
     """
@@ -118,6 +118,7 @@ def _run(
         raise idle_study()
     if session.warm is not None:
         printer.note(session.warm.words)
+    session.check_store()
     printer.tick(session.summary, first.phase)
     tasks = [load_task(task, data.get(task.name)) for task in first.spec.tasks]
     session.check_data({task.spec.name: data_digest(task) for task in tasks})

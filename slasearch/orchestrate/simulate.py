@@ -2,6 +2,7 @@
 
 score = 0.9 − 0.05·(log10(learning rate) + 3)² − 0.2·λ + 0.01·noise(seeds) + 0.05·noise(layout)
 parameters = 1000 / (1 + 100·λ)
+latency = 1 + parameters / 1000 ms, where it is asked for
 
 A control has the size that it is held to, and a layout a luck of its own, so that one of them is best. Another
 response takes the score's place where an analysis is to be verified: `known_responses`.
@@ -73,8 +74,10 @@ class SimulatedWorker:
 
     def _objectives(self, spec: TrialSpec, score: float) -> dict[str, float]:
         parameters = round(1000 / (1 + 100 * spec.size.sparsity_weight))
-        objectives = {"score": score, "exported_parameters": float(spec.control_size or parameters)}
-        return objectives | ({"robustness": score - 0.05} if spec.measured else {})
+        size = float(spec.control_size or parameters)
+        objectives = {"score": score, "exported_parameters": size}
+        objectives |= {"robustness": score - 0.05} if spec.measured else {}
+        return objectives | ({"latency": 1 + size / 1000} if spec.latency else {})
 
     def _metrics(self, spec: TrialSpec, score: float) -> Iterator[MetricRow]:
         for task in spec.tasks:

@@ -9,12 +9,11 @@ from typing import Any
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from slasearch.analysis.roles import role_phrase
-from slasearch.config.constraints import ConstraintConfig
 from slasearch.config.fields import Distribution
 from slasearch.config.phases import ConfirmPhase, DesignPhase, OptimisePhase
 from slasearch.config.schema import ObjectiveConfig, PoolConfig, StudyConfig
 from slasearch.report.finding import listed
-from slasearch.report.labels import condition_label, level_label, objective_label, short_factor, thousands
+from slasearch.report.labels import bound_label, condition_label, level_label, objective_label, short_factor
 from slasearch.space.parameters import Parameter, parameters
 from slasearch.storage.rows import WarmStart
 
@@ -40,17 +39,9 @@ def _question(config: StudyConfig) -> str:
     tasks = listed([f"{task.name} ({task.metric.replace('_', ' ')})" for task in config.tasks])
     goals = listed([_goal(config, objective) for objective in config.objectives])
     number = f"the {len(config.tasks)} tasks {tasks}" if len(config.tasks) > 1 else f"the task {tasks}"
-    bounds = f", with {listed([_bound(config, bound) for bound in config.constraints])}" if config.constraints else ""
+    kept = listed([bound_label(config, bound) for bound in config.constraints])
+    bounds = f", with {kept}" if kept else ""
     return f"Which adapter structures on {config.backbone.id}, kept frozen, have {goals}{bounds}, on {number}?"
-
-
-def _bound(config: StudyConfig, bound: ConstraintConfig) -> str:
-    """`exported parameters of at most 20 000`."""
-    write = thousands if bound.name == "exported_parameters" else "{:g}".format
-    ends = [("at least", bound.min), ("at most", bound.max)]
-    label = objective_label(config, bound.name)
-    said = listed([f"{word} {write(value)}" for word, value in ends if value is not None])
-    return f"{label[:1].lower()}{label[1:]} of {said}"
 
 
 def _goal(config: StudyConfig, objective: ObjectiveConfig) -> str:

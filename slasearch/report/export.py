@@ -25,12 +25,14 @@ from slasearch.adapters.export import (
     save_tensors,
 )
 from slasearch.adapters.peft_format import SIDECAR_FILE, check_peft, write_peft
+from slasearch.config.load import stored_study
 from slasearch.config.locations import Locations
 from slasearch.errors import ArtifactError, BackboneError
 from slasearch.report.choice import trial_label
 from slasearch.report.model_card import ExportFormat, ModelCard, model_card
 from slasearch.report.origin import Origin, origin_of
-from slasearch.storage.artifacts import disk_errors, read_artifact
+from slasearch.storage.artifacts import Artifacts
+from slasearch.storage.places import disk_errors
 from slasearch.storage.rows import TrialRow
 from slasearch.storage.store import Store
 from slasearch.trial.backbone import Backbone
@@ -83,7 +85,7 @@ def export_adapter(
     """Writes a trial's adapter into the folder `out`, after its SHA-256 was checked.
 
     Args:
-        locations: The database and the home folder of its files.
+        locations: The database and the home folder; the study says where its trained adapters are.
         study: Name of the trial's study.
         trial: A complete trial.
         out: Folder to write into; made if need be. An earlier export of the same files in it is replaced.
@@ -96,7 +98,7 @@ def export_adapter(
         StorageError: The disk refuses.
     """
     _refuse_occupied(out)
-    card, tensors = of_task(*_stored(locations, trial), options.task)
+    card, tensors = of_task(*_stored(locations, study, trial), options.task)
     parts = _parts(card, tensors, options)
     origin = origin_of(locations.storage_url, study, trial, options.backbone or card.backbone.id)
     writer = _Writer(origin, _backbone(card, options), options)
@@ -119,20 +121,22 @@ def export_adapter(
     )
 
 
-def _stored(locations: Locations, trial: TrialRow) -> tuple[AdapterCard, dict[str, Tensor]]:
-    """The adapter that a trial handed back."""
-    rows = Store(locations.storage_url).artifacts(trial.id)
+def _stored(locations: Locations, name: str, trial: TrialRow) -> tuple[AdapterCard, dict[str, Tensor]]:
+    """The adapter that a trial of the study `name` handed back."""
+    store = Store(locations.storage_url)
+    study, rows = store.study(name), store.artifacts(trial.id)
     label = trial_label(trial)
     if not rows:
         raise ArtifactError(
             f"trial {label}: expected a complete trial with an adapter, got one that is {trial.state} "
             "and left none. Choose another; `slasearch trials NAME` lists them."
         )
-    files = {row.name: read_artifact(locations.home, row) for row in rows}
+    artifacts = Artifacts.of(study, locations.home, stored_study(study.config).resources.storage_path)
+    files = {row.name: artifacts.read(row) for row in rows}
     if not {CARD_FILE, TENSOR_FILE} <= set(files):
         raise ArtifactError(
             f"trial {label}: expected an adapter made of slots, got {trial.role}, a method with modules of its own. "
-            f"Its tensors lie in {(locations.home / rows[0].path).parent}."
+            f"Its tensors lie in {artifacts.where(rows[0]).rpartition('/')[0]}."
         )
     return parse_adapter(files[CARD_FILE], files[TENSOR_FILE], f"trial {label}")
 

@@ -14,6 +14,7 @@ from slasearch.report.cost_findings import cost_findings
 from slasearch.report.factor_findings import disturbance_findings, factor_findings
 from slasearch.report.finding import Finding, listed
 from slasearch.report.labels import (
+    bound_label,
     condition_label,
     level_label,
     p_label,
@@ -48,6 +49,7 @@ def findings(results: Results) -> list[Finding]:
         *shape_findings(results),
         *disturbance_findings(results),
         *_front(results),
+        *_kept_out(results),
         *_structure(results),
         *_importance(results),
         *forest_findings(results),
@@ -157,6 +159,20 @@ def _front(results: Results) -> Iterator[Finding]:
     else:
         text = f"{len(ends)} of {front.n} complete trials are on the front, from {ends[0]} to {ends[-1]}."
     yield Finding("Trade-off", text)
+
+
+def _kept_out(results: Results) -> Iterator[Finding]:
+    """What the constraints left to be chosen among, and which of them kept the other trials out."""
+    found, config = results.kept_out, results.frames.config
+    if found is None or not found.complete:
+        return
+    if found.within == found.complete:
+        bounds = listed([bound_label(config, bound) for bound, _ in found.broken])
+        yield Finding("Constraints", f"All {found.complete} complete trials of the search keep {bounds}.")
+        return
+    broken = listed([f"{count} break {bound_label(config, bound)}" for bound, count in found.broken if count])
+    out = f"{found.complete - found.within} of {found.complete} complete trials of the search are kept out"
+    yield Finding("Constraints", f"{out} of the front, winners and exports by the constraints: {broken}.")
 
 
 def _structure(results: Results) -> Iterator[Finding]:

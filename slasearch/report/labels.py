@@ -10,11 +10,13 @@ from slasearch.analysis.compare import Arm, Comparison
 from slasearch.analysis.curves import Level
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.roles import control_name, layout_label, role_label
+from slasearch.config.constraints import ConstraintConfig
 from slasearch.config.schema import StudyConfig
 from slasearch.registry import CONDITIONS, DRAWN_CONTROLS
 
 __all__ = [
     "arm_label",
+    "bound_label",
     "condition_label",
     "factor_label",
     "fraction",
@@ -129,14 +131,24 @@ def series_label(series: str) -> str:
 
 
 def objective_label(config: StudyConfig, objective: str) -> str:
-    """An axis over an objective, with its unit or measure."""
+    """An axis over an objective, with its measure; also the name of what is only bounded."""
     if objective == "score":
         metrics = sorted({task.metric.replace("macro_f1", "macro-F1").replace("mcc", "MCC") for task in config.tasks})
         return f"Score ({metrics[0]})" if len(metrics) == 1 else f"Score (mean of {', '.join(metrics)})"
-    if objective == "exported_parameters":
-        return "Exported parameters"
+    if objective in ("exported_parameters", "latency"):
+        return _sentence(objective.replace("_", " "))
     measure = next((item.measure for item in config.objectives if item.name == "robustness"), None)
     return f"Robustness ({_MEASURES[measure or 'noisy_score']})"
+
+
+def bound_label(config: StudyConfig, bound: ConstraintConfig) -> str:
+    """A constraint in running text: `exported parameters of at most 20 000`, `latency of at most 5 ms`."""
+    write = thousands if bound.name == "exported_parameters" else "{:g}".format
+    ends = [("at least", bound.min), ("at most", bound.max)]
+    unit = f" {bound.unit}" if bound.unit else ""
+    said = " and ".join(f"{word} {write(value)}{unit}" for word, value in ends if value is not None)
+    label = objective_label(config, bound.name)
+    return f"{label[:1].lower()}{label[1:]} of {said}"
 
 
 def p_label(one: Comparison) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from slasearch.analysis.bounds import KeptOut, kept_out
 from slasearch.analysis.compare import Comparisons, compare
 from slasearch.analysis.coordinates import DesignResponse
 from slasearch.analysis.counts import Counts, Failure, count_trials, failures
@@ -54,6 +55,7 @@ class Results:
     screenings: tuple[MorrisScreening, ...]
     lines: tuple[ResponseLine, ...]
     surfaces: tuple[ResponseSurface, ...]
+    kept_out: KeptOut | None
     front: ParetoFront | None
     hypervolume: Hypervolume | None
     importances: tuple[Importance, ...]
@@ -175,7 +177,8 @@ def _whole_design(frames: StudyFrames, response: DesignResponse, attempt: _Attem
 
 def _front(frames: StudyFrames, attempt: _Attempts) -> _Fields:
     front = attempt(partial(pareto_front, frames))
-    return {"front": front, "hypervolume": None if front is None else attempt(partial(hypervolume, front))}
+    grown = None if front is None else attempt(partial(hypervolume, front))
+    return {"kept_out": kept_out(frames), "front": front, "hypervolume": grown}
 
 
 def _curves(frames: StudyFrames, attempt: _Attempts) -> _Fields:

@@ -23,8 +23,8 @@ SENTENCES = 5
 """How many sentences say what was found; all others stand behind them."""
 
 _FIRST = (
-    "Controls", "Sensitivity", "Interactions", "Trade-off", "Robustness", "Shape", "Structure", "Disturbance",
-    "Importance", "Cost", "Trials",
+    "Controls", "Sensitivity", "Interactions", "Trade-off", "Constraints", "Robustness", "Shape", "Structure",
+    "Disturbance", "Importance", "Cost", "Trials",
 )  # fmt: skip
 """Topics in the order in which they get one of the five sentences."""
 

@@ -166,6 +166,10 @@ def tuning_table(results: Results) -> Table | None:
     return Table("What tuning has picked", (*columns, *map(short_factor, felt)), tuple(rows.values()), 3, note)
 
 
+_MEASURED = (("robustness", "robustness", 3), ("latency", "latency (ms)", 2))
+"""What some studies measure: column, heading, digits."""
+
+
 def best_trials(results: Results) -> Table | None:
     """The best complete trials of the search by score, with what they were made of; None without any."""
     complete = results.frames.search_trials("complete").dropna(subset=["score"])
@@ -174,17 +178,17 @@ def best_trials(results: Results) -> Table | None:
     best = complete.sort_values(["score", "trial_id"], ascending=[False, True]).head(BEST)
     params = results.frames.params.set_index("trial_id").loc[best["trial_id"]]
     searched = [str(name) for name in params.columns if params[name].notna().any()]
-    robust = bool(best["robustness"].notna().any())
+    extra = [(name, label, digits) for name, label, digits in _MEASURED if best[name].notna().any()]
     on_front = dict(zip(results.front.trial_ids, results.front.on_front, strict=True)) if results.front else {}
     rows = []
     for (_, trial), (_, values) in zip(best.iterrows(), params.iterrows(), strict=True):
         size = trial["exported_parameters"]
         cells = [f"{trial['number']:g}", str(trial["phase"]), f"{trial['score']:.3f}"]
         cells.append(thousands(size) if pd.notna(size) else "–")
-        cells += [f"{trial['robustness']:.3f}"] if robust else []
+        cells += [number(trial[name], digits) for name, _, digits in extra]
         cells.append("yes" if on_front.get(trial["trial_id"], False) else "")
         rows.append((*cells, *(_value(values[name]) for name in searched)))
-    columns = ("trial", "phase", "score", "parameters", *(("robustness",) if robust else ()), "on front")
+    columns = ("trial", "phase", "score", "parameters", *(label for _, label, _ in extra), "on front")
     return Table(
         title=f"Best {len(rows)} of {len(complete)} complete trials by validation score",
         columns=(*columns, *(short_factor(name) for name in searched)),

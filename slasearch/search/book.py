@@ -18,19 +18,18 @@ from optuna.trial import TrialState as OptunaState
 
 from slasearch.config.constraints import ConstraintConfig
 from slasearch.config.plain import to_plain
-from slasearch.records import WHOLE_TRIAL, Checkpoint, Event, MetricRow, Progress, TrialReport, TrialSpec
+from slasearch.records import DIRECTIONS, WHOLE_TRIAL, Checkpoint, Event, MetricRow, Progress, TrialReport, TrialSpec
 from slasearch.search.constraints import excesses
 from slasearch.search.lease import Holder
 from slasearch.search.logs import write_log
 from slasearch.search.mirror import MirroredStudy
-from slasearch.storage.artifacts import discard_artifacts, write_artifacts
+from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer, finite_or_none
 
-__all__ = ["CANCELLED", "DRIVER_LOST", "OBJECTIVES", "OUT_OF_MEMORY", "WORKER_LOST", "Book", "spec_hash"]
+__all__ = ["CANCELLED", "DRIVER_LOST", "OUT_OF_MEMORY", "WORKER_LOST", "Book", "spec_hash"]
 
-OBJECTIVES = ("score", "exported_parameters", "robustness")
 DRIVER_LOST = "driver lost"
 """How the reason of an attempt begins that ended with its driver; such attempts do not use up retries."""
 WORKER_LOST = "worker lost"
@@ -40,6 +39,8 @@ OUT_OF_MEMORY = "out of memory"
 CANCELLED = "cancelled"
 """The reason of a trial that a person has ended."""
 
+_RESULTS = (*DIRECTIONS, "latency")
+"""Columns of what a complete trial came to: the objectives, and what may be bounded beside them."""
 _OPTUNA_STATES = {"complete": OptunaState.COMPLETE, "pruned": OptunaState.PRUNED, "fail": OptunaState.FAIL}
 _FRESH: dict[str, Any] = {
     "number": None,
@@ -61,7 +62,8 @@ class Book:
 
     Args:
         store: The database, guarded by the lease.
-        home: Folder of artifacts and logs.
+        home: Folder of logs.
+        artifacts: Where trained adapters go.
         study: The study's row.
         objectives: Names of its objectives, in order.
         constraints: Its bounds, which Optuna is told of.
@@ -73,6 +75,7 @@ class Book:
         self,
         store: Store,
         home: Path,
+        artifacts: Artifacts,
         study: StudyRow,
         objectives: Iterable[str],
         constraints: Sequence[ConstraintConfig],
@@ -81,6 +84,7 @@ class Book:
     ) -> None:
         self._store = store
         self._home = home
+        self._artifacts = artifacts
         self._study = study
         self._objectives = tuple(objectives)
         self._constraints = tuple(constraints)
@@ -165,13 +169,13 @@ class Book:
         """Ends an attempt for good, in files, rows and Optuna; with `retry` a new attempt waits."""
         changes: dict[str, Any] = {"state": state, "reason": reason, "ended_at": at}
         if state != "pruned":
-            changes.update(dict.fromkeys(OBJECTIVES))
+            changes.update(dict.fromkeys(_RESULTS))
         if report is not None:
             changes.update(budget=report.budget, budget_max=report.budget_max)
         if state == "complete" and report is not None:
-            changes.update({name: finite_or_none(report.objectives.get(name)) for name in OBJECTIVES})
-        artifacts = {} if report is None or state != "complete" else report.artifact
-        files = write_artifacts(self._home, self._study.name, row.id, artifacts)
+            changes.update({name: finite_or_none(report.objectives.get(name)) for name in _RESULTS})
+        trained = {} if report is None or state != "complete" else report.artifact
+        files = self._artifacts.write(row.id, trained)
         changes["log"] = write_log(self._home, self._study.name, replace(row, **changes), report)
         metrics = [] if report is None else self._new_metrics(row, report.metrics)
         again = _again(row, at)
@@ -206,7 +210,7 @@ class Book:
 
     def orphan(self, row: TrialRow, reason: str, at: float) -> None:
         """Ends a running attempt whose driver is gone; a new attempt waits."""
-        discard_artifacts(self._home, self._study.name, row.id)
+        self._artifacts.discard_trial(row.id)
         event = Event("driver.lost", f"trial {row.id}: {reason}; it is run again.", "warning")
         report = TrialReport("fail", row.budget or 0, row.budget_max or 0, events=(event,))
         self.end(row, "fail", at=at, reason=f"{DRIVER_LOST}: {reason}", report=report, retry=True)

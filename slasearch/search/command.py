@@ -14,9 +14,10 @@ from slasearch.config.load import stored_study
 from slasearch.config.locations import Locations
 from slasearch.errors import LeaseError
 from slasearch.search.lease import Lease, has_driver
+from slasearch.search.logs import discard_logs
 from slasearch.search.opening import DELETED, checkpoint_folder
 from slasearch.search.study import StudySession
-from slasearch.storage.artifacts import discard_study
+from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.engine import optuna_storage, storage_errors
 from slasearch.storage.rows import RequestRow, StudyRow, Verb
 from slasearch.storage.store import Store
@@ -84,7 +85,7 @@ def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = 
     Raises:
         StudyNotFoundError: There is none of that name.
         LeaseError: A living process runs it.
-        StorageError: The database or the disk refuses.
+        StorageError: The database, the disk or the store of trained adapters refuses.
     """
     with closing(Store(locations.storage_url)) as store, storage_errors(store.url), ExitStack() as undo:
         study = store.study(name)
@@ -97,8 +98,10 @@ def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = 
         undo.callback(storage.engine.dispose)
         for optuna_name in (name, f"{name}.confirm"):
             _delete_from_optuna(storage, optuna_name)
-        discard_study(locations.home, name)
-        shutil.rmtree(checkpoint_folder(stored_study(study.config), locations), ignore_errors=True)
+        config = stored_study(study.config)
+        Artifacts.of(study, locations.home, config.resources.storage_path).discard()
+        discard_logs(locations.home, name)
+        shutil.rmtree(checkpoint_folder(config, locations), ignore_errors=True)
         store.write(lambda writer: writer.delete_study(study.id))
         undo.pop_all()
         storage.engine.dispose()

@@ -14,7 +14,7 @@ class Measured(Protocol):
     """A complete trial."""
 
     def objective(self, name: str) -> float | None:
-        """Its `score`, `exported_parameters` or `robustness`; None if it has none."""
+        """Its `score`, `exported_parameters`, `robustness` or `latency` (ms); None if it has none."""
 
 
 def excesses(constraints: Sequence[ConstraintConfig], trial: Measured) -> dict[str, float]:

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from slasearch.records import TrialReport
-from slasearch.storage.artifacts import disk_errors
+from slasearch.storage.places import Folder, disk_errors
 from slasearch.storage.rows import TrialRow
 
-__all__ = ["write_log"]
+__all__ = ["discard_logs", "write_log"]
 
 
 def write_log(home: Path, study: str, row: TrialRow, report: TrialReport | None) -> str:
@@ -23,6 +23,15 @@ def write_log(home: Path, study: str, row: TrialRow, report: TrialReport | None)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(_text(study, row, report), encoding="utf-8")
     return path.relative_to(home).as_posix()
+
+
+def discard_logs(home: Path, study: str) -> None:
+    """Removes the logs of a study's trials.
+
+    Raises:
+        StorageError: The disk refuses.
+    """
+    Folder(home).remove(f"logs/{study}")
 
 
 def _text(study: str, row: TrialRow, report: TrialReport | None) -> str:

@@ -36,6 +36,7 @@ from slasearch.search.truth import untrue
 from slasearch.search.warm_start import refuse_other_data
 from slasearch.search.winners import last_attempts, winners
 from slasearch.space import design_points, option_problems, parameters, resolve, seeds_for, suggest
+from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.engine import storage_errors
 from slasearch.storage.patience import Patience
 from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState, WarmStart
@@ -98,6 +99,7 @@ class StudySession:
         warm: WarmStart | None,
         book: Book,
         search: MirroredStudy,
+        artifacts: Artifacts,
         checkpoints: Path,
         closing: ExitStack,
         now: Callable[[], float],
@@ -109,6 +111,7 @@ class StudySession:
         self.warm = warm
         self._book = book
         self._search = search
+        self._artifacts = artifacts
         self._checkpoints = checkpoints
         self._closing = closing
         self._now = now
@@ -159,11 +162,12 @@ class StudySession:
             objectives = [objective.name for objective in config.objectives]
             distributions = {parameter.name: parameter.distribution for parameter in parameters(config)}
             both: dict[OptunaStudy, MirroredStudy] = {"search": search, "confirm": confirm}
-            book = Book(store, locations.home, study, objectives, config.constraints, both, distributions)
+            artifacts = Artifacts.of(study, locations.home, config.resources.storage_path)
+            book = Book(store, locations.home, artifacts, study, objectives, config.constraints, both, distributions)
             book.mend(lease.previous, now())
             carry_out(store, book, study.id, now(), at_work=False)
             checkpoints = checkpoint_folder(config, locations)
-            return cls(config, store, lease, study, warm, book, search, checkpoints, undo.pop_all(), now)
+            return cls(config, store, lease, study, warm, book, search, artifacts, checkpoints, undo.pop_all(), now)
 
     @_database
     def close(self) -> None:
@@ -230,6 +234,14 @@ class StudySession:
         if self.warm is not None:
             refuse_other_data(self.warm, self._study.name, digests)
         self._study = with_data(self._store, self._study, digests, self._now())
+
+    def check_store(self) -> None:
+        """Finds out, before anything is trained, whether the store of trained adapters takes them.
+
+        Raises:
+            StorageError: It cannot be reached, or refuses.
+        """
+        self._artifacts.prepare()
 
     # ------------------------------------------------------------ what to run
 

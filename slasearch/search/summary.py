@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import ge
 
+from slasearch.config.constraints import ConstraintConfig
 from slasearch.config.load import stored_study
 from slasearch.config.schema import ObjectiveConfig, StudyConfig
+from slasearch.search.constraints import feasible
 from slasearch.search.job import PHASES
 from slasearch.search.lease import has_driver
 from slasearch.search.limits import device_seconds
@@ -18,7 +20,7 @@ from slasearch.space import DesignPoint, design_points
 from slasearch.storage.rows import StudyRow, TrialRow
 from slasearch.storage.store import Store
 
-__all__ = ["Best", "PhaseCount", "StudySummary", "read_summary", "summarise"]
+__all__ = ["Best", "Bound", "PhaseCount", "StudySummary", "read_summary", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,17 @@ class Best:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """A constraint, in its `unit`, and how many complete search trials break it or lack its value."""
+
+    name: str
+    min: float | None
+    max: float | None
+    unit: str
+    broken_by: int
+
+
+@dataclass(frozen=True)
 class StudySummary:
     """A study in numbers. `state` is `running`, `interrupted`, `finished`, `stopped` or `failed`.
 
@@ -56,8 +69,9 @@ class StudySummary:
 
     `ran` counts the attempts that the present run command handed out; 0 means that there was nothing to do.
 
-    `front` counts the complete search trials that none other beats in all objectives (None with one objective),
-    `device_seconds` is the wall time of all attempts together, and `last_failure` names the latest and its reason.
+    `front` counts the complete search trials that keep the constraints and that none other beats in all objectives
+    (None with one objective), `device_seconds` is the wall time of all attempts together, and `last_failure` names the
+    latest and its reason.
     """
 
     name: str
@@ -70,6 +84,7 @@ class StudySummary:
     running: int
     phases: dict[str, PhaseCount]
     best: tuple[Best, ...]
+    constraints: tuple[Bound, ...] = ()
     retried: int = 0
     ran: int = 0
     stop_reason: str | None = None
@@ -125,10 +140,11 @@ def summarise(
         running=total.running,
         phases=phases,
         best=tuple(best for objective in config.objectives for best in _best(config, objective, trials)),
+        constraints=tuple(_bound(bound, trials) for bound in config.constraints),
         retried=len(rows) - len(trials),
         ran=ran,
         stop_reason=stop_reason,
-        front=_front(config.objectives, trials) if len(config.objectives) > 1 else None,
+        front=_front(config, trials) if len(config.objectives) > 1 else None,
         device_seconds=device_seconds(rows, now),
         last_failure=_last_failure(rows),
     )
@@ -153,10 +169,16 @@ def _best(config: StudyConfig, objective: ObjectiveConfig, trials: Sequence[Tria
     ]
 
 
-def _front(objectives: Sequence[ObjectiveConfig], trials: Sequence[TrialRow]) -> int:
+def _bound(bound: ConstraintConfig, trials: Sequence[TrialRow]) -> Bound:
+    broken = sum(not feasible([bound], row) for row in searched(trials))
+    return Bound(bound.name, bound.min, bound.max, bound.unit, broken)
+
+
+def _front(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
     """How many complete search trials no other dominates; in falling order only earlier ones can."""
-    signs = [(objective.name, 1.0 if objective.direction == "maximize" else -1.0) for objective in objectives]
-    points = [tuple(sign * (row.objective(name) or 0.0) for name, sign in signs) for row in searched(trials)]
+    signs = [(objective.name, 1.0 if objective.direction == "maximize" else -1.0) for objective in config.objectives]
+    within = searched(trials, config.constraints)
+    points = [tuple(sign * (row.objective(name) or 0.0) for name, sign in signs) for row in within]
     kept: list[tuple[float, ...]] = []
     for point in sorted(points, reverse=True):
         if not any(other != point and all(map(ge, other, point)) for other in kept):

@@ -29,7 +29,7 @@ class Contender(Protocol):
         """Its searched fields, equal for trials of one configuration."""
 
     def objective(self, name: str) -> float | None:
-        """Its `score`, `exported_parameters` or `robustness`; None if it has none."""
+        """Its `score`, `exported_parameters`, `robustness` or `latency` (ms); None if it has none."""
 
 
 C = TypeVar("C", bound=Contender)

@@ -78,6 +78,7 @@ def resolve(
         measured=_measured(fixed),
         measured_share=1.0 if phase == "confirm" else fixed.conditions.share,
         race=phase == "optimise" and fixed.conditions.race is not None,
+        latency=any(bound.name == "latency" for bound in fixed.constraints),
         seeds=seeds,
         robustness=measures[0] if measures else "noisy_score",
         splits=("validation", "test") if phase == "confirm" else ("validation",),

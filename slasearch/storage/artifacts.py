@@ -1,99 +1,132 @@
-"""Files that trials hand back: written so that a crash leaves the whole file or none, read only if unchanged."""
+"""Files that trials hand back: written so that a crash leaves the whole file or none, read only if unchanged.
+
+They lie in the home folder, or where `resources.storage_path` says. The database holds their paths there; those that
+begin with `artifacts/` are in the home folder, where they were written before the study had a place of its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from slasearch.errors import ArtifactError, StorageError
-from slasearch.files import write_durably
-from slasearch.storage.rows import ArtifactRow
+from slasearch.storage.places import Folder, Place, place_of
+from slasearch.storage.rows import ArtifactRow, StudyRow
 
-__all__ = ["discard_artifacts", "discard_study", "disk_errors", "read_artifact", "write_artifacts"]
+__all__ = ["Artifacts"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_AT_HOME = "artifacts"
 
 
-def write_artifacts(home: Path, study: str, trial_id: int, files: Mapping[str, bytes]) -> list[ArtifactRow]:
-    """Writes a trial's files into `artifacts/STUDY/TRIAL/` under `home`; writing the same again changes nothing.
+@dataclass(frozen=True)
+class Artifacts:
+    """The files of one study's trials.
 
-    Raises:
-        ArtifactError: A name is not a plain file name.
-        StorageError: The disk refuses.
+    Args:
+        home: The home folder; the study's files are in `artifacts/STUDY/TRIAL/` under it.
+        study: The study's name.
+        store: Where they are written instead; None: nowhere else.
+        folder: The study's folder in the store, which no other study of that name has.
     """
-    if not files:
-        return []
-    for name in files:
-        if not _NAME.fullmatch(name):
-            raise ArtifactError(f"artifact of trial {trial_id}: expected a plain file name, got {name!r}.")
-    folder = _folder(home, study, trial_id)
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        rows = [_write(home, folder / name, data) for name, data in files.items()]
-    return rows
 
+    home: Place
+    study: str
+    store: Place | None = None
+    folder: str = ""
 
-def read_artifact(home: Path, row: ArtifactRow) -> bytes:
-    """The bytes of a stored file.
+    @classmethod
+    def of(cls, study: StudyRow, home: Path, storage_path: str | None) -> Artifacts:
+        """Those of a stored study whose file has this `resources.storage_path`."""
+        store = None if storage_path is None else place_of(storage_path)
+        return cls(Folder(home), study.name, store, f"{study.name}-{study.created_at:.0f}")
 
-    Raises:
-        ArtifactError: The file is missing, changed, or outside `home`.
-    """
-    path = (home / row.path).resolve()
-    if not path.is_relative_to(home.resolve()):
-        raise ArtifactError(f"artifact {row.name}: expected a path under {home}, got {row.path!r}.")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"artifact {path}: expected {row.bytes} bytes, got {error.strerror}.") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != row.sha256:
-        raise ArtifactError(
-            f"artifact {path}: expected SHA-256 {row.sha256}, got {found}. The file was changed after it was stored; "
-            "restore it, or run the trial again."
-        )
-    return data
+    def prepare(self) -> None:
+        """Finds out whether a store of the study's own takes files, by leaving one that says whose they are.
 
+        Raises:
+            StorageError: It cannot be reached, or refuses.
+        """
+        if self.store is not None:
+            text = f"Trained adapters of the slasearch study {self.study}, one folder for each trial.\n"
+            self.store.write(self.folder, {"README": text.encode()})
 
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turns what the disk refuses under `path` into StorageError."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{path}: expected to write here, got: {error.strerror}. Free some space or make the folder writable, "
-            "then run the same command again."
-        ) from error
+    def write(self, trial_id: int, files: Mapping[str, bytes]) -> list[ArtifactRow]:
+        """Writes a trial's files; writing the same again changes nothing.
 
+        Raises:
+            ArtifactError: A name is not a plain file name.
+            StorageError: The disk or the store refuses.
+        """
+        if not files:
+            return []
+        for name in files:
+            if not _NAME.fullmatch(name):
+                raise ArtifactError(f"artifact of trial {trial_id}: expected a plain file name, got {name!r}.")
+        place, folder = self._of_trial(trial_id)
+        place.write(folder, files)
+        return [
+            ArtifactRow(name, f"{folder}/{name}", hashlib.sha256(data).hexdigest(), len(data))
+            for name, data in files.items()
+        ]
 
-def discard_artifacts(home: Path, study: str, trial_id: int) -> None:
-    """Removes what a trial left that ended before its rows were written."""
-    shutil.rmtree(_folder(home, study, trial_id), ignore_errors=True)
+    def read(self, row: ArtifactRow) -> bytes:
+        """The bytes of a stored file.
 
+        Raises:
+            ArtifactError: The file is missing, changed, or outside the place where it should be.
+        """
+        place = self._place(row)
+        path = PurePosixPath(row.path)
+        if path.is_absolute() or ".." in path.parts:
+            raise ArtifactError(f"artifact {row.name}: expected a path under {place.where('')}, got {row.path!r}.")
+        try:
+            data = place.read(row.path)
+        except OSError as error:
+            raise ArtifactError(f"artifact {self.where(row)}: expected {row.bytes} bytes, got: {error}.") from error
+        found = hashlib.sha256(data).hexdigest()
+        if found != row.sha256:
+            raise ArtifactError(
+                f"artifact {self.where(row)}: expected SHA-256 {row.sha256}, got {found}. The file was changed after "
+                "it was stored; restore it, or run the trial again."
+            )
+        return data
 
-def discard_study(home: Path, study: str) -> None:
-    """Removes the files of a study's trials, logs included.
+    def where(self, row: ArtifactRow) -> str:
+        """The place of a file in full, for people."""
+        return self._place(row).where(row.path)
 
-    Raises:
-        StorageError: The disk refuses.
-    """
-    for kind in ("artifacts", "logs"):
-        folder = home / kind / study
-        if folder.is_dir():
-            with disk_errors(folder):
-                shutil.rmtree(folder)
+    def discard_trial(self, trial_id: int) -> None:
+        """Removes what a trial left that ended before its rows were written, as far as it can be removed."""
+        place, folder = self._of_trial(trial_id)
+        with suppress(StorageError):
+            place.remove(folder)
 
+    def discard(self) -> None:
+        """Removes the files of all trials.
 
-def _folder(home: Path, study: str, trial_id: int) -> Path:
-    return home / "artifacts" / study / str(trial_id)
+        Raises:
+            StorageError: The disk or the store refuses.
+        """
+        self.home.remove(f"{_AT_HOME}/{self.study}")
+        if self.store is not None:
+            self.store.remove(self.folder)
 
+    def _of_trial(self, trial_id: int) -> tuple[Place, str]:
+        if self.store is None:
+            return self.home, f"{_AT_HOME}/{self.study}/{trial_id}"
+        return self.store, f"{self.folder}/{trial_id}"
 
-def _write(home: Path, path: Path, data: bytes) -> ArtifactRow:
-    write_durably(path, data)
-    relative = path.relative_to(home).as_posix()
-    return ArtifactRow(path.name, relative, hashlib.sha256(data).hexdigest(), len(data))
+    def _place(self, row: ArtifactRow) -> Place:
+        if PurePosixPath(row.path).parts[:1] == (_AT_HOME,):
+            return self.home
+        if self.store is None:
+            raise ArtifactError(
+                f"artifact {row.name}: expected the resources.storage_path under which {row.path} was stored, got a "
+                "study without one. Put it back into the study file and run the study's command again."
+            )
+        return self.store

@@ -113,6 +113,8 @@ class SlaTrial(Base):
     """Mean validation score; of a pruned trial its last one."""
     exported_parameters: Mapped[float | None] = mapped_column(Float)
     robustness: Mapped[float | None] = mapped_column(Float)
+    latency: Mapped[float | None] = mapped_column(Float)
+    """Time of one example through the trained model (ms), in studies that bound it."""
     budget: Mapped[int | None] = mapped_column(Integer)
     """Training steps done."""
     budget_max: Mapped[int | None] = mapped_column(Integer)
@@ -190,7 +192,7 @@ class SlaArtifact(Base):
     trial_id: Mapped[int] = mapped_column(ForeignKey("sla_trial.id"))
     name: Mapped[str] = mapped_column(String(128))
     path: Mapped[str] = mapped_column(String(512))
-    """Relative to the home folder."""
+    """Relative to the home folder if it begins with `artifacts/`, else to the study's `resources.storage_path`."""
     sha256: Mapped[str] = mapped_column(String(64))
     bytes: Mapped[int] = mapped_column(BigInteger)
 

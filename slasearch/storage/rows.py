@@ -75,6 +75,7 @@ class TrialRow:
     score: float | None = None
     exported_parameters: float | None = None
     robustness: float | None = None
+    latency: float | None = None
     budget: int | None = None
     budget_max: int | None = None
     started_at: float | None = None
@@ -93,7 +94,7 @@ class TrialRow:
         return values
 
     def objective(self, name: str) -> float | None:
-        """The trial's `score`, `exported_parameters` or `robustness`; None if it has none."""
+        """The trial's `score`, `exported_parameters`, `robustness` or `latency` (ms); None if it has none."""
         value: float | None = getattr(self, name)
         return value
 
@@ -104,7 +105,7 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class ArtifactRow:
-    """One row of `sla_artifact`; `path` is relative to the home folder, `bytes` the size."""
+    """One row of `sla_artifact`; `path` is relative to where artifacts lie, `bytes` the size."""
 
     name: str
     path: str

@@ -120,7 +120,7 @@ class Writer:
         )
 
     def add_artifacts(self, trial_id: int, rows: Iterable[ArtifactRow]) -> None:
-        """Adds a trial's files, which `write_artifacts` has written."""
+        """Adds a trial's files, which `Artifacts.write` has written."""
         self._bulk(SlaArtifact, ({"trial_id": trial_id, **vars(row)} for row in rows))
 
     def add_checkpoint(self, trial_id: int, checkpoint: Checkpoint) -> None:

@@ -12,7 +12,15 @@ from torch import Tensor
 
 from slasearch.tasks.encoding import EncodedSplit
 
-__all__ = ["Batch", "batch_count", "draws_per_task", "eval_batches", "evaluation_tokens", "train_batches"]
+__all__ = [
+    "Batch",
+    "batch_count",
+    "draws_per_task",
+    "eval_batches",
+    "evaluation_tokens",
+    "single_batches",
+    "train_batches",
+]
 
 _EVALUATION_TOKENS = {"cpu": 1024, "cuda": 32768}
 """Tokens of an evaluation batch: enough to keep the device busy, few enough that a CPU core has them in its cache."""
@@ -154,6 +162,20 @@ def eval_batches(split: EncodedSplit, task_index: int, *, pad_token_id: int, tok
         rows = order[start : start + max(1, tokens // int(split.lengths[order[start]]))]
         yield _batch({task_index: split}, np.full(len(rows), task_index), rows, pad_token_id)
         start += len(rows)
+
+
+def single_batches(split: EncodedSplit, task_index: int, *, count: int, pad_token_id: int) -> list[Batch]:
+    """Some examples of one task as batches of one: `count` of them, or all, evenly spread from short to long.
+
+    Args:
+        split: The examples.
+        task_index: Number of their task.
+        count: How many, at most.
+        pad_token_id: As for other batches; a single example has no padding.
+    """
+    order, count = _by_length(np.arange(len(split)), split.lengths), min(count, len(split))
+    places = [(2 * number + 1) * len(order) // (2 * count) for number in range(count)]
+    return [_batch({task_index: split}, np.array([task_index]), order[[place]], pad_token_id) for place in places]
 
 
 def _drawn(size: int, count: int, seed: int, epoch: int, task: int) -> Int64s:

@@ -19,13 +19,14 @@ __all__ = ["Outcome", "assemble"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial came out. `gates` is empty and `gated_score` None where the structure was given."""
+    """How a trial came out. `gates` is empty and `gated_score` None where the structure was given; `latency` in ms."""
 
     structure: Structure
     metrics: Sequence[MetricRow]
     gates: tuple[GateRow, ...]
     events: tuple[Event, ...]
     gated_score: float | None
+    latency: float | None
 
 
 def assemble(
@@ -60,6 +61,8 @@ def assemble(
     }
     if spec.measured:
         objectives["robustness"] = robustness(outcome.metrics, "validation", spec.measured, spec.robustness)
+    if outcome.latency is not None:
+        objectives["latency"] = outcome.latency
     heads = sum(parameter.numel() for head in model.heads.values() for parameter in head.parameters())
     costs = [
         CostRow("train_seconds", seconds["train"], "s"),

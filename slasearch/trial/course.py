@@ -45,6 +45,7 @@ from slasearch.trial.data import TrainingData
 from slasearch.trial.evaluate import evaluate, evaluate_at_the_end, mean_score
 from slasearch.trial.gating import GateLearner
 from slasearch.trial.lambda_path import read_out, stage_rows
+from slasearch.trial.latency import latency
 from slasearch.trial.memory import is_out_of_memory
 from slasearch.trial.model import TaskModel, make_heads
 from slasearch.trial.ranking import rank_slots
@@ -145,11 +146,12 @@ class Course:
             if self._plateau is not None and trainer.step < self._plan.total:
                 self._events.append(self._plateau.event(trainer.step))
             rows = [*self._path, *(yield from self._measure(model, structure))]
+            taken = self._latency(model, structure) if spec.latency else None
             yield assemble(
                 spec,
                 model,
                 tasks,
-                Outcome(structure, rows, self._gates, self.events, self._gated_score),
+                Outcome(structure, rows, self._gates, self.events, self._gated_score, taken),
                 steps=trainer.step,
                 planned=self._plan.total,
                 seconds=self._seconds,
@@ -418,6 +420,13 @@ class Course:
                     metrics=tuple(rows),
                     exported_parameters=model.exported_parameters,
                 )
+
+    def _latency(self, model: TaskModel, structure: Structure) -> float:
+        """Time of one example (ms)."""
+        started = perf_counter()
+        found = latency(model, self._data, structure)
+        self._seconds["evaluate"] += perf_counter() - started
+        return found
 
 
 def _copy(slot: Slot, task: int, tasks: int) -> Slot:

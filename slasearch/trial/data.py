@@ -12,7 +12,7 @@ from torch import Tensor
 
 from slasearch.perturb.apply import perturb_examples, substitute_tokens
 from slasearch.records import ConditionSpec, Split, Structure, TaskData
-from slasearch.tasks.batches import Batch, eval_batches, evaluation_tokens, train_batches
+from slasearch.tasks.batches import Batch, eval_batches, evaluation_tokens, single_batches, train_batches
 from slasearch.tasks.encoding import EncodedSplit, encode_split
 from slasearch.trial.backbone import Backbone
 from slasearch.trial.model import TaskModel
@@ -215,6 +215,11 @@ class EvaluationData:
                 labels.append(batch.labels)
                 logits.append(part.cpu())
         return torch.cat(labels), torch.cat(logits)
+
+    def singles(self, number: int, split: Split, count: int) -> list[Batch]:
+        """At most `count` undisturbed examples of one task as batches of one, evenly spread from short to long."""
+        encoded, _ = self._batches_of(number, split, None)
+        return single_batches(encoded, number, count=count, pad_token_id=self._backbone.tokenizer.pad_token_id)
 
     def _noise(self, batch: Batch, condition: ConditionSpec | None) -> EmbeddingNoise | None:
         return noise_for(batch, () if condition is None else (condition,), self._names, self._backbone, None)

@@ -15,6 +15,7 @@ from slasearch.adapters.export import AdapterCard, TaskCard
 from slasearch.adapters.pool import Pool
 from slasearch.tasks.batches import Batch
 from slasearch.trial.backbone import Backbone
+from slasearch.trial.latency import forward_seconds
 from slasearch.trial.model import TaskModel
 
 __all__ = ["Measurement", "Timing", "measure"]
@@ -117,17 +118,12 @@ def _random_batch(backbone: Backbone, task: int, texts: int, tokens: int) -> Bat
 def _pass(model: TaskModel, batch: Batch, card: AdapterCard) -> tuple[float, int | None]:
     """Seconds of one forward pass, and its peak of memory."""
     device = model.backbone.device
-    before = 0
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-    started = perf_counter()
-    model.forward(batch, card.structure)
     if device.type != "cuda":
-        return perf_counter() - started, None
+        return forward_seconds(model, batch, card.structure), None
     torch.cuda.synchronize(device)
-    return perf_counter() - started, torch.cuda.max_memory_allocated(device) - before
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    return forward_seconds(model, batch, card.structure), torch.cuda.max_memory_allocated(device) - before
 
 
 def _device_name(device: torch.device) -> str:

@@ -87,6 +87,7 @@ GROWN = [
     "phases.design.seeds=9",
     "phases.design.points=9",
     "resources.max_concurrent_trials=9",
+    "resources.storage_path=s3://bucket/prefix?region=eu-west-1",
     "limits.max_hours=9",
     "description=longer",
 ]
@@ -111,6 +112,37 @@ def test_counts_resources_and_limits_may_grow(full: str, override: str) -> None:
     assert old != new
     assert fingerprint(old) == fingerprint(new)
     assert difference(old, new) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ("runs", "expected an absolute path, or a URI such as s3://bucket/prefix, got 'runs'"),
+        ("file://host/runs", "expected file:/// and an absolute path, got 'file://host/runs'"),
+        *(
+            (uri, "expected a URI without a secret (credentials are taken from the environment), got one with a ")
+            for uri in (
+                "s3://someone:hunter2@bucket/prefix",
+                "s3://someone:hun/ter2@bucket/prefix",
+                "abfs://:hunter2@account.blob.core.windows.net/runs",
+                "abfs://runs@account.dfs.core.windows.net/?client_secret=hunter2",
+                "abfs://runs@account.dfs.core.windows.net/?sv=2024&sig=hunter2",
+            )
+        ),
+    ],
+)
+def test_a_storage_path_is_absolute_and_holds_no_secret(full: str, place: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse_study(f'{full}\nresources: {{storage_path: "{place}"}}\n', "s")
+    assert f"resources.storage_path: {problem}" in str(raised.value)
+    assert "ter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "place", ["/shared/runs", "file:///shared/runs", "abfs://runs@account.dfs.core.windows.net/a", "hdfs://host:9000/a"]
+)
+def test_a_storage_path_may_be_a_folder_or_a_uri(full: str, place: str) -> None:
+    assert parse_study(full, "s", [f"resources.storage_path={place}"]).resources.storage_path == place
 
 
 @pytest.mark.parametrize(("override", "line"), CHANGED)

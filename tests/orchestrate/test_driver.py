@@ -22,7 +22,7 @@ from small_study import HERE, FaultyWorker, LostOnceWorker, Watching, mark, quie
 
 from slasearch.config.locations import Locations
 from slasearch.config.schema import BackboneConfig, StudyConfig
-from slasearch.errors import ClusterError, LeaseError, StudyConflictError
+from slasearch.errors import ClusterError, LeaseError, StorageError, StudyConflictError
 from slasearch.orchestrate import driver
 from slasearch.orchestrate.driver import QUIET, run_study
 from slasearch.orchestrate.local_ray import environment, local_ray
@@ -62,6 +62,22 @@ def test_every_end_is_told_truthfully(tmp_path: Path) -> None:
     assert any("Traceback" in log and "the worker broke" in log for log in logs)
     scores = rows(tmp_path, "SELECT MIN(score) FROM sla_trial WHERE state = 'pruned'")
     assert scores == [(-10.0,)]
+
+
+def test_adapters_go_where_the_study_says_and_a_place_that_refuses_is_noticed_first(tmp_path: Path) -> None:
+    config, locations = small_study(tmp_path, 2)
+    for place, reachable in (("nowhere://bucket", False), (str(tmp_path / "shared"), True)):
+        resources = config.resources.model_copy(update={"storage_path": place})
+        config = config.model_copy(update={"resources": resources})
+        factory = partial(FaultyWorker, folder=tmp_path, faults={})
+        if reachable:
+            assert run_study(config, locations, progress=quiet(), worker_factory=factory).complete == 2
+        else:
+            with pytest.raises(StorageError, match=r"^nowhere://bucket: expected a store to write in, got: "):
+                run_study(config, locations, progress=quiet(), worker_factory=factory)
+            assert states(tmp_path) == {"waiting": 1}
+    assert len(list((tmp_path / "shared").glob("small-*/*/*.safetensors"))) == 2
+    assert not (tmp_path / "artifacts").exists()
 
 
 def test_workers_are_reused_closed_between_trials_and_keep_nothing(tmp_path: Path) -> None:

@@ -77,6 +77,12 @@ def test_each_step_is_one_report_and_the_worker_serves_trial_after_trial(spec: T
     assert made_workers == [2]
 
 
+def test_a_simulated_trial_tells_its_latency_where_it_is_asked_for(spec: TrialSpec) -> None:
+    timed_spec = replace(spec, latency=True)
+    plain, timed = (list(SimulatedWorker((), cache=None, threads=1).run(one))[-1] for one in (spec, timed_spec))
+    assert timed.objectives == {**plain.objectives, "latency": pytest.approx(1.02)}, "1 ms, and 20 parameters"
+
+
 def test_a_trial_that_is_stopped_early_is_closed(spec: TrialSpec, tmp_path: Path) -> None:
     made = trainable(spec, partial(FaultyWorker, folder=tmp_path, faults={}))
     made.step()

@@ -36,7 +36,7 @@ from slasearch.records import (
 )
 from slasearch.report.export import ExportOptions, export_adapter
 from slasearch.report.origin import licence_of
-from slasearch.storage.artifacts import write_artifacts
+from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.rows import TrialRow
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer
@@ -140,11 +140,13 @@ def make_joint(
     *,
     files: dict[str, bytes] | None = None,
     precision: Precision = "fp32",
+    storage_path: str | None = None,
 ) -> Joint:
     save_backbone(root / "backbone")
     write_rows(root / "rows.jsonl")
     spec = make_spec(root)
     config = {**CONFIG, "tasks": [{"name": task.name, "source": task.source} for task in spec.tasks]}
+    config["resources"] = {"storage_path": storage_path}
     digests = {task.name: data_digest(load_task(task)) for task in spec.tasks}
     store = Store(f"sqlite:///{root / 'study.db'}")
     store.upgrade()
@@ -164,7 +166,7 @@ def make_joint(
             ],
         )
         made_files = make_files(root, paths, precision) if files is None else files
-        writer.add_artifacts(trial.id, write_artifacts(root, "joint", trial.id, made_files))
+        writer.add_artifacts(trial.id, Artifacts.of(study, root, storage_path).write(trial.id, made_files))
         return trial
 
     trial = store.write(add)
@@ -198,6 +200,16 @@ def ours(study: Joint, adapter: Path, task: str) -> torch.Tensor:
 def card_of(folder: Path) -> tuple[dict[str, object], str]:
     _, front, text = (folder / "README.md").read_text().split("---\n", 2)
     return yaml.safe_load(front), text
+
+
+def test_an_adapter_is_exported_from_where_the_study_keeps_it(tmp_path: Path) -> None:
+    study = make_joint(tmp_path, {"things": LORA}, storage_path=f"file://{tmp_path}/store")
+    assert not (tmp_path / "artifacts").exists()
+    (kept,) = tmp_path.glob("store/joint-*/*/adapter.safetensors")
+    assert (study.export(tmp_path / "out") / "adapter.safetensors").read_bytes() == kept.read_bytes()
+    kept.write_bytes(b"changed")
+    with pytest.raises(ArtifactError, match=f"artifact {kept}: expected SHA-256"):
+        study.export(tmp_path / "again")
 
 
 def test_a_card_tells_scores_of_a_sample_from_those_of_the_split(tmp_path: Path) -> None:

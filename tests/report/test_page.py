@@ -202,11 +202,12 @@ def test_a_small_study_asks_less() -> None:
     bounds = (
         ConstraintConfig(name="exported_parameters", max=20_000),
         ConstraintConfig(name="score", min=0.5, max=0.9),
+        ConstraintConfig(name="latency", max=2.5),
     )
     bounded = study_config("synthetic", Plan()).model_copy(update={"constraints": bounds})
     words = (
-        ", with exported parameters of at most 20\u202f000 and score (mean of MCC, accuracy, macro-F1) of at least 0.5 "
-        "and at most 0.9, on the 3 tasks"
+        ", with exported parameters of at most 20\u202f000, score (mean of MCC, accuracy, macro-F1) of at least 0.5 "
+        "and at most 0.9 and latency of at most 2.5 ms, on the 3 tasks"
     )
     assert words in dict(asked(bounded))["Question"]
     said = dict(asked(study_config("synthetic", Plan(design=False, confirm=False, measured=False))))

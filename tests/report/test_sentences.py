@@ -10,13 +10,14 @@ from slasearch.analysis.intervals import p_of_zero
 from slasearch.analysis.roles import role_label
 from slasearch.analysis.sensitivity import level_p_values
 from slasearch.analysis.structure import gate_map
+from slasearch.config.constraints import ConstraintConfig
 from slasearch.errors import ReportError
 from slasearch.report.figures._base import ReportFigure
 from slasearch.report.figures.all import all_figures
 from slasearch.report.findings import Finding, findings
 from slasearch.report.html import render
 from slasearch.report.labels import factor_label, level_label, measure_label, short_factor, thousands
-from slasearch.report.results import Results
+from slasearch.report.results import Results, analyse
 from slasearch.report.table import aligned, result_table
 from slasearch.report.tables import Table
 
@@ -47,6 +48,27 @@ def test_one_pair_allows_no_conclusion(results_of: Callable[[Plan], Results]) ->
     text = topic(findings(results_of(Plan(seeds=1))), "Controls")
     assert "which allows no conclusion" in text
     assert " beat " not in text
+
+
+def test_what_the_constraints_keep_out_is_told_with_its_reasons(frames: StudyFrames) -> None:
+    trials = frames.trials.copy()
+    search = frames.search_trials("complete").index
+    trials.loc[search, "latency"] = [1.5 + (place < 3) for place in range(len(search))]
+
+    def told(**latency: float) -> str:
+        bounds = ConstraintConfig(name="latency", **latency), ConstraintConfig(name="exported_parameters", max=1e9)
+        config = frames.config.model_copy(update={"constraints": bounds})
+        results = analyse(replace(frames, trials=trials, config=config), whole_design=False)
+        return topic(findings(results), "Constraints")
+
+    assert told(max=2) == (
+        f"3 of {len(search)} complete trials of the search are kept out of the front, winners and exports by the "
+        "constraints: 3 break latency of at most 2 ms."
+    )
+    assert told(max=3, min=1) == (
+        f"All {len(search)} complete trials of the search keep latency of at least 1 ms and at most 3 ms and exported "
+        "parameters of at most 1\u202f000\u202f000\u202f000."
+    )
 
 
 def test_every_factor_has_a_sentence_with_its_numbers(results: Results) -> None:

@@ -86,11 +86,12 @@ def report(ask: Ask, **changes: Any) -> TrialReport:
     size = ask.spec.control_size or (0 if ask.spec.control == "linear_probe" else 1000 + 10 * ask.number)
     score = 0.5 + 0.1 * ask.spec.size.sparsity_weight + ask.spec.seeds.init * 1e-4
     splits = ("validation", "test") if ask.phase == "confirm" else ("validation",)
+    latency = {"latency": 5.0 + ask.number} if ask.spec.latency else {}
     values: dict[str, Any] = {
         "state": "complete",
         "budget": 8,
         "budget_max": 8,
-        "objectives": {"score": score, "exported_parameters": float(size)},
+        "objectives": {"score": score, "exported_parameters": float(size), **latency},
         "metrics": tuple(MetricRow("spam", split, "clean", 0.0, "accuracy", score) for split in splits),
         "gates": (GateRow("spam", Slot(0, "attn.q", "lora", 4), 0.9, 1.0, True, 3072),),
         "costs": (CostRow("train_seconds", 1.5, "s"),),

@@ -29,6 +29,7 @@ from slasearch.search.book import DRIVER_LOST
 from slasearch.search.lease import Lease
 from slasearch.search.study import StudySession
 from slasearch.search.winners import last_attempts
+from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.engine import optuna_storage
 from slasearch.storage.models import SlaArtifact, SlaEvent, SlaStudy
 from slasearch.storage.store import Store
@@ -49,9 +50,9 @@ class Killer:
             (RDBStorage, "set_trial_state_values"),
             (RDBStorage, "set_trial_intermediate_value"),
             (RDBStorage, "set_trial_user_attr"),
-            (book_module, "write_artifacts"),
+            (Artifacts, "write"),
             (book_module, "write_log"),
-            (book_module, "discard_artifacts"),
+            (Artifacts, "discard_trial"),
         ):
             monkeypatch.setattr(owner, name, self._after(getattr(owner, name), name))
         monkeypatch.setattr(Store, "write", self._after(Store.write, "commit"))
@@ -97,7 +98,7 @@ STEPS = [
     "set_trial_state_values",
     "commit",  # the report
     "set_trial_intermediate_value",
-    "write_artifacts",
+    "write",  # its adapter
     "write_log",
     "commit",  # our rows, complete
     "set_trial_state_values",

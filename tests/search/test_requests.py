@@ -8,12 +8,12 @@ from optuna.trial import TrialState
 from session_kit import SMALL_DESIGN, check_truth, column, dead_holder, optuna_trials, report, run_all, study, trials_of
 
 from slasearch.errors import LeaseError, StudyConflictError, StudyNotFoundError
-from slasearch.search import command
 from slasearch.search.book import CANCELLED
 from slasearch.search.command import delete_study, send
 from slasearch.search.requests import NOT_RUNNING, Carried, failed_trials
 from slasearch.search.study import StudySession
 from slasearch.search.winners import last_attempts
+from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.models import Base, SlaRequest, SlaStudy
 from slasearch.storage.store import Store
 
@@ -224,11 +224,11 @@ def test_a_study_that_is_being_run_is_not_deleted(where):
 def test_an_interrupted_deletion_keeps_the_study_from_being_run_and_is_finished_by_the_next(where, monkeypatch):
     failing(where)
 
-    def interrupted(home, name):
+    def interrupted(artifacts):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(command, "discard_study", interrupted)
+        patched.setattr(Artifacts, "discard", interrupted)
         with pytest.raises(KeyboardInterrupt):
             delete_study(where, "toy")
     with pytest.raises(StudyConflictError, match="slasearch delete toy --yes"):

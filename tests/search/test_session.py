@@ -31,7 +31,7 @@ from slasearch.search.pruners import Hyperband
 from slasearch.search.study import StudySession
 from slasearch.search.summary import Best, PhaseCount, read_summary, summarise
 from slasearch.space import design_points
-from slasearch.storage.artifacts import read_artifact
+from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.models import SlaCost, SlaEvent, SlaGate, SlaMetric
 from slasearch.storage.store import Store
 
@@ -109,8 +109,9 @@ def test_everything_of_a_report_is_stored(opened, where):
     assert column(where, sa.select(SlaGate.slot)) == ["0:attn.q:lora:r4:0"]
     assert column(where, sa.select(SlaCost.name)) == ["train_seconds"]
     assert column(where, sa.select(SlaEvent.kind)) == ["gate_health.ok"]
-    artifacts = Store(where.storage_url).artifacts(row.id)
-    assert [read_artifact(where.home, artifact) for artifact in artifacts] == [b"tensors", b"{}"]
+    store = Store(where.storage_url)
+    artifacts = Artifacts.of(store.study("toy"), where.home, None)
+    assert [artifacts.read(artifact) for artifact in store.artifacts(row.id)] == [b"tensors", b"{}"]
     log = (where.home / row.log).read_text()
     assert row.log == f"logs/toy/{row.id}-1.log"
     assert "state: complete" in log

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 
 from slasearch.tasks import EncodedSplit, batch_count, eval_batches, train_batches
-from slasearch.tasks.batches import draws_per_task
+from slasearch.tasks.batches import draws_per_task, single_batches
 
 PAD = 99
 
@@ -196,3 +196,13 @@ def test_a_mixture_repeats_rows_whole():
     splits = [many(60, "a"), many(6, "b", seed=1)]
     for batch in train_batches(splits, 8, seed=0, epoch=2, pad_token_id=PAD, temperature=4.0):
         check_rows(batch, splits)
+
+
+def test_single_examples_are_spread_evenly_from_short_to_long():
+    split = split_of([9, 1, 8, 2, 7, 3, 6, 4, 5], "a")
+    batches = single_batches(split, 0, count=3, pad_token_id=PAD)
+    assert [tuple(batch.input_ids.shape) for batch in batches] == [(1, 2), (1, 5), (1, 8)]
+    for batch in batches:
+        check_rows(batch, [split])
+    assert len(single_batches(split, 0, count=20, pad_token_id=PAD)) == 9
+    assert single_batches(split_of([], "a"), 0, count=3, pad_token_id=PAD) == []

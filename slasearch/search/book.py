@@ -240,7 +240,7 @@ class Book:
         for row in self.rows:
             optuna = self._optuna[row.optuna_study]
             if row.state == "running":
-                at = now if lost is None else max(lost[1], row.started_at or 0.0)
+                at = max(now if lost is None else lost[1], row.started_at or 0.0)
                 self.orphan(row, "the process that ran the study ended", at)
             elif row.state != "waiting":
                 self._tell(row)

@@ -56,8 +56,9 @@ class StudySummary:
 
     `ran` counts the attempts that the present run command handed out; 0 means that there was nothing to do.
 
-    `front` counts the complete search trials that none other beats in all objectives (None with one objective),
-    `device_seconds` is the wall time of all attempts together, and `last_failure` names the latest and its reason.
+    `front` counts the complete search trials that keep the constraints and that none other of those beats in all
+    objectives (None with one objective), `device_seconds` is the wall time of all attempts together, and `last_failure`
+    names the latest and its reason.
     """
 
     name: str
@@ -128,7 +129,7 @@ def summarise(
         retried=len(rows) - len(trials),
         ran=ran,
         stop_reason=stop_reason,
-        front=_front(config.objectives, trials) if len(config.objectives) > 1 else None,
+        front=_front(config, trials) if len(config.objectives) > 1 else None,
         device_seconds=device_seconds(rows, now),
         last_failure=_last_failure(rows),
     )
@@ -153,15 +154,16 @@ def _best(config: StudyConfig, objective: ObjectiveConfig, trials: Sequence[Tria
     ]
 
 
-def _front(objectives: Sequence[ObjectiveConfig], trials: Sequence[TrialRow]) -> int:
-    """How many complete search trials no other dominates; in falling order only earlier ones can."""
-    signs = [(objective.name, 1.0 if objective.direction == "maximize" else -1.0) for objective in objectives]
-    points = [tuple(sign * (row.objective(name) or 0.0) for name, sign in signs) for row in searched(trials)]
-    kept: list[tuple[float, ...]] = []
+def _front(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
+    """How many complete search trials within the bounds no other dominates; in falling order only earlier ones can."""
+    signs = [(objective.name, 1.0 if objective.direction == "maximize" else -1.0) for objective in config.objectives]
+    kept = searched(trials, config.constraints)
+    points = [tuple(sign * (row.objective(name) or 0.0) for name, sign in signs) for row in kept]
+    front: list[tuple[float, ...]] = []
     for point in sorted(points, reverse=True):
-        if not any(other != point and all(map(ge, other, point)) for other in kept):
-            kept.append(point)
-    return len(kept)
+        if not any(other != point and all(map(ge, other, point)) for other in front):
+            front.append(point)
+    return len(front)
 
 
 def _last_failure(rows: Iterable[TrialRow]) -> str | None:

@@ -25,6 +25,7 @@ from slasearch.search.mirror import MirroredStudy
 from slasearch.storage.engine import optuna_storage
 from slasearch.storage.rows import StudyRow
 from slasearch.storage.store import Store
+from slasearch.storage.writer import Writer
 
 __all__ = ["DELETED", "checkpoint_folder", "find_or_make", "grown", "optuna_studies", "with_data"]
 
@@ -58,7 +59,14 @@ def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
         created_at=now,
         updated_at=now,
     )
-    return store.write(lambda writer: store.find_study(config.name) or writer.add_study(new))
+
+    def make(writer: Writer) -> StudyRow | None:
+        try:
+            return store.find_study(config.name) or writer.add_study(new)
+        except sa.exc.IntegrityError:
+            return None
+
+    return store.write(make) or find_or_make(store, config, now)  # another driver has made it meanwhile
 
 
 def grown(store: Store, study: StudyRow, config: StudyConfig, now: float) -> StudyRow:

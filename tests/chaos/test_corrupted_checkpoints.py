@@ -96,7 +96,7 @@ def test_checkpoints_are_corrupted(times: int, tmp_path: Path, row: Callable[...
     for number in range(times):
         where = locations(tmp_path / str(number))
         study = Study(config, where, tmp_path / f"notes{number}")
-        worker = partial(trained, dies_after=draw.randint(4, 2 * STEPS - 2))
+        worker = partial(trained, dies_after=draw.randint(4, STEPS + STEPS // 2))
         assert study.run(seed=draw.randrange(10**6), worker=worker) == -signal.SIGKILL
         folders = [folder for folder in (where.checkpoints / config.name).iterdir() if any(folder.glob("*.json"))]
         for folder in folders:

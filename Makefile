@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 OUT := quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test slow lint bench clean
+.PHONY: help quickstart test slow chaos lint bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,14 @@ test: $(VENV)/.installed-dev ## Run the tests with coverage (at least 85 % of th
 
 slow: $(VENV)/.installed-dev ## Run the tests that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 1200
+
+# Options of pytest, such as CHAOS="-k driver"; a scenario that is run again replaces its row.
+CHAOS ?=
+CHAOS_RESULTS := chaos-results.json
+
+chaos: $(VENV)/.installed-dev ## Kill, restart, fill and corrupt what a study stands on, at random; prints what was lost
+	OMP_NUM_THREADS=1 CHAOS_RESULTS=$(CHAOS_RESULTS) $(BIN)/python -m pytest tests/chaos -m chaos --timeout 1200 $(CHAOS)
+	@$(BIN)/python tests/chaos/chaos_table.py $(CHAOS_RESULTS)
 
 lint: $(VENV)/.installed-dev ## Check style and types
 	$(BIN)/ruff check .

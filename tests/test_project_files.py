@@ -73,7 +73,7 @@ def test_files_named_in_contributing_exist() -> None:
 
 def test_make_help_lists_the_targets() -> None:
     targets = {line.split()[1] for line in make("help").splitlines()}
-    assert targets == {"help", "quickstart", "test", "slow", "lint", "bench", "clean"}
+    assert targets == {"help", "quickstart", "test", "slow", "chaos", "lint", "bench", "clean"}
 
 
 def test_the_quickstart_calls_commands_as_they_are() -> None:

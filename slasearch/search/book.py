@@ -249,8 +249,7 @@ class Book:
         for row in self.rows:
             optuna = self._optuna[row.optuna_study]
             if row.state == "running":
-                at = now if lost is None else max(lost[1], row.started_at or 0.0)
-                self.orphan(row, "the process that ran the study ended", at)
+                self.orphan(row, "the process that ran the study ended", _last_heard_of(row, lost, now))
             elif row.state != "waiting":
                 self._tell(row)
             elif row.number is not None and row.number >= len(optuna):
@@ -289,6 +288,17 @@ class Book:
                 new[key] = metric
         seen.update(new)
         return list(new.values())
+
+
+def _last_heard_of(row: TrialRow, lost: tuple[Holder, float] | None, now: float) -> float:
+    """Until when a running attempt of a lost driver is charged.
+
+    A driver that was lost itself before it had mended what the one before it left has not run the attempt.
+    """
+    began = row.started_at or 0.0
+    if lost is not None and lost[0].since > began:
+        return began
+    return max(now if lost is None else lost[1], began)
 
 
 def _again(row: TrialRow, at: float) -> TrialRow:

@@ -55,5 +55,6 @@ class Limits:
 
 
 def device_seconds(rows: Iterable[TrialRow], now: float) -> float:
-    """Wall time of all attempts together, running ones up to now (s)."""
-    return sum((now if row.ended_at is None else row.ended_at) - row.started_at for row in rows if row.started_at)
+    """Wall time of all attempts together, running ones up to now (s). A clock that was set back takes none off."""
+    ends = ((row.started_at, now if row.ended_at is None else row.ended_at) for row in rows if row.started_at)
+    return sum(max(0.0, ended - started) for started, ended in ends)

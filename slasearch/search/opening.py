@@ -63,16 +63,19 @@ def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
     )
     warm = take(store, config)
 
-    def add(writer: Writer) -> StudyRow:
+    def make(writer: Writer) -> StudyRow | None:
         found = store.find_study(config.name)
         if found is not None:
             return found
-        made = writer.add_study(new)
+        try:
+            made = writer.add_study(new)
+        except sa.exc.IntegrityError:
+            return None
         if warm is not None:
             writer.add_warm_start(replace(warm, study_id=made.id))
         return made
 
-    return store.write(add)
+    return store.write(make) or find_or_make(store, config, now)  # another driver has made it meanwhile
 
 
 def grown(store: Store, study: StudyRow, config: StudyConfig, now: float) -> StudyRow:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from slasearch.config.schema import PrunerConfig, StudyConfig
 from slasearch.errors import ConfigError
 from slasearch.records import CheckpointPlan, Event, Progress, TrialReport, TrialSpec
 from slasearch.search.book import OUT_OF_MEMORY, WORKER_LOST, Book, spec_hash
+from slasearch.search.clock import steady_clock
 from slasearch.search.job import Job
 from slasearch.search.lease import Lease
 from slasearch.search.limits import Limits
@@ -134,11 +134,12 @@ class StudySession:
         locations: Locations,
         *,
         patience: Patience | None = None,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] | None = None,
     ) -> StudySession:
         """Finds or makes the study, takes its lease, and mends what a lost driver left.
 
-        A connection that is lost from then on is waited for by `patience`.
+        A connection that is lost from then on is waited for by `patience`. Times are those of `now` (epoch seconds), by
+        default of a clock that goes on evenly when the system's is set.
 
         Raises:
             ConfigError: An option of sampler or pruner is wrong, or the study that the sampler is to begin from.
@@ -148,6 +149,7 @@ class StudySession:
         """
         if problems := list(option_problems(config)):
             raise ConfigError([problem_line(f"study {config.name}", problem) for problem in problems])
+        now = now or steady_clock()
         store = Store(locations.storage_url, patience)
         store.upgrade()
         with ExitStack() as undo, storage_errors(store.url):

@@ -69,9 +69,9 @@ class StudySummary:
 
     `ran` counts the attempts that the present run command handed out; 0 means that there was nothing to do.
 
-    `front` counts the complete search trials that keep the constraints and that none other beats in all objectives
-    (None with one objective), `device_seconds` is the wall time of all attempts together, and `last_failure` names the
-    latest and its reason.
+    `front` counts the complete search trials that keep the constraints and that none other of those beats in all
+    objectives (None with one objective), `device_seconds` is the wall time of all attempts together, and `last_failure`
+    names the latest and its reason.
     """
 
     name: str
@@ -175,15 +175,15 @@ def _bound(bound: ConstraintConfig, trials: Sequence[TrialRow]) -> Bound:
 
 
 def _front(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
-    """How many complete search trials no other dominates; in falling order only earlier ones can."""
+    """How many complete search trials within the bounds no other dominates; in falling order only earlier ones can."""
     signs = [(objective.name, 1.0 if objective.direction == "maximize" else -1.0) for objective in config.objectives]
-    within = searched(trials, config.constraints)
-    points = [tuple(sign * (row.objective(name) or 0.0) for name, sign in signs) for row in within]
-    kept: list[tuple[float, ...]] = []
+    kept = searched(trials, config.constraints)
+    points = [tuple(sign * (row.objective(name) or 0.0) for name, sign in signs) for row in kept]
+    front: list[tuple[float, ...]] = []
     for point in sorted(points, reverse=True):
-        if not any(other != point and all(map(ge, other, point)) for other in kept):
-            kept.append(point)
-    return len(kept)
+        if not any(other != point and all(map(ge, other, point)) for other in front):
+            front.append(point)
+    return len(front)
 
 
 def _last_failure(rows: Iterable[TrialRow]) -> str | None:

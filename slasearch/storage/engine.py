@@ -46,6 +46,7 @@ _NEXT_STEPS = (
     ("unable to open", "Check that the folder exists and is writable, or choose another with --storage."),
     ("locked", "Another process is writing for too long; end it, or try again."),
     ("disk is full", "Free some space and run the same command again."),
+    ("disk I/O error", "The disk refuses. Free some space, or mend the disk, and run the same command again."),
     ("No space left", "Free some space on the server and run the same command again."),
     ("authentication failed", "Check the user and the password in the URL."),
     ("permission denied", "Use a role that has this right, or let the tables' owner do it."),

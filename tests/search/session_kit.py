@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
+import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import optuna
+import optuna.cli
 import sqlalchemy as sa
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial
 
 from slasearch.config.locations import Locations
@@ -17,6 +24,7 @@ from slasearch.search.plan import plan, planned
 from slasearch.search.study import Ask, StudySession
 from slasearch.search.winners import last_attempts
 from slasearch.space import design_points
+from slasearch.storage.artifacts import read_artifact
 from slasearch.storage.models import SlaLease, SlaMetric
 from slasearch.storage.rows import TrialRow
 from slasearch.storage.store import Store
@@ -169,6 +177,15 @@ def check_truth(config: StudyConfig, where: Locations) -> None:
         (row.role, row.pair_of, row.repeat, row.params, row.control_variant) for row in ended if row.phase == "confirm"
     ]
     assert len(set(confirmed)) == len(confirmed)
+    by_id = {row.id: row for row in rows}
+    for row in rows:
+        before = None if row.retry_of is None else by_id[row.retry_of]
+        assert row.attempt == (1 if before is None else before.attempt + 1)
+        if before is not None:
+            assert (before.state, before.spec, before.params) == ("fail", row.spec, row.params)
+    retried = [row.retry_of for row in rows if row.retry_of is not None]
+    assert len(set(retried)) == len(retried)
+    check_artifacts(rows, where)
     objectives = [objective.name for objective in config.objectives]
     for which, name in (("search", config.name), ("confirm", f"{config.name}.confirm")):
         ours = {row.number: row for row in rows if row.optuna_study == which}
@@ -183,3 +200,23 @@ def check_truth(config: StudyConfig, where: Locations) -> None:
     columns = (SlaMetric.trial_id, SlaMetric.task, SlaMetric.split, SlaMetric.metric, SlaMetric.step)
     different = column(where, sa.select(sa.func.count()).select_from(sa.select(*columns).distinct().subquery()))[0]
     assert metrics == different
+
+
+def check_artifacts(rows: list[TrialRow], where: Locations) -> None:
+    """Files of complete trials alone, each with the SHA-256 that stands in the database."""
+    store = Store(where.storage_url)
+    held = {row.id: store.artifacts(row.id) for row in rows}
+    store.close()
+    assert all(row.state == "complete" for row in rows if held[row.id])
+    for artifact in (artifact for artifacts in held.values() for artifact in artifacts):
+        read_artifact(where.home, artifact)
+
+
+def optuna_command(where: Locations, *words: str) -> Any:
+    """What `optuna WORDS -f json` prints."""
+    arguments = ["optuna", *words, "--storage", where.storage_url, "-f", "json"]
+    out = io.StringIO()
+    with patch.object(sys, "argv", arguments), redirect_stdout(out), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        assert optuna.cli.main() == 0, out.getvalue()
+    return json.loads(out.getvalue())

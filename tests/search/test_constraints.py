@@ -47,6 +47,7 @@ def test_optuna_and_its_dashboard_know_which_trials_break_a_bound(opened, where)
     assert [trial.constraints["exported_parameters"] for trial in trials] == [-25, -15, -5, 5, 15, 25]
     best = optuna.load_study(study_name="toy", storage=where.storage_url).best_trials
     assert {trial.number for trial in best} <= {0, 1, 2}
+    assert read_summary(Store(where.storage_url), "toy").front == len(best)
     assert [trial.system_attrs["constraints"] for trial in trials] == [[-25], [-15], [-5], [5], [15], [25]]
 
 

@@ -1,23 +1,10 @@
 """Optuna's own command and library read what a study wrote."""
 
-import json
-import subprocess
-import sys
-
 import optuna
 import pytest
-from session_kit import progress, report, study, trials_of
+from session_kit import optuna_command, progress, report, study, trials_of
 
 from slasearch.search.study import StudySession
-
-
-def optuna_command(where, *words):
-    """What `optuna WORDS -f json` prints, run as a process of its own."""
-    code = "import sys; from optuna.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, *words, "--storage", where.storage_url, "-f", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture

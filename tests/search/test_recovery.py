@@ -247,6 +247,19 @@ def test_lost_drivers_do_not_use_up_retries(opened, where):
     assert [row.state for row in trials_of(where)] == ["fail"] * 3
 
 
+def test_the_time_until_a_driver_that_was_lost_while_it_mended_is_charged_to_no_trial(opened, where):
+    session = opened(CONFIG, now=lambda: 1000.0)
+    session.started(session.next().trial_id, ray_trial_id="r")
+    dead_holder(where)
+    a_day_later = 1000.0 + 24 * 3600
+    store = Store(where.storage_url)
+    Lease.take(store, store.study("toy").id, "toy", a_day_later)
+    store.close()
+    opened(CONFIG, now=lambda: a_day_later + 5)
+    old = trials_of(where)[0]
+    assert (old.state, old.started_at, old.ended_at) == ("fail", 1000.0, 1000.0)
+
+
 def test_a_foreign_optuna_trial_does_not_stay_open(opened, where):
     opened(CONFIG).next()
     storage = optuna_storage(where.storage_url)

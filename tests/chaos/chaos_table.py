@@ -27,6 +27,7 @@ HEAD = (
     "duplicated",
     "left open",
     "s",
+    "all checks",
 )
 
 
@@ -45,6 +46,7 @@ class Row:
         duplicated: Results that are there more often than in an undisturbed study.
         left_open: Trials that are still waiting or running after the same command has been run again.
         seconds: Wall time.
+        held: Whether everything else that was checked held too.
     """
 
     scenario: str
@@ -57,6 +59,7 @@ class Row:
     duplicated: int = 0
     left_open: int = 0
     seconds: float = 0.0
+    held: bool = False
 
     def clean(self) -> bool:
         """Whether nothing went wrong."""
@@ -76,12 +79,11 @@ class Writer:
         self._row = Row(scenario, how)
         return self._row
 
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def write(self, *, held: bool) -> None:
+        """Adds the row to the file."""
         if self._file is None or self._row is None:
             return
+        self._row.held = held
         self._row.seconds = time.monotonic() - self._began
         path = Path(self._file)
         held = json.loads(path.read_text()) if path.exists() else {}
@@ -98,8 +100,8 @@ def table(held: dict[str, Any]) -> str:
     rows = [Row(**row) for row in held["rows"].values()]
     lines = [HEAD, tuple("---" if place < 2 else "--:" for place in range(len(HEAD)))]
     for row in sorted(rows, key=lambda row: (row.scenario, row.how)):
-        *words, seconds = asdict(row).values()
-        lines.append((*map(str, words), f"{seconds:.0f}"))
+        *words, seconds, held = asdict(row).values()
+        lines.append((*map(str, words), f"{seconds:.0f}", "held" if held else "**failed**"))
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", f"Measured on {held['machine']}."])
 
 

@@ -86,8 +86,8 @@ class Writer:
         self._row.held = held
         self._row.seconds = time.monotonic() - self._began
         path = Path(self._file)
-        held = json.loads(path.read_text()) if path.exists() else {}
-        rows = held.get("rows", {}) | {f"{self._row.scenario}, {self._row.how}": asdict(self._row)}
+        written = json.loads(path.read_text()) if path.exists() else {}
+        rows = written.get("rows", {}) | {f"{self._row.scenario}, {self._row.how}": asdict(self._row)}
         path.write_text(json.dumps({"machine": _machine(), "rows": rows}, indent=1) + "\n")
 
 
@@ -95,14 +95,14 @@ def _machine() -> str:
     return f"{os.cpu_count()} CPU cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
 
 
-def table(held: dict[str, Any]) -> str:
+def table(written: dict[str, Any]) -> str:
     """The rows as a table in Markdown."""
-    rows = [Row(**row) for row in held["rows"].values()]
+    rows = [Row(**row) for row in written["rows"].values()]
     lines = [HEAD, tuple("---" if place < 2 else "--:" for place in range(len(HEAD)))]
     for row in sorted(rows, key=lambda row: (row.scenario, row.how)):
         *words, seconds, held = asdict(row).values()
         lines.append((*map(str, words), f"{seconds:.0f}", "held" if held else "**failed**"))
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", f"Measured on {held['machine']}."])
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", f"Measured on {written['machine']}."])
 
 
 if __name__ == "__main__":

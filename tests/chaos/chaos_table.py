@@ -27,6 +27,7 @@ HEAD = (
     "duplicated",
     "left open",
     "s",
+    "all checks",
 )
 
 
@@ -45,6 +46,7 @@ class Row:
         duplicated: Results that are there more often than in an undisturbed study.
         left_open: Trials that are still waiting or running after the same command has been run again.
         seconds: Wall time.
+        held: Whether everything else that was checked held too.
     """
 
     scenario: str
@@ -57,6 +59,7 @@ class Row:
     duplicated: int = 0
     left_open: int = 0
     seconds: float = 0.0
+    held: bool = False
 
     def clean(self) -> bool:
         """Whether nothing went wrong."""
@@ -76,16 +79,15 @@ class Writer:
         self._row = Row(scenario, how)
         return self._row
 
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def write(self, *, held: bool) -> None:
+        """Adds the row to the file."""
         if self._file is None or self._row is None:
             return
+        self._row.held = held
         self._row.seconds = time.monotonic() - self._began
         path = Path(self._file)
-        held = json.loads(path.read_text()) if path.exists() else {}
-        rows = held.get("rows", {}) | {f"{self._row.scenario}, {self._row.how}": asdict(self._row)}
+        written = json.loads(path.read_text()) if path.exists() else {}
+        rows = written.get("rows", {}) | {f"{self._row.scenario}, {self._row.how}": asdict(self._row)}
         path.write_text(json.dumps({"machine": _machine(), "rows": rows}, indent=1) + "\n")
 
 
@@ -93,14 +95,14 @@ def _machine() -> str:
     return f"{os.cpu_count()} CPU cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
 
 
-def table(held: dict[str, Any]) -> str:
+def table(written: dict[str, Any]) -> str:
     """The rows as a table in Markdown."""
-    rows = [Row(**row) for row in held["rows"].values()]
+    rows = [Row(**row) for row in written["rows"].values()]
     lines = [HEAD, tuple("---" if place < 2 else "--:" for place in range(len(HEAD)))]
     for row in sorted(rows, key=lambda row: (row.scenario, row.how)):
-        *words, seconds = asdict(row).values()
-        lines.append((*map(str, words), f"{seconds:.0f}"))
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", f"Measured on {held['machine']}."])
+        *words, seconds, held = asdict(row).values()
+        lines.append((*map(str, words), f"{seconds:.0f}", "held" if held else "**failed**"))
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", f"Measured on {written['machine']}."])
 
 
 if __name__ == "__main__":

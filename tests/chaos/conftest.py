@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,16 @@ from truth import Results, results_of  # noqa: E402
 
 from slasearch.config.locations import Locations  # noqa: E402
 from slasearch.config.schema import StudyConfig  # noqa: E402
+
+HELD = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Lets the row know how its test has ended."""
+    report = yield
+    item.stash[HELD] = report.passed
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +48,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StudyConf
 @pytest.fixture
 def row(request: pytest.FixtureRequest) -> Iterator[Callable[..., Row]]:
     """Makes the scenario's row; it is written at the end of the test, however that ends."""
-    with Writer(long="long" in request.node.name) as writer:
-        yield writer.row
+    writer = Writer(long=request.node.get_closest_marker("chaos") is not None)
+    yield writer.row
+    writer.write(held=request.node.stash[HELD])
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from session_kit import trials_of
 from truth import Results, tell
 
 from slasearch.config.schema import StudyConfig
+from slasearch.errors import StorageError
 from slasearch.storage.store import Store
 
 SECONDS = 0.5
@@ -53,9 +54,12 @@ def begin(folder: Path, kind: str) -> subprocess.Popen[str]:
 
 def complete(where_url: str, name: str) -> dict[int, dict[str, float]]:
     """The objectives of the attempts that stand as complete in the database."""
-    with closing(Store(where_url)) as store:
-        study = store.find_study(name)
-        rows = [] if study is None else store.trials(study.id)
+    try:
+        with closing(Store(where_url)) as store:
+            study = store.find_study(name)
+            rows = [] if study is None else store.trials(study.id)
+    except StorageError:
+        rows = []  # the tables have not been made yet
     names = ("score", "exported_parameters")
     return {row.id: {name: row.objective(name) for name in names} for row in rows if row.state == "complete"}
 
@@ -74,7 +78,7 @@ def test_run_commands_are_killed(
         begun = len(trials_of(where, config.name)) if acknowledged else 0
         while process.poll() is None and not (acknowledged and len(trials_of(where, config.name)) > begun):
             time.sleep(0.2)  # most of a run's time is Ray's start, in which there is little to be lost
-            acknowledged |= complete(where.storage_url, config.name) if (tmp_path / "db" / "study.db").exists() else {}
+            acknowledged |= complete(where.storage_url, config.name)
         time.sleep(draw.uniform(0.0, 3 * SECONDS))
         process.kill()
         process.communicate()

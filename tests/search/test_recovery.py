@@ -260,6 +260,19 @@ def test_the_time_until_a_driver_that_was_lost_while_it_mended_is_charged_to_no_
     assert (old.state, old.started_at, old.ended_at) == ("fail", 1000.0, 1000.0)
 
 
+def test_a_study_that_another_driver_makes_in_the_same_moment_is_found(opened, where, monkeypatch):
+    opened(CONFIG).next()
+    find, looks = Store.find_study, []
+
+    def find_late(store, name):
+        looks.append(name)
+        return None if len(looks) <= 2 else find(store, name)
+
+    monkeypatch.setattr(Store, "find_study", find_late)
+    run_all(opened(CONFIG))
+    assert len(column(where, sa.select(SlaStudy.id))) == 1
+
+
 def test_a_foreign_optuna_trial_does_not_stay_open(opened, where):
     opened(CONFIG).next()
     storage = optuna_storage(where.storage_url)

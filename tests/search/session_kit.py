@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial
 
+from slasearch.config.load import stored_study
 from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.records import CostRow, Event, GateRow, MetricRow, Progress, Slot, TrialReport
@@ -24,7 +25,7 @@ from slasearch.search.plan import plan, planned
 from slasearch.search.study import Ask, StudySession
 from slasearch.search.winners import last_attempts
 from slasearch.space import design_points
-from slasearch.storage.artifacts import read_artifact
+from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.models import SlaLease, SlaMetric
 from slasearch.storage.rows import TrialRow
 from slasearch.storage.store import Store
@@ -206,10 +207,14 @@ def check_artifacts(rows: list[TrialRow], where: Locations) -> None:
     """Files of complete trials alone, each with the SHA-256 that stands in the database."""
     store = Store(where.storage_url)
     held = {row.id: store.artifacts(row.id) for row in rows}
+    studies = {study.id: study for study in store.studies()}
     store.close()
     assert all(row.state == "complete" for row in rows if held[row.id])
-    for artifact in (artifact for artifacts in held.values() for artifact in artifacts):
-        read_artifact(where.home, artifact)
+    for row in rows:
+        study = studies[row.study_id]
+        files = Artifacts.of(study, where.home, stored_study(study.config).resources.storage_path)
+        for artifact in held[row.id]:
+            files.read(artifact)
 
 
 def optuna_command(where: Locations, *words: str) -> Any:

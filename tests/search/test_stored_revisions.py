@@ -40,6 +40,10 @@ def test_the_study_of_an_earlier_revision_goes_on(revision, tmp_path):
     connection = sqlite3.connect(file)
     connection.executescript((DUMPS / f"{revision}.sql").read_text(encoding="utf-8"))
     connection.close()
+    files = where.artifacts / "toy" / "1"
+    files.mkdir(parents=True)
+    for name, data in (("adapter.safetensors", b"tensors"), ("adapter.json", b"{}")):
+        (files / name).write_bytes(data)
     engine = make_engine(where.storage_url)
     assert stored_revision(engine) == revision
     store = Store(where.storage_url)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slasearch.analysis.between import compare_studies
+    from slasearch.analysis.bounds import kept_out
     from slasearch.analysis.compare import compare as compare_controls
     from slasearch.analysis.counts import count_trials, failures
     from slasearch.analysis.curves import curve_table
@@ -45,6 +46,7 @@ __all__ = [
     "fit_surrogate",
     "gate_map",
     "hypervolume",
+    "kept_out",
     "learning_curves",
     "level_p_values",
     "load_frames",
@@ -77,6 +79,7 @@ _HOMES = {
     "gate_map": "structure:gate_map",
     "hypervolume": "pareto:hypervolume",
     "learning_curves": "learning:learning_curves",
+    "kept_out": "bounds:kept_out",
     "level_p_values": "sensitivity:level_p_values",
     "load_frames": "frames:load_frames",
     "load_learning": "learning:load_learning",

@@ -1,7 +1,6 @@
-import json
 import sqlite3
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,8 @@ from synthetic import MEASURED, TASKS, Plan, write_study
 from slasearch.analysis.counts import count_trials, failures
 from slasearch.analysis.frames import MEAN, StudyFrames, load_frames
 from slasearch.errors import StorageError, StudyNotFoundError
-from slasearch.search.lease import this_process
+from slasearch.search.lease import Lease
+from slasearch.storage.store import Store
 
 
 def test_one_query_for_each_table(database_of: Callable[[Plan], str]) -> None:
@@ -117,7 +117,9 @@ def test_a_study_that_runs_without_a_living_driver_is_interrupted(tmp_path: Path
     with sqlite3.connect(tmp_path / "study.db") as connection:
         connection.execute("UPDATE sla_study SET state = 'running'")
     assert load_frames(url, "synthetic").study.state == "interrupted"
-    holder = json.dumps(asdict(this_process(0.0)))
-    with sqlite3.connect(tmp_path / "study.db") as connection:
-        connection.execute("INSERT INTO sla_lease (study_id, token, holder, renewed_at) VALUES (1, 1, ?, 0)", [holder])
+    store = Store(url)
+    lease = Lease.take(store, 1, "synthetic", 0.0)
     assert load_frames(url, "synthetic").study.state == "running"
+    lease.release(store)
+    assert load_frames(url, "synthetic").study.state == "interrupted"
+    store.close()

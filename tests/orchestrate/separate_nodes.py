@@ -28,8 +28,8 @@ RAY = str(Path(sys.executable).parent / "ray")
 APART = ("unshare", "--mount", "--uts", "--propagation", "private")
 ALONE = 'hostname "$1"; for hidden in "$2" "$3" /dev/shm; do mount -t tmpfs tmpfs "$hidden"; done; shift 3; exec "$@"'
 """A shell's script: its arguments are a name, two folders to hide, and a command."""
-QUICK_LOSS = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "4"}
-"""A node that is gone is noticed within seconds; Ray's own patience is four times as long."""
+QUICK_LOSS = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "12"}
+"""A node that is gone is noticed within seconds, and one that a busy machine holds up is not taken for gone."""
 NO_TOKEN = {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled")}
 """A head that finds a token in the user's folder would ask for it, and other nodes would not know."""
 START_SECONDS = 90.0

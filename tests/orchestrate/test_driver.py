@@ -258,7 +258,8 @@ def test_a_lost_lease_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
 
         if summary.complete == 1:
             with sqlite3.connect(tmp_path / "study.db") as connection:
-                connection.execute("UPDATE sla_lease SET token = token + 1")
+                other = """replace(holder, '"nonce": "', '"nonce": "another')"""
+                connection.execute(f"UPDATE sla_lease SET token = token + 1, holder = {other}")
 
     factory = partial(SimulatedWorker, seconds=0.2)
     with pytest.raises(LeaseError):

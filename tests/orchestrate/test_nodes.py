@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -133,13 +134,15 @@ def test_checkpoints_that_a_lost_trial_has_left_on_a_node_are_removed_at_the_end
 def test_a_node_with_another_slasearch_computes_nothing(
     homes: Path, nodes: SeparateNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(homes)  # Ray lets workers import from the driver's working folder, where this slasearch may lie
     package = Path(slasearch.__file__).parent
+    # Ray lets workers import from the driver's folders, where this slasearch may lie.
+    monkeypatch.chdir(homes)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if Path(path or ".").resolve() != package.parent])
     shutil.copytree(package, tmp_path / "slasearch", ignore=shutil.ignore_patterns("__pycache__"))
     source = tmp_path / "slasearch" / "__init__.py"
     source.write_text(source.read_text().replace(slasearch.__version__, "99.0"))
     home = homes / "other"
-    config, locations = small_study(home, 12)
+    config, locations = small_study(home, 40)  # so many that the third node gets some, however slowly it starts
     config = config.model_copy(update={"resources": config.resources.model_copy(update={"max_concurrent_trials": 3})})
     factory = partial(SimulatedWorker, seconds=1.0)
     run = partial(run_study, config, locations, address=nodes.address, progress=quiet(), worker_factory=factory)
@@ -153,7 +156,7 @@ def test_a_node_with_another_slasearch_computes_nothing(
     assert reasons
     assert {reason for (reason,) in reasons} == {"driver lost: the run command ended first"}
     summary = run()
-    assert (summary.state, summary.complete, summary.failed) == ("finished", 12, 0)
+    assert (summary.state, summary.complete, summary.failed) == ("finished", 40, 0)
 
 
 def training_study(home: Path, shared: Path, trials: int) -> tuple[StudyConfig, Locations]:

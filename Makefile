@@ -57,7 +57,8 @@ test: $(VENV)/.installed-dev ## Run the tests with coverage (at least 85 % of th
 		--cov=slasearch --cov-append --cov-report=term --cov-fail-under=85
 
 slow: $(VENV)/.installed-dev ## Run the tests that take minutes each
-	$(BIN)/python -m pytest -m slow --timeout 1200
+	$(BIN)/python -m pytest $(NODES) -m slow --timeout 1200
+	$(BIN)/python -m pytest --ignore=$(NODES) -m slow --timeout 1200
 
 # Options of pytest, such as CHAOS="-k driver"; a scenario that is run again replaces its row.
 CHAOS ?=

@@ -48,17 +48,13 @@ quickstart: $(VENV)/.installed-bundled ## Run a small real study, report on it, 
 
 # As many processes as the machine has cores, eight at most, of one thread each; WORKERS=0 runs all tests in this one.
 WORKERS ?= auto
-# Has a process of its own: its actors do not start in one that has joined other clusters before.
-NODES := tests/orchestrate/test_nodes.py
 
 test: $(VENV)/.installed-dev ## Run the tests with coverage (at least 85 % of the lines)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(NODES) --cov=slasearch --cov-report=
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=$(NODES) --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal \
-		--cov=slasearch --cov-append --cov-report=term --cov-fail-under=85
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal \
+		--cov=slasearch --cov-report=term --cov-fail-under=85
 
 slow: $(VENV)/.installed-dev ## Run the tests that take minutes each
-	$(BIN)/python -m pytest $(NODES) -m slow --timeout 1200
-	$(BIN)/python -m pytest --ignore=$(NODES) -m slow --timeout 1200
+	$(BIN)/python -m pytest -m slow --timeout 1200
 
 # Options of pytest, such as CHAOS="-k driver"; a scenario that is run again replaces its row.
 CHAOS ?=

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slasearch.orchestrate.local_ray import require_token
+
 if TYPE_CHECKING:
     from postgres import Cluster
     from synthetic import Plan
 
     from slasearch.analysis.frames import StudyFrames
     from slasearch.report.results import Results
+
+# Ray settles once for a process whether it asks for tokens, and one that does starts no actors on clusters that do not:
+# all of the tests' clusters ask for the same one.
+require_token()
 
 
 @pytest.fixture(scope="session")

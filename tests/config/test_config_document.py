@@ -45,10 +45,10 @@ HOSTILE = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_text_gets_one_clear_error_at_its_line(case: str) -> None:
     text, place, words = HOSTILE[case]
-    started = time.perf_counter()
+    started = time.process_time()  # its work: how long it waits for a busy core says nothing of it
     with pytest.raises(ConfigError) as caught:
         parse_document(text, "x.yaml")
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert len(caught.value.problems) == 1
     line = caught.value.problems[0]
     assert line.startswith(place)

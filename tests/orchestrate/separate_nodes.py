@@ -30,8 +30,6 @@ ALONE = 'hostname "$1"; for hidden in "$2" "$3" /dev/shm; do mount -t tmpfs tmpf
 """A shell's script: its arguments are a name, two folders to hide, and a command."""
 QUICK_LOSS = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "12"}
 """A node that is gone is noticed within seconds, and one that a busy machine holds up is not taken for gone."""
-NO_TOKEN = {"RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "disabled")}
-"""A head that finds a token in the user's folder would ask for it, and other nodes would not know."""
 START_SECONDS = 90.0
 
 
@@ -127,7 +125,7 @@ class SeparateNodes:
     ) -> None:
         command = [*prefix, RAY, "start", *options, "--block", "--include-log-monitor=0"]
         command += ["--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}"]
-        environment = {**os.environ, **QUIET, **QUICK_LOSS, **NO_TOKEN, **HERE, **(variables or {})}
+        environment = {**os.environ, **QUIET, **QUICK_LOSS, **HERE, **(variables or {})}
         with self._log(name).open("wb") as log:
             self._started[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 

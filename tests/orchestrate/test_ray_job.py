@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from ports import free_port
-from separate_nodes import NO_TOKEN, RAY, SeparateNodes
+from separate_nodes import RAY, SeparateNodes
 from small_study import rows
 
 from slasearch.testing.tiny import save_tiny
@@ -55,7 +55,7 @@ def test_the_command_of_a_job_needs_no_more_than_its_working_folder_and_a_place_
         if submitted:
             address = ["--address", f"http://127.0.0.1:{port}"]
             command = [RAY, "job", "submit", *address, "--working-dir", ".", "--", *command]
-        variables = {**os.environ, **NO_TOKEN} | ({} if submitted else {"RAY_ADDRESS": nodes.address})
+        variables = os.environ | ({} if submitted else {"RAY_ADDRESS": nodes.address})
         done = subprocess.run(command, cwd=work, env=variables, capture_output=True, text=True, timeout=150)
     finally:
         nodes.end()

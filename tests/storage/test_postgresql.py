@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import pytest
@@ -10,6 +9,7 @@ import sqlalchemy as sa
 from alembic import command as alembic_command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from several import make_tables_at_once
 
 from slasearch.errors import ConnectionLostError, StorageError
 from slasearch.search.lease import Lease
@@ -53,21 +53,7 @@ def test_drivers_that_start_at_once_migrate_one_after_another(postgres_url, monk
         running.pop()
 
     monkeypatch.setattr(upgrade_module.command, "upgrade", slow)
-    errors = []
-
-    def run():
-        try:
-            Store(postgres_url).upgrade()
-            optuna_storage(postgres_url).engine.dispose()
-        except StorageError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    assert make_tables_at_once(postgres_url) == []
     assert max(most) == 1
     assert Store(postgres_url).studies() == []
 

@@ -1,12 +1,12 @@
 import sqlite3
 import stat
-import threading
 
 import pytest
 import sqlalchemy as sa
 from alembic import command as alembic_command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from several import make_tables_at_once
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
@@ -174,21 +174,7 @@ def test_a_text_that_is_no_url_is_refused_without_repeating_it():
 
 def test_several_may_make_the_tables_at_once(url):
     make_engine(url).connect().close()
-    errors = []
-
-    def run():
-        try:
-            Store(url).upgrade()
-            optuna_storage(url).engine.dispose()
-        except StorageError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    assert make_tables_at_once(url) == []
     assert Store(url).studies() == []
 
 

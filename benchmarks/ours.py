@@ -64,7 +64,7 @@ def equal_study(work: Workload) -> StudyConfig:
     return StudyConfig.model_validate(
         {
             "name": "ours",
-            "backbone": {"id": "bundled:minilm", "precision": work.precision},
+            "backbone": {"id": "bundled:minilm", "precision": work.precision, "pooling": work.pooling},
             "tasks": [
                 {
                     "name": "task",

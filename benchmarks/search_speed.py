@@ -8,7 +8,7 @@ With `--until-best`: the wall time of a study with pruning and reuse until a tri
 the stock stack has after 30 trials, beside the stock stack's own wall time.
 
     python benchmarks/search_speed.py [--repeats N] [--modes full,half,…] [--stock usual,tuned,usual_bf16,…]
-                                      [--precision bf16] [--json FILE]
+                                      [--pooling cls] [--precision bf16] [--json FILE]
     python benchmarks/search_speed.py --until-best [--trials 30] [--json FILE]
 """
 
@@ -201,7 +201,8 @@ def table(found: Mapping[str, Any]) -> str:
     lines = [
         described(found["machine"]),
         f"{work['source']}: {work['trials']} trials, {work['concurrency']} at a time; {work['train']} examples, "
-        f"{work['epochs']} epochs, {work['validation']} validation texts; median of {found['repeats']} repetitions",
+        f"{work['epochs']} epochs, {work['validation']} validation texts, {work['pooling']} pooling; "
+        f"median of {found['repeats']} repetitions",
     ]
     return "\n".join(lines + [_line(name, row, found["verdicts"][name]) for name, row in found["pairs"].items()])
 
@@ -231,6 +232,7 @@ def main() -> int:
     parser.add_argument("--stock", default="usual,tuned", help=f"some of {','.join(VARIANTS)}")
     parser.add_argument("--task", default=f"tweets={TWEETS}", help="NAME=SOURCE or NAME=FOLDER (default: %(default)s)")
     parser.add_argument("--trials", type=int, help="trials of a search (default: 12; 30 with --until-best)")
+    parser.add_argument("--pooling", choices=("mean", "cls"), default="mean", help="of both sides")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of our side")
     parser.add_argument("--until-best", action="store_true")
     parser.add_argument("--study", type=Path, default=STUDY, help="our study for --until-best")
@@ -265,7 +267,7 @@ def _workload(options: argparse.Namespace) -> Workload:
     source = place if place.split(":")[0] in ("bundled", "file", "hub") else f"file:{Path(place).resolve()}"
     small = {"train": 32, "validation": 32, "epochs": 1} if options.smoke else {}
     trials = options.trials or (30 if options.until_best else 12)
-    where = {"device": options.device, "precision": options.precision}
+    where = {"device": options.device, "pooling": options.pooling, "precision": options.precision}
     return Workload(source=source, trials=1 if options.smoke else trials, **where, **small)
 
 

@@ -51,7 +51,7 @@ def train(config: dict[str, Any], data: dict[str, Any], work: Workload, variant:
     lora = LoraConfig(r=8, lora_alpha=8, target_modules=["query", "value"], layers_to_transform=list(work.layers))
     if work.noise:
         add_noise(encoder, NOISE)
-    model = _classifier(get_peft_model(encoder, lora), len(data["labels"]))
+    model = _classifier(get_peft_model(encoder, lora), len(data["labels"]), work.pooling)
 
     class Reporter(Trainer):  # type: ignore[misc]
         """Reports to Tune whenever it has evaluated."""
@@ -96,8 +96,11 @@ def train(config: dict[str, Any], data: dict[str, Any], work: Workload, variant:
         trainer.train()
 
 
-def _classifier(encoder: Any, labels: int) -> Any:
-    """The encoder with mean pooling, as the model was made for, and a linear head."""
+def _classifier(encoder: Any, labels: int, pooling: str) -> Any:
+    """The encoder with a linear head on the tokens' mean, as the model was made for, or on the first token.
+
+    The first token is what `AutoModelForSequenceClassification` takes of a BERT.
+    """
     import torch
     from torch import nn
 
@@ -120,7 +123,7 @@ def _classifier(encoder: Any, labels: int) -> Any:
                 input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
             ).last_hidden_state
             mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-            logits = self.head((hidden * mask).sum(1) / mask.sum(1))
+            logits = self.head(hidden[:, 0] if pooling == "cls" else (hidden * mask).sum(1) / mask.sum(1))
             if labels is None:
                 return {"logits": logits}
             return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}

@@ -29,6 +29,7 @@ __all__ = [
     "GateSpec",
     "MetricRow",
     "PoolSpec",
+    "Pooling",
     "Progress",
     "SeedPair",
     "SizeSpec",
@@ -131,16 +132,20 @@ class SeedPair:
     data: int
 
 
+Pooling = Literal["mean", "cls", "last"]
+"""How token vectors become one: their mean, the first token's (BERT's `[CLS]`) or the last token's."""
+
+
 @dataclass(frozen=True)
 class BackboneSpec:
     """Which frozen transformer: `id` as `bundled:NAME`, `path:DIR` or `hub:ORG/NAME@REVISION`.
 
-    `pooling` is `auto`, `mean` or `last`. With `gradient_checkpointing` layers are computed again in the backward pass.
+    `pooling` is `auto` or a `Pooling`. With `gradient_checkpointing` layers are computed again in the backward pass.
     """
 
     id: str
     precision: Literal["fp32", "bf16"] = "fp32"
-    pooling: Literal["auto", "mean", "last"] = "auto"
+    pooling: Literal["auto"] | Pooling = "auto"
     gradient_checkpointing: bool = False
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from slasearch.adapters.pool import Pool
 from slasearch.adapters.sites import host_shapes, layers_of
 from slasearch.errors import ArtifactError
-from slasearch.records import Slot, Structure
+from slasearch.records import Pooling, Slot, Structure
 from slasearch.registry import KINDS
 
 __all__ = [
@@ -63,7 +63,7 @@ class BackboneCard(_Card):
     family: str
     layers: int
     hidden: int
-    pooling: Literal["mean", "last"]
+    pooling: Pooling
     precision: Literal["fp32", "bf16"]
 
 

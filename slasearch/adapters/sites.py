@@ -76,15 +76,18 @@ class SiteTable:
     """One model family: the path to its list of layers, and the places behind each site in a layer.
 
     `decoder` decides the default pooling; `pairs` tells that a layer returns its hidden states with something else.
+    `joint` is the module of a layer that takes what attention gave and what entered the layer, and from which on tokens
+    go their own ways; empty where a layer has no such module.
     """
 
     layers: str
     sites: Mapping[str, tuple[Place, ...]]
     decoder: bool
     pairs: bool = False
+    joint: str = ""
 
 
-def _row(layers: str, *sites: str, decoder: bool = True, pairs: bool = False) -> SiteTable:
+def _row(layers: str, *sites: str, decoder: bool = True, pairs: bool = False, joint: str = "") -> SiteTable:
     """A row of the table.
 
     Args:
@@ -92,9 +95,10 @@ def _row(layers: str, *sites: str, decoder: bool = True, pairs: bool = False) ->
         sites: The modules of q, k, v, attn.out, ffn.in and ffn.out: `PATH`, `PATH:PART`, or several with spaces.
         decoder: Whether a token sees only those before it.
         pairs: Whether a layer returns its hidden states with something else.
+        joint: The module that takes what attention gave and what entered the layer, if there is one.
     """
     places = [tuple(Place(*one.split(":")) for one in text.split()) for text in sites]
-    return SiteTable(layers, dict(zip(SITES, [*places, (Place(""),)], strict=True)), decoder, pairs)
+    return SiteTable(layers, dict(zip(SITES, [*places, (Place(""),)], strict=True)), decoder, pairs, joint)
 
 
 _BERT = _row(
@@ -106,6 +110,7 @@ _BERT = _row(
     "intermediate.dense",
     "output.dense",
     decoder=False,
+    joint="attention.output",
 )
 _DISTILBERT = _row(
     "transformer.layer",
@@ -127,6 +132,7 @@ _DEBERTA = _row(
     "output.dense",
     decoder=False,
     pairs=True,
+    joint="attention.output",
 )
 _GPT2 = _row("h", "attn.c_attn:q", "attn.c_attn:k", "attn.c_attn:v", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 _LLAMA = _row(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slasearch.config.document import Document, Node, Path, Problem, parse_document, problem_line
+from slasearch.config.resources import holds_secret
 from slasearch.errors import ConfigError
 
 __all__ = ["apply_overrides"]
@@ -20,8 +21,8 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
     Mappings on the way are created; whether such fields exist is for the schema to say.
     """
     for override in overrides:
-        origin = f"--set {override}"
         name, equals, text = override.partition("=")
+        origin = f"--set {name}=***" if holds_secret(text) else f"--set {override}"
         if not equals or not all(name.split(".")):
             wrong = Problem((), "FIELD=VALUE, such as training.epochs=3", repr(override))
             document.problems.append(problem_line(origin, wrong))

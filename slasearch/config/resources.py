@@ -9,10 +9,15 @@ from pydantic import Field, field_validator
 
 from slasearch.config.fields import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, StrictModel
 
-__all__ = ["LimitsConfig", "ResourcesConfig"]
+__all__ = ["LimitsConfig", "ResourcesConfig", "holds_secret"]
 
 _SECRET = re.compile(r"://[^@]*:[^@]*@|[?&][^=&]*(secret|password|token|key|sig)[^=&]*=", re.IGNORECASE)
 """What looks like a secret in a URI: a user with a password, or a parameter of such a name."""
+
+
+def holds_secret(text: str) -> bool:
+    """Whether something in a text looks like a URI with a secret in it, which no message may show."""
+    return _SECRET.search(text) is not None
 
 
 class ResourcesConfig(StrictModel):
@@ -43,7 +48,7 @@ class ResourcesConfig(StrictModel):
             return value
         if "://" not in value and not PurePosixPath(value).is_absolute():
             raise ValueError(f"expected an absolute path, or a URI such as s3://bucket/prefix, got {value!r}")
-        if _SECRET.search(value):  # which no message may show
+        if holds_secret(value):
             raise ValueError(
                 "expected a URI without a secret (credentials are taken from the environment), got one with a password "
                 "or a key"

@@ -46,7 +46,7 @@ from slasearch.config.phases import (
 )
 from slasearch.config.resources import LimitsConfig, ResourcesConfig
 from slasearch.config.splits import source_splits
-from slasearch.records import DIRECTIONS, SITES
+from slasearch.records import DIRECTIONS, SITES, Pooling
 from slasearch.registry import GATES, KINDS, METRICS, SOURCES
 
 __all__ = [
@@ -104,8 +104,10 @@ class BackboneConfig(StrictModel):
         description="`bundled:NAME` (extra `bundled`), `path:DIR` (a saved model) or `hub:ORG/NAME@REVISION`",
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="number format of the frozen weights")
-    pooling: Literal["auto", "mean", "last"] = Field(
-        "auto", description="how token vectors become one: mean for encoders, last token for decoders"
+    pooling: Literal["auto"] | Pooling = Field(
+        "auto",
+        description="how token vectors become one: mean (auto for encoders), last token (auto for decoders), or cls, "
+        "the first token, with which most of an encoder's last layer is left out: a fifth to a third less time",
     )
     gradient_checkpointing: bool = Field(
         False, description="compute each layer again in the backward pass: less memory, about a third more time"

@@ -15,6 +15,8 @@ from slasearch.orchestrate.trainable import PROGRESS
 __all__ = ["StudyScheduler"]
 
 LONGEST_REASON = 300
+_NO_CAUSE = "The actor never ran"
+"""How Ray ends what it says of an actor that died early, after the line with the cause."""
 
 
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -46,7 +48,8 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 def last_words(trial: Trial) -> str:
-    """The last line of what Ray has noted about a trial's error, without its escape codes."""
+    """The last line of what Ray has noted about a trial's error that tells a cause, without its escape codes."""
     text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()]
+    lines = [line for line in lines if line and not line.startswith(_NO_CAUSE)]
     return lines[-1][:LONGEST_REASON] if lines else "no reason known"

@@ -40,6 +40,7 @@ _FORMS = {
 }
 _POOLING = {
     "mean": "the mean of last_hidden_state over the tokens that attention_mask keeps",
+    "cls": "last_hidden_state of the first token that attention_mask keeps",
     "last": "last_hidden_state of the last token that attention_mask keeps",
 }
 

@@ -21,7 +21,7 @@ from slasearch.adapters.sites import FAMILIES, HostShape, host_shapes, layers_of
 from slasearch.config.backbones import checked_backbone, hub_model
 from slasearch.errors import BackboneError, MissingExtraError
 from slasearch.perturb.vocabulary import Int32s, Vocabulary, forms_of
-from slasearch.records import BackboneSpec
+from slasearch.records import BackboneSpec, Pooling
 from slasearch.registry import BACKBONES
 from slasearch.tasks.batches import Batch
 from slasearch.trial.attention import set_attention
@@ -33,6 +33,7 @@ __all__ = [
     "backbone_folder",
     "load_backbone",
     "pool_tokens",
+    "pooled_places",
     "read_shapes",
     "weights_fingerprint",
 ]
@@ -72,7 +73,7 @@ class Backbone:
     model: nn.Module
     tokenizer: Any
     shapes: BackboneShapes
-    pooling: Literal["mean", "last"]
+    pooling: Pooling
     embedding_rms: float
     fingerprint: str
     pinned_id: str
@@ -98,17 +99,23 @@ class Backbone:
         return inputs
 
     def pool_tokens(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """One vector for each example: `n x t x d` and `n x t` -> `n x d`, by mean or last token."""
+        """One vector for each example: `n x t x d` and `n x t` -> `n x d`, as `pooling` says."""
         return pool_tokens(hidden, mask, self.pooling)
 
 
-def pool_tokens(hidden: Tensor, mask: Tensor, pooling: Literal["mean", "last"]) -> Tensor:
-    """One vector for each example: `n x t x d` and `n x t` -> `n x d`, by mean or last token."""
-    if pooling == "last":
-        last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1)
-        return hidden[torch.arange(hidden.shape[0], device=hidden.device), last]
+def pool_tokens(hidden: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
+    """One vector for each example: `n x t x d` and `n x t` -> `n x d`; padding may stand on either side."""
+    if pooling != "mean":
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), pooled_places(mask, pooling)]
     weights = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def pooled_places(mask: Tensor, pooling: Literal["cls", "last"]) -> Tensor:
+    """Place of the first or last token that is no padding: `n x t` -> `n`."""
+    if pooling == "cls":
+        return mask.argmax(dim=1)
+    return (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(dim=1)
 
 
 def backbone_folder(spec: BackboneSpec, *, weights: bool = True) -> Path:

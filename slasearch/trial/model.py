@@ -15,10 +15,11 @@ from slasearch.adapters.pool import Pool
 from slasearch.adapters.sites import hidden_states
 from slasearch.records import Slot, Structure
 from slasearch.tasks.batches import Batch
-from slasearch.trial.backbone import Backbone
+from slasearch.trial.backbone import Backbone, pooled_places
 from slasearch.trial.controls._base import Adaptation
 from slasearch.trial.halves import run_between, run_lower, run_upper
 from slasearch.trial.noise import EmbeddingNoise
+from slasearch.trial.top import can_stand_alone, top_alone
 
 __all__ = ["TaskModel", "make_heads"]
 
@@ -203,13 +204,22 @@ class TaskModel:
             self.pool.route_paths(tasks, gates, device=self.backbone.device)
         else:
             self.pool.route(batch.task_index, gates)
-        hidden = self._hidden(batch, noise, lower).float()
-        vectors = self.backbone.pool_tokens(hidden, batch.attention_mask)
+        vectors = self._vectors(batch, noise, lower)
         parts = []
         for number in sorted(set(tasks.tolist())):
             rows = (tasks == number).nonzero().flatten().to(self.backbone.device, non_blocking=True)
             parts.append((number, rows, self.heads[self.tasks[number]](vectors[rows])))
         return parts
+
+    def _vectors(self, batch: Batch, noise: EmbeddingNoise | None, lower: tuple[int, Tensor] | None) -> Tensor:
+        """One vector for each example, `n x d`."""
+        pooling, mask = self.backbone.pooling, batch.attention_mask
+        all_known = lower is not None and lower[0] == self.backbone.shapes.layers
+        alone = not all_known and self.adaptation is None and can_stand_alone(self.backbone, self.pool)
+        if pooling != "mean" and alone:
+            with top_alone(self.backbone.model, pooled_places(mask, pooling)):
+                return self._hidden(batch, noise, lower)[:, 0].float()
+        return self.backbone.pool_tokens(self._hidden(batch, noise, lower).float(), mask)
 
     def _hidden(self, batch: Batch, noise: EmbeddingNoise | None, lower: tuple[int, Tensor] | None) -> Tensor:
         model, inputs = self.backbone.model, self.backbone.inputs(batch)

@@ -136,6 +136,10 @@ def test_a_storage_path_is_absolute_and_holds_no_secret(full: str, place: str, p
         parse_study(f'{full}\nresources: {{storage_path: "{place}"}}\n', "s")
     assert f"resources.storage_path: {problem}" in str(raised.value)
     assert "ter2" not in str(raised.value)
+    with pytest.raises(ConfigError) as raised:
+        parse_study(full, "s", [f"resources.storage_path={place}"])
+    assert f"resources.storage_path: {problem}" in str(raised.value)
+    assert "ter2" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """What ten thousand trials cost the driver: asks, reports, tells, memory, and the report page.
 
 Trials are simulated: the session, its SQLite database, searcher, scheduler and desk are the real ones, Ray alone is
-left out. A database is filled with randomly drawn trials of five reports each; then TPE, which has all of them before
-it, is asked for some more, in turn with Optuna's own TPE on the same trials in memory.
+left out. A database is filled with trials of the random sampler, of five reports each; then TPE, which has all of them
+before it, is asked for some more, in turn with Optuna's own TPE on the same trials in memory.
 
 Databases stay in --folder. When the time is up (--minutes), the same command goes on where it stopped.
 
@@ -16,13 +16,14 @@ import io
 import json
 import math
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +34,7 @@ import psutil
 from kit import Journal, arguments, code_digest, described, finish, machine, outcome, say, timed_child
 from optuna.samplers import TPESampler
 
+from slasearch.config.fingerprint import fingerprint
 from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.orchestrate.desk import TrialDesk
@@ -83,10 +85,15 @@ class Cell:
     @property
     def locations(self) -> Locations:
         """Where the study lies."""
-        return Locations(f"sqlite:///{self.home}/study.db", self.home)
+        return Locations(f"sqlite:///{self.database}", self.home)
 
-    def study(self) -> StudyConfig:
-        """The study: random up to `trials`, TPE afterwards."""
+    @property
+    def database(self) -> Path:
+        """The file of its database."""
+        return self.home / "study.db"
+
+    def study(self, sampler: str) -> StudyConfig:
+        """The study, with one of Optuna's samplers."""
         names = OBJECTIVES[: self.objectives]
         measured = [{"kind": "typos", "levels": [0.1, 0.2]}] if "robustness" in names else []
         return StudyConfig.model_validate(
@@ -107,7 +114,7 @@ class Cell:
                 "phases": {
                     "optimise": {
                         "trials": self.trials + MORE,
-                        "sampler": {"name": "tpe", "options": {"n_startup_trials": self.trials}},
+                        "sampler": {"name": sampler},
                         "pruner": {"name": self.pruner},
                     }
                 },
@@ -175,14 +182,15 @@ def _timed() -> Iterator[list[float]]:
     found.append(1000 * (time.perf_counter() - began))
 
 
-@contextmanager
-def _session(cell: Cell) -> Iterator[StudySession]:
+def _open(cell: Cell, sampler: str) -> StudySession:
+    """The study with a sampler. A study keeps the one that it was begun with; here the same trials serve both."""
     cell.home.mkdir(parents=True, exist_ok=True)
-    session = StudySession.open(cell.study(), cell.locations)
-    try:
-        yield session
-    finally:
-        session.close()
+    config = cell.study(sampler)
+    if cell.database.exists():
+        with closing(sqlite3.connect(cell.database)) as database, database:
+            new = config.model_dump_json(), fingerprint(config)
+            database.execute("UPDATE sla_study SET config = ?, fingerprint = ?", new)
+    return StudySession.open(config, cell.locations)
 
 
 def _rss_mib() -> float:
@@ -196,7 +204,7 @@ def fill(cell: Cell, seconds: float) -> dict[str, Any]:
     """Runs random trials until the database has them all, or the time is up; notes their costs on the way."""
     until = time.monotonic() + seconds
     notes, code = cell.home / "fill.jsonl", code_digest()
-    with _session(cell) as session:
+    with closing(_open(cell, "random")) as session:
         driver, done, window = Driver(session), session.summary().ended, []
         began = time.monotonic()
         while done < cell.trials and time.monotonic() < until:
@@ -232,8 +240,8 @@ def _medians(trials: Iterable[Mapping[str, Any]]) -> dict[str, float]:
 def ask(cell: Cell, asks: int) -> dict[str, Any]:
     """Costs of trials on top of all the others, drawn by TPE; and what Optuna's TPE alone takes for the same."""
     with _timed() as opened:
-        session = StudySession.open(cell.study(), cell.locations)
-    try:
+        session = _open(cell, "tpe")
+    with closing(session):
         driver = Driver(session)
         ours = [driver.trial() | {"alone_ms": None}]  # the first one loads what TPE needs
         rss = _rss_mib()
@@ -243,8 +251,6 @@ def ask(cell: Cell, asks: int) -> dict[str, Any]:
             alone.tell(ours[-1]["report"])
         with _timed() as summary:
             session.summary()
-    finally:
-        session.close()
     measured = ours[1:]
     return {
         **_medians(measured),
@@ -263,7 +269,7 @@ class OptunaAlone:
 
     def __init__(self, cell: Cell) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._config = cell.study()
+        self._config = cell.study("tpe")
         self._names = OBJECTIVES[: cell.objectives]
         storage = optuna.storages.RDBStorage(cell.locations.storage_url, skip_table_creation=True)
         trials = storage.get_all_trials(storage.get_study_id_from_name("scale"), deepcopy=False)

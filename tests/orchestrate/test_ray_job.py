@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,16 +26,9 @@ training: {{steps: 8, batch_size: 8, learning_rate: 1.0e-2}}
 phases: {{optimise: {{trials: 2, sampler: {{name: random}}}}}}
 resources: {{max_concurrent_trials: 1}}
 """
-MISSING = [name for name in ("aiohttp", "aiohttp_cors", "colorful", "opencensus", "smart_open") if not find_spec(name)]
 
 
-@pytest.mark.parametrize(
-    "submitted",
-    [
-        pytest.param(False, id="process"),
-        pytest.param(True, id="job", marks=pytest.mark.skipif(bool(MISSING), reason=f"ray[default] lacks {MISSING}")),
-    ],
-)
+@pytest.mark.parametrize("submitted", [False, True], ids=["process", "job"])
 def test_the_command_of_a_job_needs_no_more_than_its_working_folder_and_a_place_for_results(
     tmp_path: Path, submitted: bool
 ) -> None:

@@ -16,14 +16,15 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace, _SearchSpaceGroup
+from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
 from slasearch.config.schema import SamplerConfig
 from slasearch.search.cma_es import CmaEsSampler
 from slasearch.space import Parameter
 
-__all__ = ["SobolSampler", "make_sampler", "sampler_seed"]
+__all__ = ["GroupedTpeSampler", "SobolSampler", "make_sampler", "sampler_seed"]
 
 
 def make_sampler(
@@ -56,12 +57,36 @@ def make_sampler(
                 return NSGAIIISampler(seed=own, **options)
             case "cmaes":
                 return CmaEsSampler(space, seed=own, **options)
-        return TPESampler(multivariate=True, group=True, seed=own, **options)
+        return GroupedTpeSampler(seed=own, **options)
 
 
 def sampler_seed(seed: int, number: int) -> int:
     """A 32-bit seed from the study's seed and a trial's number."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4])
+
+
+class GroupedTpeSampler(TPESampler):
+    """Optuna's multivariate TPE by groups, with the same draws in less time.
+
+    Optuna refines its groups of fields by every trial there is, which at 10,000 trials takes longer than all else of an
+    ask. Trials of the same fields refine nothing twice.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(multivariate=True, group=True, **options)
+        self._group_decomposed_search_space = _DistinctFields()
+
+
+class _DistinctFields(_GroupDecomposedSearchSpace):
+    def calculate(self, study: Study, use_cache: bool = False) -> _SearchSpaceGroup:
+        seen: set[frozenset[str]] = set()
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+            distributions = trial.distributions
+            fields = frozenset(distributions)
+            if fields not in seen:
+                seen.add(fields)
+                self._search_space.add_distributions(distributions)
+        return self._search_space
 
 
 class SobolSampler(BaseSampler):

@@ -1,13 +1,16 @@
-"""Samplers that breed: generations are kept over a restart, and nothing that is stored is a pickle."""
+"""Samplers that breed keep their generations over a restart, store no pickle, and grouped TPE is Optuna's."""
 
 from __future__ import annotations
 
 import math
 
+import optuna
 import pytest
+from optuna.samplers import TPESampler
 from session_kit import RATE, WEIGHT, optuna_trials, report, study, trials_of
 
 from slasearch.errors import ConfigError
+from slasearch.search.samplers import GroupedTpeSampler
 from slasearch.search.study import StudySession
 
 
@@ -58,3 +61,30 @@ def test_cmaes_says_what_it_cannot_search(where):
     fixed = {"training": {"epochs": 1, "learning_rate": 0.001}}
     with pytest.raises(ConfigError, match=r"expected at least 2 searched numbers that every trial has .*, got 1"):
         StudySession.open(study(optimise=1, sampler={"name": "cmaes"}, objectives=("score",), **fixed), where)
+
+
+def conditional(trial):
+    """Two branches, one with a branch of its own, and a field that all share."""
+    rate = trial.suggest_float("rate", 1e-4, 1e-1, log=True)
+    kind = trial.suggest_categorical("kind", ["a", "b"])
+    inner = trial.suggest_int("rank", 1, 8) if kind == "a" else trial.suggest_categorical("shape", ["x", "y", "z"])
+    deep = trial.suggest_float("share", 0, 1) if inner == "z" else 0.0
+    return math.log(rate) + deep + (inner if kind == "a" else 0)
+
+
+@pytest.mark.parametrize("objectives", [1, 2])
+def test_grouped_tpe_draws_what_optunas_own_draws(objectives):
+    ours = optuna.create_study(directions=["maximize"] * objectives)
+    for number in range(60):
+        drawn = []
+        for sampler in (GroupedTpeSampler(seed=number), TPESampler(multivariate=True, group=True, seed=number)):
+            again = optuna.create_study(directions=ours.directions, sampler=sampler)
+            again.add_trials(ours.trials)
+            trial = again.ask()
+            value = conditional(trial)
+            drawn.append(trial.params)
+        assert drawn[0] == drawn[1]
+        state = optuna.trial.TrialState.PRUNED if number % 7 == 0 else optuna.trial.TrialState.COMPLETE
+        again.tell(trial, None if number % 7 == 0 else [value] * objectives, state=state)
+        ours.add_trial(again.trials[-1])
+    assert len({frozenset(trial.params) for trial in ours.trials}) == 3

@@ -26,7 +26,9 @@ class Tuning:
         complete: Those of them that may decide.
         layouts: How many of its layouts they tried.
         variant: The layout that was confirmed; None where it has none, or nothing was picked.
-        best: Id of the tuning trial whose values and layout were confirmed, None where none is complete.
+        best: Id of the first tuning trial of the settings that were confirmed, None where none is complete.
+        value: The mean of `goal` over the complete trials of these settings.
+        seeds: Under how many seed pairs settings were tried.
         needless: Whether there was nothing to choose: no searched field acts on it, and it has one layout.
         goal: What the best was picked by.
     """
@@ -36,6 +38,8 @@ class Tuning:
     layouts: int = 0
     variant: str | None = None
     best: int | None = None
+    value: float | None = None
+    seeds: int = 1
     needless: bool = False
     goal: Goal = "score"
 
@@ -65,7 +69,9 @@ def tuning_of(
     goal = by.get(None if control_name(role) in UNSIZED_CONTROLS else pair_of, "score")
     trials = frames.phase_trials("tune")
     mine = trials[(trials["role"] == role) & ((trials["pair_of"] == pair_of) | trials["pair_of"].isna())]
-    complete = mine[mine["state"] == "complete"].sort_values([goal, "trial_id"], ascending=[False, True])
+    complete = mine[mine["state"] == "complete"]
+    settings = complete.groupby("point").agg(value=(goal, "mean"), first=("trial_id", "min"))
+    settings = settings.sort_values(["value", "first"], ascending=[False, True])
     confirm = frames.config.phases.confirm
     allowed = effort(confirm, searched_trials(frames)) if confirm else 0
     return Tuning(
@@ -73,7 +79,9 @@ def tuning_of(
         complete=len(complete),
         layouts=mine["control_variant"].nunique(),
         variant=variant,
-        best=int(complete["trial_id"].iloc[0]) if len(complete) else None,
+        best=int(settings["first"].iloc[0]) if len(settings) else None,
+        value=float(settings["value"].iloc[0]) if len(settings) else None,
+        seeds=confirm.tuning_seeds if confirm else 1,
         needless=allowed > 1 and tuning_count(frames.config, control_name(role), allowed) == 0,
         goal=goal,
     )
@@ -102,6 +110,9 @@ def tuning_terms(tunings: Mapping[str, Tuning], searched: int) -> Iterator[str]:
         ]
         aside = f" ({', '.join(others)})" if others else ""
         yield f"controls were tuned with {most} trials each{aside}, the search with {searched}"
+        seeds = max(one.seeds for one in tunings.values())
+        if seeds > 1:
+            yield f"each of their settings was tried under {seeds} seed pairs and counts by the mean"
         yield _goal_term({role: one for role, one in tunings.items() if one.tuned})
     if bare and counts:
         yield f"not tuned, hence trained with {_BORROWED}: {', '.join(role_phrase(role) for role in bare)}"

@@ -156,8 +156,12 @@ class ConfirmPhase(StrictModel):
     controls: tuple[str, ...] = Field(("lora", "random", "linear_probe"), description="baselines on the same data")
     tuning: Annotated[int, Field(ge=0, le=100_000)] | Literal["equal"] = Field(
         "equal",
-        description="trials on validation that tune each control before it is confirmed, for each winner of its own "
-        "size; equal: as many as the search has made; 0: controls take the winner's hyperparameters; may grow later",
+        description="settings that are tried on validation for each control before it is confirmed, for each winner of "
+        "its own size; equal: as many trials as the search has made; 0: controls take the winner's hyperparameters; "
+        "may grow later",
+    )
+    tuning_seeds: Repeats = Field(
+        1, description="seed pairs under which each of these settings is tried; by their mean"
     )
 
     @field_validator("controls")

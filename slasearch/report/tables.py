@@ -142,6 +142,7 @@ def tuning_table(results: Results) -> Table | None:
     params = results.frames.params.set_index("trial_id")
     felt = [str(name) for name in params.columns if str(name).startswith(FELT)]
     rows: dict[int, tuple[str, ...]] = {}
+    seeds = max((one.seeds for item in results.comparisons for one in item.tunings.values()), default=1)
     for item in results.comparisons:
         for role, tuning in item.tunings.items():
             if tuning.best is None:
@@ -154,14 +155,16 @@ def tuning_table(results: Results) -> Table | None:
                 layout_label(str(variant)) if pd.notna(variant) else "",
                 str(tuning.trials),
                 str(tuning.trials - tuning.complete),
-                f"{tuning.goal} {trial[tuning.goal]:.3f}",
+                f"{tuning.goal} {tuning.value:.3f}",
                 *(_value(params.loc[tuning.best, name]) for name in felt),
             )
     if not rows:
         return None
     columns = ("tuning", "beside", "layout", "trials", "failed", "best on validation by")
+    by_mean = [f"settings were tried under {seeds} seed pairs and count by their mean"] if seeds > 1 else []
     note = sentences(
-        "on validation, over the searched fields that act on a control; layout and values of the best are confirmed"
+        "on validation, over the searched fields that act on a control; layout and values of the best are confirmed",
+        *by_mean,
     )
     return Table("What tuning has picked", (*columns, *map(short_factor, felt)), tuple(rows.values()), 3, note)
 

@@ -330,5 +330,6 @@ def _short(row: TrialRow) -> str:
         return "optimise"
     of = "" if row.pair_of is None else f" of trial {row.pair_of}"
     layout = "" if row.control_variant is None else f" {row.control_variant}"
-    end = f"tuning trial {row.point}" if row.phase == "tune" else seed
-    return f"{row.role.removeprefix('control:')}{layout}{of}, {end}"
+    if row.phase == "tune":
+        seed = f"tuning trial {row.point}" + (f", {seed}" if row.repeat else "")
+    return f"{row.role.removeprefix('control:')}{layout}{of}, {seed}"

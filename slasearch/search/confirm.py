@@ -18,7 +18,7 @@ from slasearch.config.schema import ConfirmPhase, StudyConfig
 from slasearch.registry import UNSIZED_CONTROLS
 from slasearch.search.job import SEARCH_PHASES, Job
 from slasearch.search.tuning import best_tuned, effort, settings_of, tuning_count
-from slasearch.search.winners import Winner, chosen, goals, searched, winners
+from slasearch.search.winners import Winner, chosen, goals, searched
 from slasearch.storage.rows import TrialRow
 
 __all__ = ["count_confirm", "count_tune", "missing_confirm", "missing_tune", "most_confirm", "most_tune"]
@@ -57,19 +57,25 @@ def _size(run: TrialRow) -> int:
 
 def missing_tune(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator[Job]:
     """The tuning trials that are not there yet, once the search has ended; `trials` are last attempts."""
-    made = {(trial.role, trial.pair_of, trial.point) for trial in trials if trial.phase == "tune"}
+    made = {(trial.role, trial.pair_of, trial.point, trial.repeat) for trial in trials if trial.phase == "tune"}
     for control, count in _tuned_controls(config, trials):
-        for number in range(count):
-            if (control.role, control.pair_of, number) not in made:
-                yield _tuning_job(config, control, number)
+        for number, repeat in product(range(count), range(_seeds(config))):
+            if (control.role, control.pair_of, number, repeat) not in made:
+                yield _tuning_job(config, control, number, repeat)
 
 
-def _tuning_job(config: StudyConfig, control: _Control, number: int) -> Job:
+def _seeds(config: StudyConfig) -> int:
+    """Trials of each of the settings that tune a control."""
+    return config.phases.confirm.tuning_seeds if config.phases.confirm else 1
+
+
+def _tuning_job(config: StudyConfig, control: _Control, number: int, repeat: int) -> Job:
     settings = settings_of(config, control.name, control.winner, number)
     return Job(
         "tune",
         control.role,
         settings.sampler,
+        repeat,
         params=settings.params,
         point=number,
         pair_of=control.pair_of,
@@ -79,12 +85,13 @@ def _tuning_job(config: StudyConfig, control: _Control, number: int) -> Job:
 
 
 def _tuned_controls(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator[tuple[_Control, int]]:
-    """Every control that is tuned, with the number of its trials."""
+    """Every control that is tuned, with the number of its settings."""
     confirm = config.phases.confirm
     if confirm is None:
         return
     allowed = effort(confirm, sum(trial.phase in SEARCH_PHASES for trial in trials))
-    for control in _controls(confirm, winners(config.objectives, trials, confirm.top, config.constraints)):
+    found = chosen(config.objectives, searched(trials, config.constraints), confirm.top)
+    for control in _controls(confirm, [winner.trial for winner in found]):
         if control.pair_of is None or _size(control.winner):
             yield control, tuning_count(config, control.name, allowed)
 
@@ -94,7 +101,7 @@ def count_tune(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
     made = [(trial.role, trial.pair_of, trial.point or 0) for trial in trials if trial.phase == "tune"]
     wanted = {(control.role, control.pair_of): count for control, count in _tuned_controls(config, trials)}
     there = sum(point < wanted.get((role, pair_of), 0) for role, pair_of, point in made)
-    return len(made) + sum(wanted.values()) - there
+    return len(made) + _seeds(config) * sum(wanted.values()) - there
 
 
 def most_tune(config: StudyConfig, searched: int) -> int:
@@ -103,7 +110,8 @@ def most_tune(config: StudyConfig, searched: int) -> int:
     if confirm is None:
         return 0
     allowed = effort(confirm, searched)
-    return sum(_beside(config, confirm, name) * tuning_count(config, name, allowed) for name in confirm.controls)
+    settings = sum(_beside(config, confirm, name) * tuning_count(config, name, allowed) for name in confirm.controls)
+    return confirm.tuning_seeds * settings
 
 
 # ---------------------------------------------------------------- confirm

@@ -3,8 +3,8 @@
 Its first trials try each of its layouts once with the winner's values. Those after them take points of a scrambled
 Sobol sequence over the searched fields that act on it (`training.`, `conditions.train.`), the layouts in turn; fields
 of pool, gates and size keep the winner's values. `random_best` draws a structure a trial, all with the winner's values.
-The best complete trial on validation decides what is confirmed: by the score, or by robustness where the winner was
-chosen by robustness alone.
+With `tuning_seeds` each of these settings is trained under several seed pairs, those of the search, and counts by its
+mean. The best on validation is confirmed: by the score, or by robustness where the winner was chosen by that alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from slasearch.config.schema import ConfirmPhase, StudyConfig
@@ -40,12 +41,12 @@ class Settings:
 
 
 def effort(confirm: ConfirmPhase, searched: int) -> int:
-    """How many trials a control may be tuned with, where the search has made `searched`."""
-    return searched if confirm.tuning == "equal" else confirm.tuning
+    """How many settings of a control may be tried, where the search has made `searched` trials."""
+    return searched // confirm.tuning_seeds if confirm.tuning == "equal" else confirm.tuning
 
 
 def tuning_count(config: StudyConfig, control: str, effort: int) -> int:
-    """How many of `effort` trials tune a control.
+    """How many of `effort` settings are tried for a control.
 
     Without a searched field that acts on it there is no more to try than its layouts; and one candidate is no choice,
     so that it is not trained.
@@ -56,13 +57,13 @@ def tuning_count(config: StudyConfig, control: str, effort: int) -> int:
 
 
 def settings_of(config: StudyConfig, control: str, winner: TrialRow, number: int) -> Settings:
-    """What tuning trial `number` (from 0) of a control trains with, the same however many there are.
+    """The settings of this `number` (from 0) that a control is tuned with, the same however many there are.
 
     Args:
         config: The study.
         control: Name of the control.
         winner: The search trial whose values it starts from.
-        number: Which of its trials; below `tuning_count`.
+        number: Which of its settings; below `tuning_count`.
     """
     if control in DRAWN_CONTROLS:
         return Settings(winner.values, str(number), "fixed")
@@ -79,24 +80,28 @@ def settings_of(config: StudyConfig, control: str, winner: TrialRow, number: int
 
 
 def best_tuned(trials: Iterable[TrialRow], goals: Mapping[int | None, Goal]) -> dict[tuple[str, int | None], TrialRow]:
-    """The best complete tuning trial of each control, by its role and winner; ties go to the earlier one.
+    """The first trial of the best settings of each control, by its role and winner; ties go to the earlier ones.
+
+    Settings count by the mean over their complete trials.
 
     Args:
         trials: Trials of the study, those of other phases too.
         goals: What decides, by the id of the winner, which is None for controls beside all winners; the score where
             it says nothing.
     """
-    best: dict[tuple[str, int | None], TrialRow] = {}
-
-    def rank(trial: TrialRow) -> tuple[float, int]:
-        return trial.objective(goals.get(trial.pair_of, "score")) or 0.0, -trial.id
-
-    for trial in trials:
+    tried: dict[tuple[str, int | None], dict[int | None, list[TrialRow]]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.id):
         goal = goals.get(trial.pair_of, "score")
         if trial.phase == "tune" and trial.state == "complete" and trial.objective(goal) is not None:
-            key = trial.role, trial.pair_of
-            best[key] = max(best.get(key, trial), trial, key=rank)
-    return best
+            tried.setdefault((trial.role, trial.pair_of), {}).setdefault(trial.point, []).append(trial)
+
+    def mean(runs: list[TrialRow]) -> float:
+        return fmean(run.objective(goals.get(run.pair_of, "score")) or 0.0 for run in runs)
+
+    return {
+        control: max(settings.values(), key=lambda runs: (mean(runs), -runs[0].id))[0]
+        for control, settings in tried.items()
+    }
 
 
 def _variants(control: str) -> tuple[str | None, ...]:

@@ -1,5 +1,6 @@
 """Controls are tuned with a known number of trials on validation, and confirmed with the best of them."""
 
+import itertools
 import json
 import random
 from collections import Counter, deque
@@ -29,7 +30,7 @@ from slasearch.search.job import PHASES, Job
 from slasearch.search.plan import plan, planned
 from slasearch.search.study import StudySession
 from slasearch.search.tuning import best_tuned, settings_of, tuning_count
-from slasearch.search.winners import chosen, goals, last_attempts, searched
+from slasearch.search.winners import chosen, goals, last_attempts, searched, winners
 from slasearch.space import design_points, parameters
 from slasearch.storage.rows import TrialRow
 
@@ -207,14 +208,41 @@ def test_a_control_is_confirmed_with_its_best_tuning_trial_at_the_size_of_the_wi
     assert (job.control_size, job.phase) == (555, "confirm")
 
 
+def test_settings_under_several_seed_pairs_count_by_their_mean():
+    config = study(optimise=3, confirm=confirming(tuning=4, tuning_seeds=3), objectives=("score",))
+    scores = {0: (0.70, 0.71, 0.72), 1: (0.95, 0.50, 0.50), 2: (0.74, 0.74, 0.71), 3: (0.60, 0.60, 0.60)}
+    jobs, rows = jobs_of(config, SEARCHED, lambda job: {"score": scores[job.point][job.repeat]})
+    assert [(job.point, job.repeat) for job in jobs] == list(itertools.product(range(4), range(3)))
+    for number in range(4):
+        assert len({json.dumps(job.params) for job in jobs if job.point == number}) == 1
+    assert planned(config, rows, [])["tune"] == planned(config, SEARCHED, [])["tune"] == 12
+    job = confirmed(rows, config)
+    assert (job.params, job.control_variant) == (jobs[6].params, jobs[6].control_variant)
+    equal = study(optimise=3, confirm=confirming(tuning="equal", tuning_seeds=2), objectives=("score",))
+    found = [*SEARCHED, *(row(number, params="{}") for number in (5, 6))]
+    assert len(jobs_of(equal, found)[0]) == 4, "five trials of the search are two settings of two seed pairs"
+
+
+def test_a_configuration_of_the_search_counts_by_its_mean_over_seed_pairs():
+    def under(number, rate, score, repeat):
+        return row(number, "design", params=json.dumps({RATE: rate}), score=score, repeat=repeat, point=0)
+
+    lucky = [under(1, 0.1, 0.9, 0), under(2, 0.1, 0.5, 1)]
+    steady = [under(3, 0.2, 0.8, 0), under(4, 0.2, 0.8, 1)]
+    objectives = study(optimise=3, objectives=("score",)).objectives
+    assert [winner.trial.id for winner in chosen(objectives, [*lucky, *steady], 1)] == [3]
+    assert [winner.trial.id for winner in chosen(objectives, [*lucky, *steady], 2)] == [3, 1]
+    assert [best.id for best in winners(objectives, [*lucky, *steady], 1)] == [1], "of single trials"
+
+
 def test_only_complete_tuning_trials_of_its_own_winner_decide():
     best = best_tuned(
         [
-            row(1, "tune", role="control:lora", pair_of=3, score=0.5),
-            row(2, "tune", "fail", role="control:lora", pair_of=3, score=0.9),
-            row(3, "tune", role="control:lora", pair_of=4, score=0.8),
-            row(4, "tune", role="control:random", pair_of=3, score=0.8),
-            row(5, "tune", role="control:lora", pair_of=3, score=None),
+            row(1, "tune", point=1, role="control:lora", pair_of=3, score=0.5),
+            row(2, "tune", "fail", point=2, role="control:lora", pair_of=3, score=0.9),
+            row(3, "tune", point=3, role="control:lora", pair_of=4, score=0.8),
+            row(4, "tune", point=4, role="control:random", pair_of=3, score=0.8),
+            row(5, "tune", point=5, role="control:lora", pair_of=3, score=None),
             row(6, "confirm", role="control:lora", pair_of=3, score=0.99),
         ],
         {},
@@ -228,14 +256,14 @@ def test_only_complete_tuning_trials_of_its_own_winner_decide():
 
 def test_the_best_is_by_what_the_winner_was_chosen_by():
     tuned = [
-        row(1, "tune", role="control:lora", pair_of=3, score=0.5, robustness=0.4),
-        row(2, "tune", role="control:lora", pair_of=3, score=0.9, robustness=0.3),
-        row(3, "tune", role="control:lora", pair_of=3, score=0.7, robustness=0.4),
-        row(4, "tune", role="control:lora", pair_of=3, score=0.7, robustness=None),
-        row(5, "tune", role="control:lora", pair_of=4, score=0.6, robustness=0.1),
-        row(6, "tune", role="control:lora", pair_of=4, score=0.5, robustness=0.2),
-        row(7, "tune", role="control:linear_probe", score=0.6, robustness=0.1),
-        row(8, "tune", role="control:linear_probe", score=0.5, robustness=0.2),
+        row(1, "tune", point=1, role="control:lora", pair_of=3, score=0.5, robustness=0.4),
+        row(2, "tune", point=2, role="control:lora", pair_of=3, score=0.9, robustness=0.3),
+        row(3, "tune", point=3, role="control:lora", pair_of=3, score=0.7, robustness=0.4),
+        row(4, "tune", point=4, role="control:lora", pair_of=3, score=0.7, robustness=None),
+        row(5, "tune", point=5, role="control:lora", pair_of=4, score=0.6, robustness=0.1),
+        row(6, "tune", point=6, role="control:lora", pair_of=4, score=0.5, robustness=0.2),
+        row(7, "tune", point=7, role="control:linear_probe", score=0.6, robustness=0.1),
+        row(8, "tune", point=8, role="control:linear_probe", score=0.5, robustness=0.2),
     ]
 
     def best(by):
@@ -272,7 +300,7 @@ def test_the_goal_is_robustness_where_that_alone_chose_the_winner():
 def test_a_winner_that_is_the_best_by_several_counts_is_one_by_score():
     same = json.dumps({WEIGHT: 0.5})
     rows = [
-        row(1, score=0.9, robustness=0.1, params=same),
+        row(1, score=0.9, robustness=0.7, params=same),
         row(2, score=0.8, robustness=0.8, params=same),
         row(3, score=0.7, robustness=0.7),
     ]

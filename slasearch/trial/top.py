@@ -53,7 +53,7 @@ def top_alone(model: nn.Module, places: Tensor) -> Iterator[None]:
         return (wanted(args[0]),)
 
     def after_query(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        # Attention expects a query for each token: they are one and the same, and cost a small product more.
+        # Attention expects a query for each token. On a CPU its core sees that they are one (see `attention`).
         return output.expand(-1, tokens, -1)
 
     def before_joint(module: nn.Module, args: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

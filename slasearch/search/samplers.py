@@ -18,7 +18,6 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace, _SearchSpaceGroup
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import qmc
 
 from slasearch.config.schema import SamplerConfig
 from slasearch.search.cma_es import CmaEsSampler
@@ -99,6 +98,8 @@ class SobolSampler(BaseSampler):
     """
 
     def __init__(self, space: Sequence[Parameter], *, seed: int, index: int) -> None:
+        from scipy.stats import qmc  # most of a second, which commands that draw no such point do not wait for
+
         engine = qmc.Sobol(max(1, len(space)), scramble=True, rng=np.random.default_rng(seed))
         if index:
             engine.fast_forward(index)

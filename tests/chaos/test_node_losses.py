@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from chaos_table import Row
 from chaos_workers import SignedWorker
 from separate_nodes import SeparateNodes
 from session_kit import trials_of
-from small_study import Watching
+from small_study import HERE, Watching
 from truth import Results, tell
 
 from slasearch.config.schema import StudyConfig
@@ -24,6 +25,8 @@ from slasearch.search.summary import StudySummary
 SECONDS = 0.5
 """How long a trial takes."""
 NODES = ("one", "two")
+IMPORTS = {"PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), HERE["PYTHONPATH"]))}
+"""Where workers find theirs."""
 
 
 @long_only(10)
@@ -32,7 +35,7 @@ def test_nodes_are_killed(
 ) -> None:
     told = row("SIGKILL of a node's raylet, SQLite", "real Ray, 2 nodes")
     draw = random.Random(SEED)
-    nodes = SeparateNodes(tmp_path, NODES)
+    nodes = SeparateNodes(tmp_path, NODES, variables=IMPORTS)
     try:
         while told.disturbances < times:
             kind = list(OBJECTIVES)[told.studies % len(OBJECTIVES)]

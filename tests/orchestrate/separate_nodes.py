@@ -50,13 +50,21 @@ class SeparateNodes:
         homes: Folder that no node but the head sees; each other node sees an empty one of its own in its place.
         names: The nodes' names.
         dashboard: Port of the server that takes jobs; None: there is none.
+        variables: Environment of all nodes besides.
 
     Attributes:
         address: The head's.
     """
 
-    def __init__(self, homes: Path, names: Iterable[str], dashboard: int | None = None) -> None:
+    def __init__(
+        self,
+        homes: Path,
+        names: Iterable[str],
+        dashboard: int | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._homes = homes
+        self._variables = {**QUIET, **QUICK_LOSS, **HERE, **(variables or {})}
         self._folder = Path(tempfile.mkdtemp(prefix="sla-n-", dir="/tmp"))  # short: sockets lie in it
         self._rays = self._folder / "r"
         self._rays.mkdir()
@@ -125,7 +133,7 @@ class SeparateNodes:
     ) -> None:
         command = [*prefix, RAY, "start", *options, "--block", "--include-log-monitor=0"]
         command += ["--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}"]
-        environment = {**os.environ, **QUIET, **QUICK_LOSS, **HERE, **(variables or {})}
+        environment = {**os.environ, **self._variables, **(variables or {})}
         with self._log(name).open("wb") as log:
             self._started[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 

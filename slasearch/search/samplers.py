@@ -20,7 +20,6 @@ from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace, _S
 from optuna.trial import FrozenTrial, TrialState
 
 from slasearch.config.schema import SamplerConfig
-from slasearch.search.cma_es import CmaEsSampler
 from slasearch.space import Parameter
 
 __all__ = ["GroupedTpeSampler", "SobolSampler", "make_sampler", "sampler_seed"]
@@ -55,6 +54,8 @@ def make_sampler(
             case "nsgaiii":
                 return NSGAIIISampler(seed=own, **options)
             case "cmaes":
+                from slasearch.search.cma_es import CmaEsSampler  # which loads scipy, too
+
                 return CmaEsSampler(space, seed=own, **options)
         return GroupedTpeSampler(seed=own, **options)
 
@@ -98,7 +99,7 @@ class SobolSampler(BaseSampler):
     """
 
     def __init__(self, space: Sequence[Parameter], *, seed: int, index: int) -> None:
-        from scipy.stats import qmc  # most of a second, which commands that draw no such point do not wait for
+        from scipy.stats import qmc  # most of a second, for which no other sampler waits
 
         engine = qmc.Sobol(max(1, len(space)), scramble=True, rng=np.random.default_rng(seed))
         if index:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Generic, Literal, Protocol, TypeVar
 
 from slasearch.config.constraints import ConstraintConfig
@@ -38,10 +37,10 @@ C = TypeVar("C", bound=Contender)
 
 @dataclass(frozen=True)
 class Winner(Generic[C]):
-    """A configuration that is confirmed.
+    """A trial that is confirmed.
 
     Args:
-        trial: Its first complete trial.
+        trial: The trial.
         goal: `robustness` where that alone chose it, else `score`; size is no goal for controls, which are held to it.
     """
 
@@ -85,52 +84,20 @@ def winners(
 
     Ties go to the better score, then to the earlier trial.
     """
-    contenders = searched(rows, constraints)
-    found: dict[str, TrialRow] = {}
-    for objective in objectives:
-        for params, trial in _best(objective, contenders, top).items():
-            found.setdefault(params, trial)
-    return list(found.values())
+    return [winner.trial for winner in chosen(objectives, searched(rows, constraints), top)]
 
 
 def chosen(objectives: Sequence[ObjectiveConfig], contenders: Sequence[C], top: int) -> list[Winner[C]]:
-    """What is confirmed of the complete trials of the search, each with what its controls are tuned by.
-
-    A configuration that ran under several seed pairs counts by its means over them: the best single run of several is
-    the luckiest.
-    """
-    tried: dict[str, list[C]] = {}
-    for trial in sorted(contenders, key=lambda trial: trial.id):
-        tried.setdefault(trial.params, []).append(trial)
-    configurations = [_Configuration(tuple(trials)) for trials in tried.values()]
+    """The winners among the complete trials of the search, each with what its controls are tuned by."""
     found: dict[str, C] = {}
     reasons: dict[str, set[str]] = {}
     for objective in objectives:
-        for params, configuration in _best(objective, configurations, top).items():
-            found.setdefault(params, configuration.trials[0])
+        for params, trial in _best(objective, contenders, top).items():
+            found.setdefault(params, trial)
             reasons.setdefault(params, set()).add(objective.name)
     return [
         Winner(trial, "robustness" if reasons[params] == {"robustness"} else "score") for params, trial in found.items()
     ]
-
-
-@dataclass(frozen=True)
-class _Configuration(Generic[C]):
-    """The complete trials of the same values, at least one, the first one first."""
-
-    trials: tuple[C, ...]
-
-    @property
-    def id(self) -> int:
-        return self.trials[0].id
-
-    @property
-    def params(self) -> str:
-        return self.trials[0].params
-
-    def objective(self, name: str) -> float | None:
-        found = [value for trial in self.trials if (value := trial.objective(name)) is not None]
-        return fmean(found) if found else None
 
 
 def goals(found: Sequence[Winner[C]]) -> dict[int | None, Goal]:

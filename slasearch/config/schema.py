@@ -107,7 +107,7 @@ class BackboneConfig(StrictModel):
     pooling: Literal["auto"] | Pooling = Field(
         "auto",
         description="how token vectors become one: mean (auto for encoders), last token (auto for decoders), or cls, "
-        "the first token, with which most of an encoder's last layer is left out: a fifth to a third less time",
+        "the first token, above which most of a BERT-like last layer is left out",
     )
     gradient_checkpointing: bool = Field(
         False, description="compute each layer again in the backward pass: less memory, about a third more time"

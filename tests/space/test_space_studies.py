@@ -22,6 +22,18 @@ def test_a_study_file_is_valid_and_names_its_schema(file: Path) -> None:
     assert file.read_text().splitlines()[0] == "# yaml-language-server: $schema=./study.schema.json"
 
 
+@pytest.mark.parametrize("file", sorted((STUDIES / "proof").glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_study_of_the_proof_is_valid_where_its_data_are(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "mr").mkdir(parents=True)
+    config = load_checked(file)
+    assert config.size_control.parameters == 9216
+    assert config.description
+    assert file.read_text().splitlines()[0] == "# yaml-language-server: $schema=../study.schema.json"
+
+
 def test_the_stored_schema_is_the_one_that_the_command_prints() -> None:
     done = subprocess.run([sys.executable, "-m", "slasearch", "schema"], capture_output=True, text=True, check=True)
     stored = (STUDIES / "study.schema.json").read_text()

@@ -14,6 +14,7 @@ from slasearch.adapters.sites import FAMILIES, host_shapes
 from slasearch.records import SITES, BackboneSpec, PoolSpec, Slot
 from slasearch.testing.kinds import disturb_weights
 from slasearch.testing.tiny import tiny_backbone
+from slasearch.trial import attention
 from slasearch.trial import model as task_model
 from slasearch.trial.backbone import load_backbone, pool_tokens, pooled_places
 from slasearch.trial.data import EvaluationData
@@ -99,6 +100,19 @@ def test_a_trial_with_the_first_token_scores_the_same(layer: int, monkeypatch: p
     theirs, whole = logits(slots, alone=False, monkeypatch=monkeypatch)
     assert 1 not in whole
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_one_query_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries: list[int] = []
+    core = attention.sdpa_attention_forward
+
+    def spied(module: nn.Module, query: Tensor, *others: Any, **settings: Any) -> Any:
+        queries.append(query.shape[2])
+        return core(module, query, *others, **settings)
+
+    monkeypatch.setattr(attention, "sdpa_attention_forward", spied)
+    logits([Slot(5, "ffn.out", "lora", 2)], alone=True, monkeypatch=monkeypatch)
+    assert 1 in queries
 
 
 def test_where_it_cannot_be_the_whole_layer_runs() -> None:

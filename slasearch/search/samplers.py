@@ -68,8 +68,8 @@ def sampler_seed(seed: int, number: int) -> int:
 class GroupedTpeSampler(TPESampler):
     """Optuna's multivariate TPE by groups, with the same draws in less time.
 
-    Optuna refines its groups of fields by every trial there is, a quarter of an ask at 10,000 trials. Trials of the same
-    fields refine nothing twice.
+    Optuna refines its groups of fields by every trial there is, a quarter of an ask at 10,000 trials. Trials of the
+    same fields refine nothing twice.
     """
 
     def __init__(self, **options: Any) -> None:

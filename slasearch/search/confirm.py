@@ -18,7 +18,7 @@ from slasearch.config.schema import ConfirmPhase, StudyConfig
 from slasearch.registry import UNSIZED_CONTROLS
 from slasearch.search.job import SEARCH_PHASES, Job
 from slasearch.search.tuning import best_tuned, effort, settings_of, tuning_count
-from slasearch.search.winners import Winner, chosen, goals, searched
+from slasearch.search.winners import Winner, chosen, goals, searched, winners
 from slasearch.storage.rows import TrialRow
 
 __all__ = ["count_confirm", "count_tune", "missing_confirm", "missing_tune", "most_confirm", "most_tune"]
@@ -90,8 +90,7 @@ def _tuned_controls(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator
     if confirm is None:
         return
     allowed = effort(confirm, sum(trial.phase in SEARCH_PHASES for trial in trials))
-    found = chosen(config.objectives, searched(trials, config.constraints), confirm.top)
-    for control in _controls(confirm, [winner.trial for winner in found]):
+    for control in _controls(confirm, winners(config.objectives, trials, confirm.top, config.constraints)):
         if control.pair_of is None or _size(control.winner):
             yield control, tuning_count(config, control.name, allowed)
 

@@ -221,7 +221,8 @@ def timed_child(script: str, settings: Mapping[str, Any], *, threads: int = 1) -
     Raises:
         RuntimeError: It failed; the text has the end of what it wrote.
     """
-    variables = {"PYTHONPATH": str(HERE), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    ours = os.pathsep.join((str(HERE), str(HERE.parent)))  # the code whose digest is kept, not what is installed
+    variables = {"PYTHONPATH": ours, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     variables |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     command = [sys.executable, str(HERE / script), json.dumps(settings)]
     spawned, began = time.time(), time.perf_counter()

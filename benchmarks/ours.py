@@ -126,6 +126,7 @@ def _fields(work: Workload) -> dict[str, Any]:
     return {
         "source": work.source,
         "precision": work.precision,
+        "pooling": work.pooling,
         "trials": 4 * work.trials,
         "train": work.train,
         "validation": work.validation,

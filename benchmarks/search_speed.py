@@ -5,11 +5,12 @@ same examples, for as many epochs, with as many evaluations. Each side is a comm
 its end; sides take turns within a repetition, in an order that rotates. Ratio = trials per hour of ours over theirs.
 
 With `--until-best`: the wall time of a study with pruning and reuse until a trial has the best validation score that
-the stock stack has after 30 trials, beside the stock stack's own wall time.
+the stock stack has after 30 trials, beside the stock stack's own wall time. Its search at full depth also serves the
+`--modes` that compare with one: ours then runs the trials that the stock stack's TPE chose.
 
     python benchmarks/search_speed.py [--repeats N] [--modes full,half,…] [--stock usual,tuned,usual_bf16,…]
                                       [--pooling cls] [--precision bf16] [--json FILE]
-    python benchmarks/search_speed.py --until-best [--trials 30] [--json FILE]
+    python benchmarks/search_speed.py --until-best [--trials 30] [--modes half_against_full,…] [--json FILE]
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +83,9 @@ def equal_work(journal: Journal, work: Workload, modes: Sequence[str], stock: Se
             its = replace(work, layers=LAYERS[arm.layers], noise=arm.noise, rates=rates, seed=repeat)
             found[arm].append(journal.piece(f"{repeat}: {arm.name}", lambda its=its, arm=arm: _run(arm.side, its)))
     return {
-        f"{mode} / {variant}": _compared(MODES[mode], *(found[arm] for arm in _arms(MODES[mode], [variant])))
+        f"{mode} / {variant}": _compared(
+            MODES[mode], list(zip(*(found[arm] for arm in _arms(MODES[mode], [variant])), strict=True))
+        )
         for mode in modes
         for variant in stock
     }
@@ -104,9 +108,11 @@ def _run(side: str, work: Workload) -> dict[str, Any]:
     return timed_child("stock.py", {"work": asdict(work), "variant": side}, threads=work.threads)
 
 
-def _compared(mode: Mode, ours: list[dict[str, Any]], stock: list[dict[str, Any]]) -> dict[str, Any]:
-    """Ratios, and whether trials of the same rate come out alike: the spread of a pair is the noise of two seeds."""
-    pairs = list(zip(ours, stock, strict=True))
+def _compared(mode: Mode, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    """Of pairs of ours and theirs the ratios, and whether trials of the same rate come out alike.
+
+    The spread of a pair of trials is the noise of two seeds.
+    """
     ratios = [per_hour(mine) / per_hour(theirs) for mine, theirs in pairs]
     difference = spread(
         [
@@ -119,8 +125,8 @@ def _compared(mode: Mode, ours: list[dict[str, Any]], stock: list[dict[str, Any]
         "target": mode.target,
         "ratio": statistics.median(ratios),
         "ratios": ratios,
-        "ours": _side(ours),
-        "stock": _side(stock),
+        "ours": _side([mine for mine, _ in pairs]),
+        "stock": _side([theirs for _, theirs in pairs]),
         "paired_score_difference": difference,
         "scores_agree": abs(difference["mean"]) <= difference["sd"],
     }
@@ -151,9 +157,17 @@ def _scores(run: Mapping[str, Any]) -> dict[str, float]:
 # ---------------------------------------------------------------- until the stock stack's best
 
 
-def until_best(journal: Journal, work: Workload, study: Path, stock: Sequence[str], repeats: int) -> dict[str, Any]:
-    """For each variant of the stock stack: its wall time, and that of our study until it has the same score."""
+def until_best(
+    journal: Journal, work: Workload, study: Path, modes: Sequence[str], stock: Sequence[str], repeats: int
+) -> dict[str, Any]:
+    """For each variant of the stock stack: its wall time, and that of our study until it has the same score.
+
+    And for each mode that compares with full depth its ratios, our searches repeating the trials of the other side's.
+    """
     found: dict[str, list[dict[str, float | None]]] = {variant: [] for variant in stock}
+    pairs: dict[tuple[str, str], list[tuple[dict[str, Any], dict[str, Any]]]] = {
+        (mode, variant): [] for mode in modes for variant in stock
+    }
     for repeat in range(repeats):
         its = replace(work, seed=repeat)
         for variant in stock:
@@ -161,11 +175,19 @@ def until_best(journal: Journal, work: Workload, study: Path, stock: Sequence[st
             best = max(theirs["trials"], key=lambda trial: trial["score"])
             settings = {"work": asdict(its), "study": str(study), "target": best["score"]}
             ours = journal.piece(
-                f"{repeat}: ours until {variant}",
+                f"{repeat}: ours until {variant}, {sha256(study.read_bytes()).hexdigest()[:8]}",
                 lambda settings=settings: timed_child("ours.py", settings, threads=work.threads),
             )
             found[variant].append(_until(ours, theirs, best))
-    return {
+            rates = [trial["rate"] for trial in theirs["trials"]]
+            for mode in modes:
+                same = replace(its, layers=LAYERS[MODES[mode].ours], rates=rates)
+                ours = journal.piece(
+                    f"{repeat}: ours {MODES[mode].ours} as {variant}", lambda same=same: _run("ours", same)
+                )
+                pairs[mode, variant].append((ours, theirs))
+    equal = {f"{mode} / {variant}": _compared(MODES[mode], rows) for (mode, variant), rows in pairs.items()}
+    return equal | {
         f"until best / {variant}": {
             "target": UNTIL_BEST_TARGET,
             "ratio": median(row["ratio"] for row in rows),
@@ -228,7 +250,7 @@ def _line(name: str, row: Mapping[str, Any], verdict: str) -> str:
 
 def main() -> int:
     parser = arguments(__doc__, repeats=5)
-    parser.add_argument("--modes", default=",".join(MODES), help=f"some of {','.join(MODES)}")
+    parser.add_argument("--modes", help=f"some of {','.join(MODES)} (default: all; none with --until-best)")
     parser.add_argument("--stock", default="usual,tuned", help=f"some of {','.join(VARIANTS)}")
     parser.add_argument("--task", default=f"tweets={TWEETS}", help="NAME=SOURCE or NAME=FOLDER (default: %(default)s)")
     parser.add_argument("--trials", type=int, help="trials of a search (default: 12; 30 with --until-best)")
@@ -238,28 +260,38 @@ def main() -> int:
     parser.add_argument("--study", type=Path, default=STUDY, help="our study for --until-best")
     options = parser.parse_args()
     work = _workload(options)
-    modes, stock = options.modes.split(","), options.stock.split(",")
+    stock = options.stock.split(",")
+    modes = _modes(parser, options)
     if options.smoke:
-        modes, stock, options.repeats = ["third"], ["tuned"], 1
+        stock, options.repeats = ["tuned"], 1
     settings = {"work": asdict(work)}
-    if options.until_best:
-        settings["study"] = options.study.read_text(encoding="utf-8")
     about = machine(options.device, work.threads)
     journal = Journal(options, settings)
     if options.until_best:
-        pairs = until_best(journal, work, options.study, stock, options.repeats)
+        pairs = until_best(journal, work, options.study, modes, stock, options.repeats)
     else:
         pairs = equal_work(journal, work, modes, stock, options.repeats)
     found = {
         "benchmark": "search_speed",
         "machine": about,
-        "settings": settings,
+        "settings": settings | ({"study": options.study.read_text("utf-8")} if options.until_best else {}),
         "repeats": options.repeats,
         "stock": {name: VARIANTS[name] for name in stock},
         "pairs": pairs,
         "verdicts": {name: outcome(row["ratio"], row["target"], smoke=options.smoke) for name, row in pairs.items()},
     }
     return finish(found, table(found), options.json)
+
+
+def _modes(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[str]:
+    """The comparisons that are asked for; with `--until-best` the stock stack is at full depth and without noise."""
+    clean_full = {name for name, mode in MODES.items() if mode.stock == "full" and not mode.noise}
+    known = clean_full if options.until_best else set(MODES)
+    default = [] if options.until_best else ["third"] if options.smoke else list(MODES)
+    chosen = default if options.modes is None else options.modes.split(",")
+    if not known.issuperset(chosen):
+        parser.error(f"--modes: expected some of {', '.join(sorted(known))}; got {options.modes}")
+    return chosen
 
 
 def _workload(options: argparse.Namespace) -> Workload:

@@ -46,6 +46,17 @@ def test_both_stacks_search() -> None:
     assert pair["paired_score_difference"]["n"] == pair["ours"]["score"]["n"] == pair["stock"]["score"]["n"] == 1
 
 
+def test_the_stock_stacks_search_is_raced_to_its_best_and_its_trials_are_repeated() -> None:
+    pairs = smoke("search_speed", "--until-best", "--modes", "third_against_full")["pairs"]
+    equal, best = pairs["third_against_full / tuned"], pairs["until best / tuned"]
+    assert equal["ratio"] == pytest.approx(equal["ours"]["trials_per_hour"] / equal["stock"]["trials_per_hour"])
+    assert equal["paired_score_difference"]["n"] == equal["stock"]["score"]["n"] == 1
+    (row,) = best["repeats"]
+    assert row["score"] == equal["stock"]["score"]["mean"]
+    assert row["ours_trials"] >= 1
+    assert (row["ours_s"] is None) == (best["reached"] == 0)
+
+
 def test_steps_are_timed_and_counted(tmp_path: Path) -> None:
     journal = tmp_path / "step.jsonl"
     found = smoke("step", "--journal", str(journal))["medians"]
@@ -80,6 +91,7 @@ def test_our_study_until_the_best_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
     config = parse_study(text, "until_best")
     assert check(config) == []
     assert config.tasks[0].limits.validation == workload().validation
+    assert config.backbone.pooling == workload().pooling
 
 
 def test_finished_pieces_are_reused_if_they_are_of_the_same_settings(

@@ -203,7 +203,8 @@ class PoolSpec:
     """Candidates: every (layer, site, kind, rank) whose kind may sit at the site; `layers` None means all.
 
     `gating` `rank`: a module of rank r of a kind that is a sum of rank-one modules stands as r slots of rank 1, told
-    apart by `Slot.index`, so that ranks are learned too. `slot`: one gate for the whole module.
+    apart by `Slot.index`, so that ranks are learned too. `slot`: one gate for the whole module. `start`: what the input
+    projections of kinds that are `aimable` start as.
     """
 
     sites: tuple[str, ...]
@@ -211,6 +212,7 @@ class PoolSpec:
     ranks: tuple[int, ...]
     layers: tuple[int, ...] | None = None
     gating: Literal["slot", "rank"] = "slot"
+    start: Literal["random", "gradient"] = "random"
 
 
 @dataclass(frozen=True)

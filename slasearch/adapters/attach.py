@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from slasearch.adapters.pool import Pool
 from slasearch.adapters.sites import Host, hidden_states, hosts_of
 
-__all__ = ["Attachment", "attach"]
+__all__ = ["Attachment", "attach", "input_of"]
 
 
 class Attachment:
@@ -55,14 +55,15 @@ def attach(model: nn.Module, pool: Pool) -> Attachment:
     return attachment
 
 
-def _input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """A host's input, of what its forward hook was given."""
     found: Tensor = args[0] if args else kwargs["hidden_states"]
     return found
 
 
 def _before(pool: Pool, layer: int, site: str, part: int) -> Any:
     def run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        x = pool.compose_input(layer, site, part, _input(args, kwargs))
+        x = pool.compose_input(layer, site, part, input_of(args, kwargs))
         return ((x, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": x})
 
     return run
@@ -70,7 +71,7 @@ def _before(pool: Pool, layer: int, site: str, part: int) -> Any:
 
 def _after(pool: Pool, layer: int, site: str, part: int, host: Host) -> Any:
     def run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        x, y = _input(args, kwargs), hidden_states(output)
+        x, y = input_of(args, kwargs), hidden_states(output)
         if host.whole:
             y = pool.compose(layer, site, part, x, y)
         else:

@@ -201,6 +201,11 @@ class PoolConfig(StrictModel):
     gating: Searchable[Literal["slot", "rank"]] = Field(
         "slot", description="one gate for a whole module, or one for each rank-one part of it (kinds such as lora)"
     )
+    start: Searchable[Literal["random", "gradient"]] = Field(
+        "random",
+        description="what modules that project their input (lora) start from: weights drawn at random, or the leading "
+        "directions of the loss's gradient at their place, which costs a few steps",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -130,6 +130,7 @@ _MARKS = (
 _ROLE_MARKS = {
     "winner": Mark(BLUE, "o", "circle", 2.4),
     "control:lora": Mark(VERMILION, "s", "square"),
+    "control:lora_gradient": Mark(VERMILION, (4, 1, 45), "star-square"),
     "control:lora_r8": Mark(VERMILION, "p", "pentagon"),
     "control:adalora": Mark(VERMILION, "<", "triangle-left"),
     "control:adalora_pool": Mark(VERMILION, ">", "triangle-right"),

@@ -114,6 +114,8 @@ def _contradictions(checked: _Arguments) -> Iterator[Problem]:
                 yield Problem((name,), expected, shown(getattr(checked, name)))
     if checked.gates.learn_on == "gate":
         yield Problem(("gates", "learn_on"), "auto or train, as gates learn on the batches of your loop", "gate")
+    if checked.pool.start == "gradient":
+        yield Problem(("pool", "start"), "random, as your loop has shown no examples yet", "gradient")
 
 
 def _without_budget(checked: _Arguments) -> Iterator[Problem]:

@@ -55,6 +55,7 @@ def _kind(name: str) -> dict[str, Any]:
         "parameters": entry.cost,
         "merges": entry.mergeable,
         "separable": entry.separable,
+        "aimable": entry.aimable,
         "source": entry.source,
     }
 

@@ -116,6 +116,9 @@ def inert(config: StudyConfig) -> Iterator[Problem]:
     if isinstance(pool.gating, Distribution) and not any(KINDS.get(name).separable for name in kinds):
         got = f"a distribution, though no kind of the pool ({', '.join(kinds)}) is a sum of rank-one parts"
         yield Problem(("pool", "gating"), "a value", got)
+    if isinstance(pool.start, Distribution) and not any(KINDS.get(name).aimable for name in kinds):
+        got = f"a distribution, though no kind of the pool ({', '.join(kinds)}) projects its input"
+        yield Problem(("pool", "start"), "a value", got)
     if len(config.tasks) == 1:
         for name in ("multitask", "task_temperature"):
             if isinstance(getattr(config.training, name), Distribution):

@@ -42,6 +42,7 @@ def check_module(name: str) -> None:
             _check_fold(module, x, y, context)
         _check_combine(entry, host)
         _check_separable(entry, host)
+        _check_aimable(entry, host)
     if entry.mergeable:
         _check_merge(entry)
 
@@ -103,6 +104,18 @@ def _check_combine(entry: KindEntry, host: HostShape) -> None:
 
 def _times(z: Tensor | None, delta: Tensor) -> Tensor:
     return delta if z is None else z * delta
+
+
+def _check_aimable(entry: KindEntry, host: HostShape) -> None:
+    """A kind that says `aimable` has the weight that is turned, and changes nothing at the start whatever it is."""
+    if entry.aimable:
+        rank, (x, y, context) = 3, _values(host)
+        module = _made(entry, host, rank)
+        down = module.get_parameter("down")
+        assert down.shape == (rank, host.d_in), "an aimable kind must have a weight `down`, r x d_in"
+        with torch.no_grad():
+            down.copy_(torch.ones(rank, host.d_in))
+        assert not module.delta(x, y, context).any(), "Δ must be 0 at the start whatever `down` is"
 
 
 @torch.no_grad()

@@ -37,6 +37,7 @@ from slasearch.records import (
     TrialSpec,
 )
 from slasearch.registry import CONTROLS
+from slasearch.trial.aim import aim
 from slasearch.trial.assemble import Outcome, assemble
 from slasearch.trial.backbone import Backbone
 from slasearch.trial.checkpoints import Checkpoints
@@ -135,6 +136,8 @@ class Course:
             )
             made = sum(weight.numel() for weights in model.weights_by_kind().values() for weight in weights)
             saved = None if self._checkpoints is None else self._checkpoints.newest()
+            if saved is None:
+                self._aim(model, trainer)
             if saved is not None:
                 yield from self._tell_again(saved["course"])
             structure = fixed or (yield from self._search(model, trainer, tasks, saved))
@@ -204,6 +207,21 @@ class Course:
         with TaskModel(backbone, pool, heads, adaptation=adaptation) as model:
             yield model
 
+    def _aim(self, model: TaskModel, trainer: Trainer) -> None:
+        """Turns fresh modules along the gradient, where that is what they start from."""
+        own = self._control.start if isinstance(self._control, SlotsControl) else None
+        started = perf_counter()
+        if model.adaptation is None and (own or self.spec.pool.start) == "gradient":
+            aim(
+                model,
+                trainer.data,
+                weights=[task.weight for task in self.spec.tasks],
+                steps=self._plan.total - trainer.step,
+                uses=self._may_use,
+                generator=generator(self.spec.seeds.init, "directions"),
+            )
+        self._seconds["train"] += perf_counter() - started
+
     def _heads(self, tasks: Sequence[TaskData], backbone: Backbone, purpose: str) -> dict[str, torch.nn.Linear]:
         sizes = {task.spec.name: len(task.labels) for task in tasks}
         return make_heads(sizes, backbone.shapes.hidden, generator=generator(self.spec.seeds.init, purpose))
@@ -257,6 +275,7 @@ class Course:
         self._events.extend(done.events)
         if spec.finalisation.finish == "retrain":
             self._put_in_fresh(model, tasks, done.structure)
+            self._aim(model, trainer)
             trainer.restart_schedule()
         else:
             pool.keep(done.structure, done.values)

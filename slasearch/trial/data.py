@@ -59,7 +59,7 @@ class TrainingData:
         self._task_temperature = task_temperature
         self._conditions = tuple(conditions)
         self._names = [task.spec.name for task in tasks]
-        self._batch_size, self._seed = batch_size, seed
+        self.batch_size, self._seed = batch_size, seed
         active = [condition for condition in conditions if condition.level > 0]
         self._text = [c for c in active if family_of(c) == "text"]
         self._labels = [c for c in active if family_of(c) == "label"]  # an example keeps its wrong label
@@ -73,7 +73,7 @@ class TrainingData:
     @property
     def batches_per_epoch(self) -> int:
         """Steps that draw as many examples as there are."""
-        return -(-self.examples // self._batch_size)
+        return -(-self.examples // self.batch_size)
 
     def _encode(self, epoch: int) -> list[EncodedSplit]:
         encoded = []
@@ -107,7 +107,7 @@ class TrainingData:
         for epoch in itertools.count(first):
             batches = train_batches(
                 self._splits(epoch),
-                self._batch_size,
+                self.batch_size,
                 seed=self._seed,
                 epoch=epoch,
                 pad_token_id=pad,
@@ -131,7 +131,7 @@ class TrainingData:
         if self._fresh or self._fixed is None:
             return None
         if model.depth != self._depth:
-            self._deepen(model, pays=steps_left * self._batch_size >= _WORTH * self.examples)
+            self._deepen(model, pays=steps_left * self.batch_size >= _WORTH * self.examples)
         if self._depth == 0:
             return None
         states = gathered(self._states, batch, batch.input_ids.shape[1])

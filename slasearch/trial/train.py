@@ -111,7 +111,7 @@ class Trainer:
 
     def train_on(self, data: TrainingData) -> None:
         """Other training batches from now on."""
-        self._data, self._batches, self._drawn = data, iter(data), 0
+        self.data, self._batches, self._drawn = data, iter(data), 0
 
     def state_dict(self) -> dict[str, Any]:
         """What it takes to go on later, besides the model and the gates: plain values and tensors."""
@@ -121,7 +121,7 @@ class Trainer:
             "tokens": self.tokens,
             "schedule": [self._schedule_start, self._schedule_length],
             "drawn": [self._drawn, self._gate_drawn],
-            "depths": [self._data.depth, 0 if self._gate_data is None else self._gate_data.depth],
+            "depths": [self.data.depth, 0 if self._gate_data is None else self._gate_data.depth],
             "noise": self._generator.get_state(),
             "worst": self._worst,
             "moments": [dict(moments[weight]) if weight in moments else {} for weight in self._clipped],
@@ -136,8 +136,8 @@ class Trainer:
         self.step, self.tokens = state["step"], state["tokens"]
         self._schedule_start, self._schedule_length = state["schedule"]
         self._drawn, self._gate_drawn = state["drawn"]
-        self._batches = self._data.batches(self._drawn)
-        self._data.go_on(self.model, state["depths"][0])
+        self._batches = self.data.batches(self._drawn)
+        self.data.go_on(self.model, state["depths"][0])
         if self._gate_data is not None:
             self._gate_batches = self._gate_data.batches(self._gate_drawn)
             self._gate_data.go_on(self.model, state["depths"][1])
@@ -228,7 +228,7 @@ class Trainer:
         batch, noise = next(self._batches)
         self._drawn += 1
         self._optimizer.zero_grad(set_to_none=True)
-        lower = self._data.lower(self.model, batch, self.plan.total - self.step)
+        lower = self.data.lower(self.model, batch, self.plan.total - self.step)
         loss = self.model.loss(batch, self._weights, gates, noise, lower)
         self._watch(loss.detach())
         loss.backward()  # type: ignore[no-untyped-call]

@@ -154,6 +154,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"budget": 100, "gates": {"learning_rate": 0}}, "attach: gates.learning_rate: expected a number above 0, got 0"),
     ({"budget": 100, "gates": {"learning_rate": {"log_float": [0.01, 0.1]}}}, "gates.learning_rate: .* a distribution"),
     ({"budget": 100, "gates": {"learn_on": "gate"}}, "attach: gates.learn_on: expected auto or train"),
+    ({"budget": 100, "pool": {"start": "gradient"}}, "attach: pool.start: expected random"),
     ({"sparsity_weight": 1.0, "gates": {"family": "budget"}}, "attach: budget: expected a budget with the gate family"),
     ({"sparsity_weight": 1.0, "finish": "progressive"}, "attach: budget: expected a budget with finish progressive"),
     ({"sparsity_weight": 1.0, "ranking": "saliency"}, "attach: budget: expected a budget with ranking saliency"),

@@ -60,6 +60,10 @@ def told(config: StudyConfig) -> list[str]:
             "pool.gating: expected a value, got a distribution, though no kind of the pool (bias) is a sum",
         ),
         (
+            ("pool={kinds: [bias], start: {categorical: [random, gradient]}}",),
+            "pool.start: expected a value, got a distribution, though no kind of the pool (bias) projects its input",
+        ),
+        (
             ("gates.temperature_start={float: [1, 2]}", "gates.temperature_schedule=constant"),
             "gates.temperature_start: expected a value, got a distribution, though a constant",
         ),

@@ -117,8 +117,9 @@ def interrupted(
     return plan
 
 
+NOISY_POOL = PoolSpec(("attn.v", "ffn.out"), ("lora", "dropout_bottleneck", "bias"), (2,), layers=(0, 1))
 NOISY = {
-    "pool": PoolSpec(("attn.v", "ffn.out"), ("lora", "dropout_bottleneck", "bias"), (2,), layers=(0, 1)),
+    "pool": NOISY_POOL,
     "train_conditions": (
         ConditionSpec("token_dropout", 0.3, "train"),
         ConditionSpec("embedding_gaussian", 0.2, "train", scale=1.0),
@@ -132,6 +133,14 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "dropout, mixed tasks": (NOISY, (1, 4, 6, 9)),
     "clean data with hidden states reused": ({"training": TRAINING}, (4, 9)),
     "retrained": ({**NOISY, "finalisation": FinalisationSpec(finish="retrain")}, (9,)),
+    "retrained along the gradient": (
+        {
+            **NOISY,
+            "pool": dataclasses.replace(NOISY_POOL, start="gradient"),
+            "finalisation": FinalisationSpec(finish="retrain"),
+        },
+        (4, 9),
+    ),
     "progressive, saliency": (
         {
             "training": TRAINING,

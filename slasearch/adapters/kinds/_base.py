@@ -118,6 +118,7 @@ class KindEntry:
     the next stage sees the sum (`delta`, then `scale`, then `bias`). At `input_sites` the kind acts on the host's input
     instead, before the host runs. `separable`: a module of rank r is the sum of r modules of rank 1, and costs as much.
     `mergeable`: it can be merged into the weights of a linear host. `needs_query`: Δ reads `context.query`.
+    `aimable`: the module looks at its input through a weight `down`, `r x d_in`, which may start in any directions.
     """
 
     name: str
@@ -132,6 +133,7 @@ class KindEntry:
     separable: bool = False
     mergeable: bool = False
     needs_query: bool = False
+    aimable: bool = False
 
     def stage_at(self, site: str) -> Stage:
         """When the kind acts at a site."""
@@ -158,6 +160,7 @@ def register_kind(
     separable: bool = False,
     mergeable: bool = False,
     needs_query: bool = False,
+    aimable: bool = False,
 ) -> Callable[[M], M]:
     """Class decorator that adds a kind under `name`.
 
@@ -167,7 +170,19 @@ def register_kind(
 
     def add(module: M) -> M:
         entry = KindEntry(
-            name, module, sites, ranked, stage, equation, source, cost, input_sites, separable, mergeable, needs_query
+            name,
+            module,
+            sites,
+            ranked,
+            stage,
+            equation,
+            source,
+            cost,
+            input_sites,
+            separable,
+            mergeable,
+            needs_query,
+            aimable,
         )
         KINDS.register(name, entry, module=module.__module__)
         return module

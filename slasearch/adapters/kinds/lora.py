@@ -28,6 +28,7 @@ __all__ = ["Lora"]
     cost="r·(d_in + d_out)",
     separable=True,
     mergeable=True,
+    aimable=True,
 )
 class Lora(AdapterModule):
     """See the module docstring. `down` is `r x d_in` (A), `up` is `d_out x r` (B)."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from torch import Tensor, nn
 
@@ -74,7 +74,12 @@ class Wanted:
 
 
 class SlotsControl(Control):
-    """A structure that is given before training, the same for every task; it may go beyond the study's pool."""
+    """A structure that is given before training, the same for every task; it may go beyond the study's pool.
+
+    `start` is what its modules start from, as `PoolSpec.start`; None: what the study's pool does.
+    """
+
+    start: ClassVar[Literal["random", "gradient"] | None] = None
 
     @abstractmethod
     def slots(self, wanted: Wanted) -> tuple[Slot, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar, Literal
 
 from slasearch.adapters.pool import slot_cost
 from slasearch.records import Slot
@@ -11,7 +12,7 @@ from slasearch.trial.backbone import BackboneShapes
 from slasearch.trial.controls._base import SlotsControl, Wanted, register_control
 from slasearch.trial.controls.dealing import AT_LEAST, deal, evenly_spaced
 
-__all__ = ["Lora", "LoraRank8"]
+__all__ = ["Lora", "LoraGradient", "LoraRank8"]
 
 _QUERY_VALUE = ("attn.v", "attn.q")
 _LINEAR = ("attn.v", "attn.q", "attn.out", "attn.k", "ffn.in", "ffn.out")
@@ -31,6 +32,8 @@ Place = tuple[int, str]
 )
 class Lora(SlotsControl):
     """Rank-one units dealt to the places of a layout, round after round, until the size is reached."""
+
+    start: ClassVar[Literal["random", "gradient"]] = "random"
 
     def slots(self, wanted: Wanted) -> tuple[Slot, ...]:
         """See the class."""
@@ -56,6 +59,19 @@ def _places(layout: str, shapes: BackboneShapes, size: int) -> Iterator[Place]:
 
 
 @register_control(
+    "lora_gradient",
+    summary="`lora` whose A start along the gradient, as with `pool.start: gradient`: what structures add to it",
+    source="Wang et al. 2024, arXiv 2407.05000 (LoRA-GA), with B = 0",
+    equation="Δ(x) = B·A·x, B = 0 and A the leading right singular vectors of ∂L/∂W at the start",
+    size=AT_LEAST.format("rank-one unit"),
+)
+class LoraGradient(Lora):
+    """The structure is that of `lora`."""
+
+    start = "gradient"
+
+
+@register_control(
     "lora_r8",
     summary="LoRA of rank 8 on q and v of every layer, the usual choice",
     source="Hu et al. 2021, arXiv 2106.09685; rank and places as in PEFT's defaults",
@@ -64,6 +80,8 @@ def _places(layout: str, shapes: BackboneShapes, size: int) -> Iterator[Place]:
 )
 class LoraRank8(SlotsControl):
     """The same slots whatever the structure's size."""
+
+    start = "random"
 
     def slots(self, wanted: Wanted) -> tuple[Slot, ...]:
         """Two slots of rank 8 in every layer."""

@@ -10,10 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -365,9 +363,9 @@ def _confirm(writer: _Writer) -> None:
     ).all()
     if not complete:
         return
-    best = [_best(complete, "score"), _best(complete, "exported_parameters", sign=-1)]
+    best = [max(complete, key=lambda row: row.score), min(complete, key=lambda row: row.exported_parameters)]
     if writer.plan.measured:
-        best.append(_best(complete, "robustness"))
+        best.append(max(complete, key=lambda row: row.robustness))
     winners = list({row.id: row for row in best}.values())
     sized = [f"control:{name}" for name in writer.plan.controls if name not in UNSIZED_CONTROLS]
     tuned = {(row.id, role): _tune(writer, row, role, row.id) for row in winners for role in sized}
@@ -381,15 +379,6 @@ def _confirm(writer: _Writer) -> None:
                 writer.trial(phase="confirm", repeat=repeat, role=role, pair_of=row.id, **tuned[row.id, role])
     for repeat, role in itertools.product(range(writer.plan.seeds), unsized):
         writer.trial(phase="confirm", repeat=repeat, role=role, **tuned[None, role])
-
-
-def _best(rows: Sequence[Any], objective: str, sign: int = 1) -> Any:
-    """The best trial of the configuration whose trials are the best by their mean."""
-
-    values: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        values[row.params].append(sign * getattr(row, objective))
-    return max(rows, key=lambda row: (fmean(values[row.params]), sign * getattr(row, objective)))
 
 
 def _tune(writer: _Writer, winner: Any, role: str, pair_of: int | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ __all__ = ["control_name", "layout_label", "role_label", "role_phrase"]
 _NAMES = {
     "winner": ("Searched structures", "the searched structures"),
     "control:lora": ("LoRA", "LoRA"),
-    "control:lora_gradient": ("LoRA along the gradient", "LoRA that starts along the gradient"),
+    "control:lora_gradient": ("LoRA, gradient", "LoRA that starts along the gradient"),
     "control:lora_r8": ("LoRA, rank 8", "LoRA of rank 8"),
     "control:adalora": ("AdaLoRA", "AdaLoRA"),
     "control:adalora_pool": ("AdaLoRA's rule, our pool", "AdaLoRA's rule over our pool"),

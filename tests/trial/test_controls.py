@@ -45,7 +45,7 @@ SIZE = 5000
 MODEL_CONTROLS = ("adalora", "lora_xs", "prefix", "fusion", "full_fine_tuning")
 NEVER_ABOVE = ("adalora_pool", "random", "random_best")
 DEALT = [("lora", layout) for layout in CONTROL_VARIANTS["lora"]] + [("bottleneck", None), ("prefix_gated", None)]
-AT_LEAST = ("lora", "adalora", "lora_xs", "bottleneck", "prefix", "prefix_gated")
+AT_LEAST = ("lora", "lora_gradient", "adalora", "lora_xs", "bottleneck", "prefix", "prefix_gated")
 
 
 def short(steps: int, **others: float) -> TrainingSpec:

@@ -127,6 +127,7 @@ def _fields(work: Workload) -> dict[str, Any]:
         "source": work.source,
         "precision": work.precision,
         "pooling": work.pooling,
+        "rate_range": list(work.rate_range),
         "trials": 4 * work.trials,
         "train": work.train,
         "validation": work.validation,

@@ -138,7 +138,7 @@ class Course:
             saved = None if self._checkpoints is None else self._checkpoints.newest()
             if saved is None:
                 self._aim(model, trainer)
-            if saved is not None:
+            else:
                 yield from self._tell_again(saved["course"])
             structure = fixed or (yield from self._search(model, trainer, tasks, saved))
             if holds_out:  # what gates were held to is data like any other from here on, as it is to controls

@@ -92,6 +92,7 @@ def test_our_study_until_the_best_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
     assert check(config) == []
     assert config.tasks[0].limits.validation == workload().validation
     assert config.backbone.pooling == workload().pooling
+    assert config.training.learning_rate.log_float == tuple(workload().rate_range), "no better informed than the stack"
 
 
 def test_finished_pieces_are_reused_if_they_are_of_the_same_settings(

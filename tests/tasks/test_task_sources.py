@@ -187,6 +187,13 @@ def test_columns_may_have_other_names(write):
     assert {(e.text, e.text_pair) for e in data.splits["train"]} <= {(f"one {n}", f"two {n}") for n in range(40)}
 
 
+@pytest.mark.parametrize(("named", "warned"), [(None, 1), ("text_pair", 0)])
+def test_a_second_text_that_is_left_out_is_told_of(write, caplog, named, warned):
+    records = [{**row, "text_pair": f"two {number}"} for number, row in enumerate(rows(40))]
+    load_task(task(write("a.jsonl", json_lines(records)), text_pair=named))
+    assert caplog.text.count("the column text_pair is left out. Name it as tasks.text_pair") == warned
+
+
 GOOD = json_lines(rows(30))
 
 

@@ -7,6 +7,7 @@ the task's `splits` give; other files in it are ignored. A relative path starts 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from slasearch.tasks.sources._rows import columns_of, row_of
 from slasearch.tasks.sources._tables import SUFFIXES, read_records, table_suffix
 
 __all__ = ["FileSource"]
+
+_log = logging.getLogger(__name__)
+_PAIR = "text_pair"
 
 
 @register_source("file")
@@ -71,7 +75,11 @@ def _split_files(folder: Path, spec: TaskSpec) -> dict[str, Path]:
 
 
 def _rows(path: Path, spec: TaskSpec) -> list[Row]:
-    rows = [row_of(record, spec, f"{path}:{line}") for line, record in read_records(path, columns_of(spec))]
+    rows: list[Row] = []
+    for line, record in read_records(path, columns_of(spec)):
+        if not rows and spec.text_pair is None and _PAIR in record:
+            _log.warning("%s: the column %s is left out. Name it as tasks.text_pair if texts are pairs.", path, _PAIR)
+        rows.append(row_of(record, spec, f"{path}:{line}"))
     if not rows:
         raise TaskError(f"{path}: expected at least one row, got none.")
     return rows

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 __all__ = ["Journal", "arguments", "finish", "last_json", "machine", "median", "outcome", "spread", "timed_child"]
@@ -28,7 +29,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 def arguments(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+    """The options that every benchmark has. From here on an interrupt ends the script with one line."""
+    sys.excepthook = _told
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=repeats, metavar="N", help=f"repetitions (default: {repeats})")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -44,6 +46,13 @@ def arguments(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
     )
     parser.add_argument("--any-code", action="store_true", help="reuse pieces that other code has measured, too")
     return parser
+
+
+def _told(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        say("Stopped. The same command goes on after the last piece in its journal, where it has one.")
+    else:
+        sys.__excepthook__(kind, error, traceback)
 
 
 def finish(found: dict[str, Any], table: str, json_option: str | None) -> int:

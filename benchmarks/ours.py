@@ -128,7 +128,7 @@ def _fields(work: Workload) -> dict[str, Any]:
         "precision": work.precision,
         "pooling": work.pooling,
         "rate_range": list(work.rate_range),
-        "trials": 4 * work.trials,
+        "trials": work.trials,
         "train": work.train,
         "validation": work.validation,
         "max_tokens": work.max_tokens,

@@ -8,11 +8,12 @@ the worker that runs trials, data loading and optimiser included.
     gated_rank     the same, a gate for each rank                  peft         the same with PEFT, a plain loop
     whole_pool     every place, rank-one LoRA, shifts and scales   gated_pool   the same with gates that learn
     frozen         forward and backward of the frozen layers alone, without anything attached
+    compiled       the same through torch.compile, with --compile: what compiling a trial could win at most
 
 The floor is the time that the step's matrix products take at the rate that this machine reaches in products of the same
 shapes, measured between the variants of each round.
 
-    python benchmarks/step.py [--repeats ROUNDS] [--steps N] [--threads N] [--device cpu|cuda] [--json FILE]
+    python benchmarks/step.py [--repeats ROUNDS] [--steps N] [--threads N] [--device cpu|cuda] [--compile] [--json FILE]
 """
 
 from __future__ import annotations
@@ -186,8 +187,11 @@ def peft_step(sizes: Sizes, device: str) -> Callable[[], object]:
     return step
 
 
-def frozen_step(sizes: Sizes, device: str) -> Callable[[], object]:
-    """Forward and backward of the frozen layers from their input on, which asks for its gradient."""
+def frozen_step(sizes: Sizes, device: str, *, compiled: bool = False) -> Callable[[], object]:
+    """Forward and backward of the frozen layers from their input on, which asks for its gradient.
+
+    Compiled, they take texts of any length, as batches of a trial have, and are warm.
+    """
     model = AutoModel.from_pretrained(backbone_folder(BACKBONE), add_pooling_layer=False).requires_grad_(False)
     model.eval().to(device)
     batch = batch_of(sizes, device)
@@ -195,10 +199,14 @@ def frozen_step(sizes: Sizes, device: str) -> Callable[[], object]:
     entering = entering.detach().requires_grad_()
     upstream = torch.ones_like(entering)
 
+    encoder = torch.compile(model.encoder, dynamic=True) if compiled else model.encoder
+
     def step() -> None:
         entering.grad = None
-        model.encoder(entering, attention_mask=None)[0].backward(upstream)
+        encoder(entering, attention_mask=None)[0].backward(upstream)
 
+    if compiled:
+        loop(step, 2, device)
     return step
 
 
@@ -302,6 +310,11 @@ class Rounds:
         self._steps = {"peft": peft_step(sizes, options.device), "frozen": frozen_step(sizes, options.device)}
         config = AutoModel.from_pretrained(backbone_folder(BACKBONE)).config
         self.floor = floor_of(sizes, config.num_hidden_layers, config.hidden_size, config.intermediate_size)
+        self.compile_seconds: float | None = None
+        if options.compile:
+            began = time.perf_counter()
+            self._steps["compiled"] = frozen_step(sizes, options.device, compiled=True)
+            self.compile_seconds = time.perf_counter() - began
         self._rate_seconds = 0.02 if options.smoke else 0.3
         self.variants = [*self._specs, *self._steps]
 
@@ -316,8 +329,9 @@ class Rounds:
             for name, spec in self._specs.items()
         }
         for name, step in self._steps.items():
-            found[name] = counted(lambda steps, step=step: [step() for _ in range(steps)])
-        return found
+            if name != "compiled":  # its operations are those of `frozen`, and the counter does not see them
+                found[name] = counted(lambda steps, step=step: [step() for _ in range(steps)])
+        return {**found, "compiled": found["frozen"]}
 
     def tokens(self) -> float:
         """Tokens of a step, padding left out, as our report counts them."""
@@ -370,7 +384,9 @@ def _of_round(found: Mapping[str, Any], floor: Floor, flops: Mapping[str, float]
         operations / found["rates"][f"{one}x{other}"] for (one, other), operations in floor.by_shape.items()
     )
     sgemm = floor.linear / linear_seconds / 1e9
+    compiled = {"compiled_to_frozen": seconds["compiled"] / seconds["frozen"]} if "compiled" in seconds else {}
     return {
+        **compiled,
         "gated_to_lora": seconds["gated"] / seconds["lora"],
         "gated_rank_to_lora": seconds["gated_rank"] / seconds["lora"],
         "lora_to_peft": seconds["lora"] / seconds["peft"],
@@ -415,6 +431,11 @@ def table(found: Mapping[str, Any]) -> str:
         f"share of the products' rate: lora {numbers['share_of_sgemm']:.3f} (target {RATE_TARGET}: "
         f"{said['share_of_sgemm']}), frozen layers alone {numbers['share_of_sgemm_frozen_alone']:.3f}",
     ]
+    if "compiled_to_frozen" in numbers:
+        lines.append(
+            f"compiled / frozen     {numbers['compiled_to_frozen']:.3f}, "
+            f"after {found['compile_seconds']:.0f} s of compiling"
+        )
     return "\n".join(lines)
 
 
@@ -422,12 +443,14 @@ def main() -> int:
     parser = arguments(__doc__, repeats=15)
     parser.add_argument("--steps", type=int, default=8, help="steps that are timed at a time (default: 8)")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="time the frozen layers through torch.compile, too")
     options = parser.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     sizes = Sizes(2, 8, 12) if options.smoke else Sizes(options.steps)
     repeats = 1 if options.smoke else options.repeats
     settings = {"sizes": asdict(sizes), "device": options.device, "threads": options.threads}
+    settings |= {"compile": options.compile}
     about = machine(options.device, options.threads)
     rounds = Rounds(sizes, options)
     journal = Journal(options, settings)
@@ -443,6 +466,7 @@ def main() -> int:
         "repeats": repeats,
         "medians": medians,
         "verdicts": verdicts(medians, smoke=options.smoke),
+        "compile_seconds": rounds.compile_seconds,
         "all": found,
     }
     return finish(result, table(result), options.json)

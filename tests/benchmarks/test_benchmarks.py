@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -59,7 +60,9 @@ def test_the_stock_stacks_search_is_raced_to_its_best_and_its_trials_are_repeate
 
 def test_steps_are_timed_and_counted(tmp_path: Path) -> None:
     journal = tmp_path / "step.jsonl"
-    found = smoke("step", "--journal", str(journal))["medians"]
+    compiler = shutil.which("g++")  # what torch.compile needs
+    found = smoke("step", "--journal", str(journal), *(["--compile"] if compiler else []))["medians"]
+    assert ("compiled_to_frozen" in found) == (compiler is not None)
     assert all(milliseconds > 0 for milliseconds in found["step_ms"].values())
     assert found["flops"]["lora"] == pytest.approx(found["floor_flops"]["total"], rel=0.01)
     assert found["flops"]["gated"] == pytest.approx(found["flops"]["peft"], rel=0.01)

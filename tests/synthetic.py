@@ -10,8 +10,10 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from slasearch.storage.store import Store
 
 TASKS = {"tweets": (0.66, "macro_f1"), "spam": (0.93, "mcc"), "bbc": (0.95, "accuracy")}
 MEASURED = {"typos": (0.1, 0.2, 0.4), "embedding_gaussian": (0.1, 0.3, 0.5)}
-DROP = {"typos": 0.35, "embedding_gaussian": 0.22}
+DROP = {"typos": 0.5, "embedding_gaussian": 0.3}
 WEIGHT = "size_control.sparsity_weight"
 NOISE = "conditions.train.embedding_gaussian.level"
 TYPOS = "conditions.train.typos.level"
@@ -229,7 +231,7 @@ def score(task: str, params: dict[str, Any], role: str, plan: Plan) -> float:
 
 def disturbed(clean: float, kind: str, level: float, params: dict[str, Any]) -> float:
     """The score under a condition: falls with its level, less when the trial was trained under it."""
-    hardened = 0.5 * min(1.0, params[TYPOS if kind == "typos" else NOISE] / 0.2)
+    hardened = 0.8 * min(1.0, params[TYPOS if kind == "typos" else NOISE] / 0.2)
     return clean - DROP[kind] * (1 - hardened) * level**1.4
 
 
@@ -363,9 +365,9 @@ def _confirm(writer: _Writer) -> None:
     ).all()
     if not complete:
         return
-    best = [max(complete, key=lambda row: row.score), min(complete, key=lambda row: row.exported_parameters)]
+    best = [_best(complete, "score"), _best(complete, "exported_parameters", sign=-1)]
     if writer.plan.measured:
-        best.append(max(complete, key=lambda row: row.robustness))
+        best.append(_best(complete, "robustness"))
     winners = list({row.id: row for row in best}.values())
     sized = [f"control:{name}" for name in writer.plan.controls if name not in UNSIZED_CONTROLS]
     tuned = {(row.id, role): _tune(writer, row, role, row.id) for row in winners for role in sized}
@@ -379,6 +381,15 @@ def _confirm(writer: _Writer) -> None:
                 writer.trial(phase="confirm", repeat=repeat, role=role, pair_of=row.id, **tuned[row.id, role])
     for repeat, role in itertools.product(range(writer.plan.seeds), unsized):
         writer.trial(phase="confirm", repeat=repeat, role=role, **tuned[None, role])
+
+
+def _best(rows: Sequence[Any], objective: str, sign: int = 1) -> Any:
+    """The best trial of the configuration whose trials are the best by their mean."""
+
+    values: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        values[row.params].append(sign * getattr(row, objective))
+    return max(rows, key=lambda row: (fmean(values[row.params]), sign * getattr(row, objective)))
 
 
 def _tune(writer: _Writer, winner: Any, role: str, pair_of: int | None) -> dict[str, Any]:

@@ -14,14 +14,15 @@ SIZE_TOLERANCE = 0.05
 
 
 def winner_label(frames: StudyFrames, trial_id: int) -> str:
-    """Why a search trial was confirmed: the objectives of the study in which no complete trial was better."""
+    """Why a search trial was confirmed: the objectives by which its configuration has the best mean."""
     complete = frames.search_trials("complete").set_index("trial_id")
+    configurations = frames.configurations.loc[complete.index]
     names = {"score": "score", "exported_parameters": "size", "robustness": "robustness"}
     found = []
     for objective in frames.config.objectives:
-        values = complete[objective.name].dropna()
-        best = values.max() if DIRECTIONS[objective.name] == "maximize" else values.min()
-        if trial_id in values.index and values.loc[trial_id] == best:
+        means = complete[objective.name].groupby(configurations).mean().dropna()
+        best = means.max() if DIRECTIONS[objective.name] == "maximize" else means.min()
+        if trial_id in complete.index and means.get(configurations.loc[trial_id]) == best:
             found.append(names[objective.name])
     return f"best by {', '.join(found)}" if found else "among the best"
 

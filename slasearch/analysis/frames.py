@@ -107,6 +107,14 @@ class StudyFrames:
         """Optuna's number of a trial that has started. Raises IndexError for an id that the study does not have."""
         return int(self.trials.loc[self.trials["trial_id"] == trial_id, "number"].to_numpy()[0])
 
+    @cached_property
+    def configurations(self) -> pd.Series[int]:
+        """By `trial_id` a number for the trial's searched values, the same for trials of equal ones."""
+        values = self.params.set_index("trial_id")
+        if values.columns.empty:
+            return pd.Series(0, index=values.index)
+        return values.groupby(list(values.columns), dropna=False, sort=False).ngroup()
+
     def failed(self, trials: pd.DataFrame) -> int:
         """How many of those rows failed for good: attempts that a later one took over are not counted."""
         taken_over = trials["trial_id"].isin(self.trials["retry_of"].dropna())

@@ -7,7 +7,7 @@ __all__ = ["control_name", "layout_label", "role_label", "role_phrase"]
 _NAMES = {
     "winner": ("Searched structures", "the searched structures"),
     "control:lora": ("LoRA", "LoRA"),
-    "control:lora_gradient": ("LoRA, gradient", "LoRA that starts along the gradient"),
+    "control:lora_gradient": ("LoRA-grad", "LoRA that starts along the gradient"),
     "control:lora_r8": ("LoRA, rank 8", "LoRA of rank 8"),
     "control:adalora": ("AdaLoRA", "AdaLoRA"),
     "control:adalora_pool": ("AdaLoRA's rule, our pool", "AdaLoRA's rule over our pool"),
@@ -29,7 +29,7 @@ _LAYOUTS = {
     "qv": "q and v",
     "linear_last": "last layers",
     "linear_first": "first layers",
-    "linear_even": "spaced layers",
+    "linear_even": "even spread",
     "attn_out": "attn.out",
 }
 

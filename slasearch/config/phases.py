@@ -77,7 +77,9 @@ class DesignPhase(StrictModel):
         description="number of points of qmc; of trajectories of morris, k + 1 trials each with k searched fields; of "
         "base points of saltelli, a power of two, k + 2 trials each, 2k + 2 with second_order; may grow later",
     )
-    seeds: Repeats = Field(1, description="repetitions of every point with other seed pairs; may grow later")
+    seeds: Repeats = Field(
+        1, description="repetitions of every point with other seed pairs; it counts by its mean; may grow later"
+    )
 
     @field_validator("sampler")
     @classmethod

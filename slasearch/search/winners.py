@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Generic, Literal, Protocol, TypeVar
 
 from slasearch.config.constraints import ConstraintConfig
@@ -80,9 +81,10 @@ def winners(
     top: int,
     constraints: Sequence[ConstraintConfig] = (),
 ) -> list[TrialRow]:
-    """The `top` best complete search trials by each objective that keep the bounds, each configuration once.
+    """The `top` best configurations by each objective among complete search trials that keep the bounds.
 
-    Ties go to the better score, then to the earlier trial.
+    Each as its best trial; one that was tried under several seed pairs counts by its mean. Ties go to the better score,
+    then to the earlier trial.
     """
     return [winner.trial for winner in chosen(objectives, searched(rows, constraints), top)]
 
@@ -108,15 +110,26 @@ def goals(found: Sequence[Winner[C]]) -> dict[int | None, Goal]:
 
 
 def _best(objective: ObjectiveConfig, contenders: Sequence[C], top: int) -> dict[str, C]:
-    """The best trial of each of the `top` best configurations, by its parameters."""
-    best: dict[str, C] = {}
-    for trial in sorted(contenders, key=lambda trial: _rank(objective, trial)):
-        if len(best) == top:
-            break
-        best.setdefault(trial.params, trial)
-    return best
+    """The best trial of each of the `top` best configurations, by its parameters.
+
+    A configuration that was tried under several seed pairs counts by its mean: the best single run of several is the
+    luckiest.
+    """
+    tried: dict[str, list[C]] = {}
+    for trial in contenders:
+        tried.setdefault(trial.params, []).append(trial)
+    ranked = sorted(tried.items(), key=lambda item: _rank(objective, item[1]))
+    return {params: min(trials, key=lambda trial: _rank(objective, [trial])) for params, trials in ranked[:top]}
 
 
-def _rank(objective: ObjectiveConfig, trial: Contender) -> tuple[float, float, int]:
-    value = trial.objective(objective.name) or 0.0
-    return (value if objective.direction == "minimize" else -value), -(trial.objective("score") or 0.0), trial.id
+def _rank(objective: ObjectiveConfig, trials: Sequence[Contender]) -> tuple[float, float, int]:
+    value = _mean(objective.name, trials)
+    return (
+        value if objective.direction == "minimize" else -value,
+        -_mean("score", trials),
+        min(trial.id for trial in trials),
+    )
+
+
+def _mean(name: str, trials: Sequence[Contender]) -> float:
+    return fmean(trial.objective(name) or 0.0 for trial in trials)

@@ -60,7 +60,9 @@ def test_one_study_shows_each_winner_beside_its_controls(url: str, command: Comm
     answer = command("compare", "old", "--storage", url)
     assert answer.code == 0, answer.err
     titles = [line for line in answer.out.splitlines() if line.startswith("old, trial")]
-    assert [title.rpartition(" (")[2] for title in titles] == ["best by score, robustness)", "best by size)"]
+    assert [title.rpartition(" (")[2] for title in titles] == [
+        "best by score)", "best by size)", "best by robustness)",
+    ]  # fmt: skip
     first = answer.out.split("\n\n")[0].splitlines()
     assert words(first[1]) == ["arm", "n", "score", "winner − arm", "p (Holm)", "the winner is", "detectable"]
     assert [words(line)[0] for line in first[2:]] == ["Searched structures", "LoRA", "Random structure", "Linear probe"]
@@ -80,7 +82,7 @@ def test_one_study_shows_each_winner_beside_its_controls(url: str, command: Comm
 def test_json_holds_every_number(url: str, command: Command) -> None:
     answer = command("compare", "old", "--json", "--margin", "0.01", "--storage", url)
     found = json.loads(answer.out)
-    assert (answer.code, answer.err, found["margin"], len(found["tables"])) == (0, "", 0.01, 2)
+    assert (answer.code, answer.err, found["margin"], len(found["tables"])) == (0, "", 0.01, 3)
     table = found["tables"][0]
     assert [arm["role"] for arm in table["arms"]] == [
         "winner", "control:lora", "control:random", "control:linear_probe",
@@ -107,7 +109,7 @@ def test_the_winners_of_two_studies(url: str, command: Command) -> None:
         "new: Searched structures",
     ]
     assert "test split; paired by seeds, 95 % t-interval" in answer.err
-    assert "old confirmed 2 trials" in answer.err
+    assert "old confirmed 3 trials" in answer.err
 
 
 def test_a_role_of_two_studies_and_a_reference_for_all(url: str, command: Command) -> None:

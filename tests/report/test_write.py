@@ -21,7 +21,7 @@ NAMES = [
     "comparison", "drops", "robustness_typos", "robustness_embedding_gaussian", "sensitivity_score",
     "sensitivity_change", "sensitivity_size", "sensitivity_robustness", "sensitivity_measured", "pareto",
     "pareto_robustness", "hypervolume",
-    "parallel", "gates", "paths_15", "paths_60", "paths_12", "importance", "variance_shares", "learning",
+    "parallel", "gates", "paths_47", "paths_60", "paths_12", "importance", "variance_shares", "learning",
     "learning_search", "ledger", "timeline", "history",
 ]  # fmt: skip
 

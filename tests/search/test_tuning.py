@@ -30,7 +30,7 @@ from slasearch.search.job import PHASES, Job
 from slasearch.search.plan import plan, planned
 from slasearch.search.study import StudySession
 from slasearch.search.tuning import best_tuned, settings_of, tuning_count
-from slasearch.search.winners import chosen, goals, last_attempts, searched
+from slasearch.search.winners import chosen, goals, last_attempts, searched, winners
 from slasearch.space import design_points, parameters
 from slasearch.storage.rows import TrialRow
 
@@ -223,6 +223,18 @@ def test_settings_under_several_seed_pairs_count_by_their_mean():
     assert len(jobs_of(equal, found)[0]) == 4, "five trials of the search are two settings of two seed pairs"
 
 
+def test_a_configuration_of_the_search_counts_by_its_mean_over_seed_pairs():
+    def under(number, rate, score, repeat):
+        return row(number, "design", params=json.dumps({RATE: rate}), score=score, repeat=repeat, point=0)
+
+    lucky = [under(1, 0.1, 0.9, 0), under(2, 0.1, 0.5, 1)]
+    steady = [under(3, 0.2, 0.79, 0), under(4, 0.2, 0.81, 1)]
+    objectives = study(optimise=3, objectives=("score",)).objectives
+    for top, ids in ((1, [4]), (2, [4, 1])):
+        assert [winner.trial.id for winner in chosen(objectives, [*lucky, *steady], top)] == ids
+        assert [best.id for best in winners(objectives, [*lucky, *steady], top)] == ids
+
+
 def test_only_complete_tuning_trials_of_its_own_winner_decide():
     best = best_tuned(
         [
@@ -288,7 +300,7 @@ def test_the_goal_is_robustness_where_that_alone_chose_the_winner():
 def test_a_winner_that_is_the_best_by_several_counts_is_one_by_score():
     same = json.dumps({WEIGHT: 0.5})
     rows = [
-        row(1, score=0.9, robustness=0.1, params=same),
+        row(1, score=0.9, robustness=0.7, params=same),
         row(2, score=0.8, robustness=0.8, params=same),
         row(3, score=0.7, robustness=0.7),
     ]

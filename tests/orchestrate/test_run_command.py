@@ -70,6 +70,7 @@ def test_killed_runs_go_on_beside_another_study(tmp_path: Path) -> None:
     processes = noted(killed)
     assert len(processes) >= 3
     workers = [child for process in processes for child in process.children(recursive=True)]
+    wait_for(lambda: "running" in states(killed))  # now and then one has ended and the next has not begun
     first.kill()
     first.communicate()
     assert states(killed)["running"] >= 1

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 from synthetic import TASKS, Plan
 
+from slasearch.analysis.arm_words import winner_label
 from slasearch.analysis.compare import Comparisons, compare
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.robustness import robustness_curves
@@ -86,6 +87,16 @@ def test_failed_control_runs_are_counted_and_unpaired(frames: StudyFrames) -> No
     assert (lora.failed, lora.complete) == (1, 2)
     assert item.difference("control:lora").difference.n == 2
     assert "LoRA: 1 of 3 runs failed and are in no pair" in item.warnings
+
+
+def test_a_winner_is_named_by_every_objective_that_it_is_best_by(frames: StudyFrames) -> None:
+    alike = replace(frames, trials=frames.trials.assign(robustness=frames.trials["score"]))
+    first, second, third = compare(frames)
+    assert [winner_label(frames, item.winner_id) for item in (first, second, third)] == [
+        "best by score", "best by size", "best by robustness",
+    ]  # fmt: skip
+    assert winner_label(alike, first.winner_id) == "best by score, robustness"
+    assert winner_label(alike, third.winner_id) == "among the best"
 
 
 def test_unequal_sizes_are_pointed_out(frames: StudyFrames) -> None:

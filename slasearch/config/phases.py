@@ -125,6 +125,10 @@ class OptimisePhase(StrictModel):
     sampler: SamplerConfig = Field(default_factory=lambda: SamplerConfig(name="tpe"), description="by default tpe")
     trials: Annotated[int, Field(ge=1, le=100_000)] = Field(description="number of trials; may grow later")
     pruner: PrunerConfig = Field(default_factory=lambda: PrunerConfig(), description="who stops trials early")
+    seeds: Repeats = Field(
+        1,
+        description="seed pairs that trials take in turn; with several, the luck of one is not in all scores alike",
+    )
     warm_start: WarmStartConfig | None = Field(
         None, description="an earlier study from whose trials the sampler begins (none: it begins by chance)"
     )

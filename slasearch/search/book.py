@@ -327,7 +327,7 @@ def _short(row: TrialRow) -> str:
     if row.phase == "design":
         return f"design point {row.point}, {seed}"
     if row.phase == "optimise":
-        return "optimise"
+        return "optimise" + (f", {seed}" if row.repeat else "")
     of = "" if row.pair_of is None else f" of trial {row.pair_of}"
     layout = "" if row.control_variant is None else f" {row.control_variant}"
     if row.phase == "tune":

@@ -100,5 +100,5 @@ def _missing_optimise(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterat
     if optimise is None:
         return
     made = sum(trial.phase == "optimise" for trial in trials)
-    for _ in range(made, optimise.trials):
-        yield Job(phase="optimise", role="search", sampler=optimise.sampler.name)
+    for number in range(made, optimise.trials):
+        yield Job(phase="optimise", role="search", sampler=optimise.sampler.name, repeat=number % optimise.seeds)

@@ -266,8 +266,9 @@ class Course:
             self._go_on(model, trainer, saved)
         steps = self._along_path(trainer.run_gated(learner), learner, model)
         yield from self._follow(trainer, steps, model, learner)
-        bank.family.set_progress(1.0)
-        rows = self._evaluate(model, bank.value(), step=trainer.step)
+        z = self._while_learning(bank, trainer.step)
+        reported = [told.metrics for told in self._told if told.budget == trainer.step]
+        rows = reported[0] if reported else self._evaluate(model, z, step=trainer.step)
         self._gated_score = mean_score(rows, "validation")
         self._events.extend(learner.health())
         done = finalise(pool, bank, spec.size, self._strength(model, bank, learner, tasks))
@@ -342,11 +343,10 @@ class Course:
             self._step = step
             if step in due:
                 self._seconds["train"] += perf_counter() - started
-                warm = step <= self._plan.warm
-                z = stage if isinstance(stage, Structure) else _while_learning(stage.bank, warm)
+                z = stage if isinstance(stage, Structure) else self._while_learning(stage.bank, step)
                 rows = self._evaluate(model, z, step=step)
                 score = mean_score(rows, "validation")
-                self._told.append(Progress(step, self._plan.total, score, not warm, tuple(rows)))
+                self._told.append(Progress(step, self._plan.total, score, step > self._plan.warm, tuple(rows)))
                 yield dataclasses.replace(self._told[-1], checkpoint=self._newest)
                 started = perf_counter()
                 if self._plateau is not None and self._plateau.reached(step, score):
@@ -358,6 +358,14 @@ class Course:
                 self._newest = saved or self._newest
                 started = perf_counter()
         self._seconds["train"] += perf_counter() - started
+
+    def _while_learning(self, bank: GateBank, step: int) -> torch.Tensor | None:
+        """Gates in mid-training: every one is open during the warm-up, and the last step's are what is finalised."""
+        if step <= self._plan.warm:
+            return bank.all_open()
+        if step == self._plan.gated:
+            bank.family.set_progress(1.0)
+        return bank.value()
 
     def _make_plateau(self) -> Plateau | None:
         """What may end the trial early. A method with a schedule of its own over all steps runs to its end."""
@@ -451,11 +459,6 @@ class Course:
 def _copy(slot: Slot, task: int, tasks: int) -> Slot:
     """A task's own copy of a slot: `index % tasks` is the task."""
     return dataclasses.replace(slot, index=slot.index * tasks + task)
-
-
-def _while_learning(bank: GateBank, warm: bool) -> torch.Tensor | None:
-    """Gates in mid-training: every one is open during the warm-up."""
-    return bank.all_open() if warm else bank.value()
 
 
 def _random_states(device: torch.device) -> dict[str, torch.Tensor]:

@@ -81,6 +81,16 @@ def test_each_repeat_is_a_trial_of_its_own():
     assert (job.point, job.repeat) == (0, 1)
 
 
+def test_optimise_takes_its_seed_pairs_in_turn_also_after_a_retry():
+    config = study(optimise=5)
+    optimise = config.phases.optimise.model_copy(update={"seeds": 3})
+    config = config.model_copy(update={"phases": config.phases.model_copy(update={"optimise": optimise})})
+    rows = [row(n, repeat=(n - 1) % 3) for n in (1, 2, 3, 4)]
+    assert [plan(config, rows[:made], []).repeat for made in range(5)] == [0, 1, 2, 0, 1]
+    again = row(5, repeat=1, attempt=2, retry_of=2)
+    assert plan(config, [*rows, again], []).repeat == 1, "a retry is no further trial"
+
+
 def test_optimise_waits_for_the_last_design_trial():
     rows = [designed(1, 0), designed(2, 1, state="running")]
     assert plan(BOTH, rows, design(2)) == "wait"

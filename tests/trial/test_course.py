@@ -1,5 +1,6 @@
 """Ways through a trial: gate families, rankings, ways to finish, tasks together or each by itself."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from slasearch.records import (
     FinalisationSpec,
     GateSpec,
+    MetricRow,
     PoolSpec,
+    Progress,
     SizeSpec,
     Slot,
     TrainingSpec,
@@ -15,6 +18,7 @@ from slasearch.records import (
     TrialSpec,
 )
 from slasearch.registry import GATES
+from slasearch.trial.evaluate import evaluate
 from slasearch.trial.run import TrialWorker
 
 Spec = Callable[..., TrialSpec]
@@ -151,3 +155,30 @@ def test_stalled_gates_and_a_lopsided_penalty_are_told(make_spec: Spec, finish: 
     kinds = {event.kind: event.message for event in report.events}
     assert "Gates moved by 0.0000 on average" in kinds["gate_health.stalled"]
     assert "only the penalty decides" in kinds["gate_health.penalty_ratio"]
+
+
+def test_a_report_of_the_last_gated_step_is_the_gated_score_too(
+    make_spec: Spec, worker: TrialWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated: list[int | None] = []
+
+    def counted(*args: object, step: int | None = None, **more: object) -> list[MetricRow]:
+        evaluated.append(step)
+        return evaluate(*args, step=step, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("slasearch.trial.course.evaluate", counted)
+    scores = {}
+    for reports in (1, 2):
+        spec = make_spec(
+            pool=POOL,
+            gates=gates("hard_concrete"),
+            training=dataclasses.replace(TRAINING, reports=reports),
+            finalisation=FinalisationSpec(share=0.5),
+        )
+        *told, last = worker.run(spec)
+        assert isinstance(last, TrialReport)
+        assert last.state == "complete", last.reason
+        scores[reports] = {cost.name: cost.value for cost in last.costs}["gated_score"]
+        assert [item.score for item in told if isinstance(item, Progress)] == [scores[reports]] * (reports - 1)
+    assert evaluated == [10, 10], "once where there is no report, and once as the report"
+    assert scores[1] == scores[2]

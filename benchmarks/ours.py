@@ -134,6 +134,7 @@ def _fields(work: Workload) -> dict[str, Any]:
         "max_tokens": work.max_tokens,
         "batch_size": work.batch_size,
         "seed": work.seed,
+        "first_seed": 1000 * (work.seed + 1),  # no two repetitions share a seed pair
         **_resources(work),
     }
 

@@ -260,11 +260,13 @@ class FinalisationSpec:
 
     `finish`: `continue` with the same weights, `retrain` from fresh modules, or `progressive`: slots close for good
     while gates learn, until the budget is met. `share` is the share of all steps kept for the time after finalisation.
+    `gap`: the gated model is scored too, before it is finalised.
     """
 
     ranking: Literal["gate", "saliency", "ablation"] = "gate"
     finish: Literal["continue", "retrain", "progressive"] = "continue"
     share: float = 0.4
+    gap: bool = True
 
 
 @dataclass(frozen=True)

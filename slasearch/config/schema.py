@@ -377,6 +377,10 @@ class FinalisationConfig(StrictModel):
     share: Searchable[Annotated[float, Field(gt=0, lt=1)]] = Field(
         0.4, description="share of all steps kept for the time after finalisation"
     )
+    gap: bool = Field(
+        True,
+        description="store `gated_score` and `finalisation_gap`, which costs one more look at the validation split",
+    )
 
 
 class ObjectiveConfig(StrictModel):

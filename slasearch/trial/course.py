@@ -267,9 +267,10 @@ class Course:
         steps = self._along_path(trainer.run_gated(learner), learner, model)
         yield from self._follow(trainer, steps, model, learner)
         z = self._while_learning(bank, trainer.step)
-        reported = [told.metrics for told in self._told if told.budget == trainer.step]
-        rows = reported[0] if reported else self._evaluate(model, z, step=trainer.step)
-        self._gated_score = mean_score(rows, "validation")
+        if spec.finalisation.gap:
+            reported = [told.metrics for told in self._told if told.budget == trainer.step]
+            rows = reported[0] if reported else self._evaluate(model, z, step=trainer.step)
+            self._gated_score = mean_score(rows, "validation")
         self._events.extend(learner.health())
         done = finalise(pool, bank, spec.size, self._strength(model, bank, learner, tasks))
         self._gates = tuple(row for row in done.gates if self._may_use(row.task, row.slot))

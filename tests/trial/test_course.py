@@ -182,3 +182,13 @@ def test_a_report_of_the_last_gated_step_is_the_gated_score_too(
         assert [item.score for item in told if isinstance(item, Progress)] == [scores[reports]] * (reports - 1)
     assert evaluated == [10, 10], "once where there is no report, and once as the report"
     assert scores[1] == scores[2]
+
+
+def test_the_gated_model_is_not_scored_where_nobody_asks_for_the_gap(make_spec: Spec, finish: Finish) -> None:
+    spec = make_spec(pool=POOL, training=TRAINING)
+    asked, unasked = (
+        finish(dataclasses.replace(spec, finalisation=FinalisationSpec(gap=gap))) for gap in (True, False)
+    )
+    names = [{cost.name for cost in report.costs} for report in (asked, unasked)]
+    assert names[0] - names[1] == {"gated_score", "finalisation_gap"}
+    assert unasked.objectives == asked.objectives

@@ -69,6 +69,7 @@ def equal_study(work: Workload) -> StudyConfig:
                 {
                     "name": "task",
                     "source": work.source,
+                    "text_pair": work.text_pair,
                     "max_tokens": work.max_tokens,
                     "limits": {"train": work.train, "validation": work.validation, "test": 1},
                 }
@@ -125,6 +126,7 @@ def search_until(study_file: Path, work: Workload, target: float) -> dict[str, A
 def _fields(work: Workload) -> dict[str, Any]:
     return {
         "source": work.source,
+        "text_pair": "null" if work.text_pair is None else work.text_pair,
         "precision": work.precision,
         "pooling": work.pooling,
         "rate_range": list(work.rate_range),

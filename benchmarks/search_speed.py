@@ -253,6 +253,7 @@ def main() -> int:
     parser.add_argument("--modes", help=f"some of {','.join(MODES)} (default: all; none with --until-best)")
     parser.add_argument("--stock", default="usual,tuned", help=f"some of {','.join(VARIANTS)}")
     parser.add_argument("--task", default=f"tweets={TWEETS}", help="NAME=SOURCE or NAME=FOLDER (default: %(default)s)")
+    parser.add_argument("--text-pair", help="column of the second text of a pair (default: there is none)")
     parser.add_argument("--trials", type=int, help="trials of a search (default: 12; 30 with --until-best)")
     parser.add_argument("--pooling", choices=("mean", "cls"), default="mean", help="of both sides")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of our side")
@@ -300,7 +301,7 @@ def _workload(options: argparse.Namespace) -> Workload:
     small = {"train": 32, "validation": 32, "epochs": 1} if options.smoke else {}
     trials = options.trials or (30 if options.until_best else 12)
     where = {"device": options.device, "pooling": options.pooling, "precision": options.precision}
-    return Workload(source=source, trials=1 if options.smoke else trials, **where, **small)
+    return Workload(source=source, text_pair=options.text_pair, trials=1 if options.smoke else trials, **where, **small)
 
 
 if __name__ == "__main__":

@@ -199,11 +199,12 @@ def tokenised(work: Workload) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(texts["backbone"])
 
     def rows(split: str) -> list[dict[str, Any]]:
-        found, labels = texts[split]
-        encoded = tokenizer(found, truncation=True, max_length=work.max_tokens)
+        first, second, labels = texts[split]
+        encoded = tokenizer(first, second, truncation=True, max_length=work.max_tokens)
+        fields = ["input_ids", "attention_mask", *(["token_type_ids"] if second else [])]
         return [
-            {"input_ids": ids, "attention_mask": mask, "labels": label}
-            for ids, mask, label in zip(encoded["input_ids"], encoded["attention_mask"], labels, strict=True)
+            dict(zip([*fields, "labels"], row, strict=True))
+            for row in zip(*(encoded[field] for field in fields), labels, strict=True)
         ]
 
     return {**texts, "train": rows("train"), "validation": rows("validation")}

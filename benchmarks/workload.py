@@ -20,6 +20,7 @@ class Workload:
 
     Args:
         source: The task's source, as a study names it.
+        text_pair: Column of the second text of a pair, or None.
         layers: Layers whose q and v get a LoRA of rank 8.
         trials: How many.
         rates: Learning rate of each trial, of modules and head; None: a sampler draws them out of `rate_range`.
@@ -31,6 +32,7 @@ class Workload:
     """
 
     source: str = TWEETS
+    text_pair: str | None = None
     layers: Sequence[int] = (0, 1, 2, 3, 4, 5)
     trials: int = 12
     rates: Sequence[float] | None = None
@@ -56,15 +58,17 @@ class Workload:
 
 
 def examples_of(work: Workload) -> dict[str, Any]:
-    """Texts and labels of the two splits, the names of the labels, and the folder of the backbone."""
+    """Texts, second texts (or None) and labels of the two splits, label names, and the folder of the backbone."""
     from slasearch.records import BackboneSpec, SplitLimits, TaskSpec
     from slasearch.tasks import load_task
     from slasearch.trial.backbone import backbone_folder
 
     limits = SplitLimits(train=work.train, validation=work.validation, test=1)
-    task = load_task(TaskSpec("task", work.source, limits=limits, max_tokens=work.max_tokens))
+    asked = TaskSpec("task", work.source, text_pair=work.text_pair, limits=limits, max_tokens=work.max_tokens)
+    task = load_task(asked)
     found: dict[str, Any] = {"labels": task.labels, "backbone": str(backbone_folder(BackboneSpec("bundled:minilm")))}
     for split in ("train", "validation"):
         examples = task.splits[split]
-        found[split] = ([example.text for example in examples], [example.label for example in examples])
+        pairs = None if work.text_pair is None else [example.text_pair for example in examples]
+        found[split] = ([example.text for example in examples], pairs, [example.label for example in examples])
     return found

@@ -327,7 +327,8 @@ class TrialSpec:
     `control_variant` names one of its layouts where it has several.
     `splits` are those scored at the end. `measured` are evaluated besides the clean score, in the validation split on
     `measured_share` (0 to 1) of each task's examples, the same for every trial; with `race` the trial reports after
-    each of them, and may be stopped. With `latency` it measures that too at its end.
+    each of them, and may be stopped. With `latency` it measures that too at its end. `recurring`: other trials of the
+    study train under the same `train_conditions`, so that what frozen layers make of disturbed inputs is worth keeping.
     """
 
     study: str
@@ -349,6 +350,7 @@ class TrialSpec:
     measured_share: float = 1.0
     race: bool = False
     latency: bool = False
+    recurring: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slasearch.config.document import Path, Problem, problem_line
+from slasearch.config.fields import Distribution
 from slasearch.config.schema import BudgetSize, StudyConfig, TaskConfig
 from slasearch.errors import ConfigError
 from slasearch.records import (
@@ -75,6 +76,7 @@ def resolve(
         training=_training(fixed),
         finalisation=FinalisationSpec(**fixed.finalisation.model_dump()),
         train_conditions=_train_conditions(fixed),
+        recurring=_recurring(config),
         measured=_measured(fixed),
         measured_share=1.0 if phase == "confirm" else fixed.conditions.share,
         race=phase == "optimise" and fixed.conditions.race is not None,
@@ -156,6 +158,14 @@ def _train_conditions(config: StudyConfig) -> tuple[ConditionSpec, ...]:
         ConditionSpec(c.kind, c.level, "train", c.seed, _scale(c.kind, c.scale))
         for c in config.conditions.train
         if isinstance(c.level, (int, float)) and c.level > 0
+    )
+
+
+def _recurring(config: StudyConfig) -> bool:
+    """Whether training is disturbed, at levels of which there are few: fixed ones, or one of a list."""
+    levels = [condition.level for condition in config.conditions.train]
+    return bool(levels) and all(
+        not isinstance(level, Distribution) or level.categorical is not None for level in levels
     )
 
 

@@ -38,6 +38,7 @@ class TrainingData:
         seed: Seed of the order.
         cache: Folder for encoded splits, or None.
         reuse: Where hidden states of the frozen layers come from.
+        recurring: Other trials disturb their inputs alike: hidden states of an epoch are worth keeping.
         task_temperature: τ ≥ 1 of the mixture of tasks, whose examples are drawn in proportion to n^(1/τ).
     """
 
@@ -52,6 +53,7 @@ class TrainingData:
         seed: int,
         cache: Path | None,
         reuse: Reuse,
+        recurring: bool = False,
         task_temperature: float = 1.0,
     ) -> None:
         self._tasks, self._backbone, self._cache, self._reuse = tuple(tasks), backbone, cache, reuse
@@ -64,9 +66,14 @@ class TrainingData:
         self._text = [c for c in active if family_of(c) == "text"]
         self._labels = [c for c in active if family_of(c) == "label"]  # an example keeps its wrong label
         self._tokens = [c for c in active if family_of(c) == "token"]
+        self._embedding = [c for c in active if family_of(c) == "embedding"]
         self._fixed = None if self._text else self._encode(epoch=0)
-        self._fresh = any(family_of(c) != "label" for c in active)
+        self._changing = any(family_of(c) != "label" for c in active)
+        self._kept = recurring or not self._changing
+        self._now: list[EncodedSplit] = []
+        self._epoch = self._place = 0
         self._states: list[HiddenStates | None] = []
+        self._states_of = (0, 0)
         self._depth = 0
         self.examples = sum(len(examples) for examples in self._examples)
 
@@ -105,35 +112,44 @@ class TrainingData:
         pad = self._backbone.tokenizer.pad_token_id
         first, skipped = divmod(start, self.batches_per_epoch)
         for epoch in itertools.count(first):
+            splits = self._splits(epoch)
             batches = train_batches(
-                self._splits(epoch),
+                splits,
                 self.batch_size,
                 seed=self._seed,
                 epoch=epoch,
                 pad_token_id=pad,
                 temperature=self._task_temperature,
             )
-            for batch in itertools.islice(batches, skipped if epoch == first else 0, None):
+            for place, batch in itertools.islice(enumerate(batches), skipped if epoch == first else 0, None):
+                self._now, self._epoch, self._place = splits, epoch, place
                 yield batch, noise_for(batch, self._conditions, self._names, self._backbone, epoch)
 
     def lower(self, model: TaskModel, batch: Batch, steps_left: int) -> tuple[int, Tensor] | None:
         """What the frozen layers below the model's first slot give for a batch, to go on from; None: nothing is kept.
 
-        Inputs that are disturbed anew in each epoch have nothing to reuse. Else hidden states are computed for the
-        whole split once, if enough steps are left to pay for it, and again further up when slots below have closed.
+        Hidden states are computed for the whole split once, if enough steps are left to pay for it, and again further
+        up when slots below have closed. Inputs that are disturbed anew in each epoch are kept for other trials only,
+        and epoch by epoch; with them the depth moves up where an epoch begins.
         What other trials have left plays no part in that choice: rounding depends on it, and results must not.
 
         Args:
             model: The trial's model.
-            batch: A batch of this data.
+            batch: The last batch drawn from this data, or any of them where inputs stay as they are.
             steps_left: Steps that are still to come, this one included.
         """
-        if self._fresh or self._fixed is None:
+        if not self._kept:
             return None
-        if model.depth != self._depth:
-            self._deepen(model, pays=steps_left * self.batch_size >= _WORTH * self.examples)
-        if self._depth == 0:
+        epoch, place = (self._epoch, self._place) if self._changing else (0, 0)
+        pays = (steps_left + place) * self.batch_size >= _WORTH * self.examples
+        if model.depth < self._depth:  # other slots, as after retraining from fresh modules
+            self._depth = 0
+        if model.depth > self._depth and pays and place == 0:
+            self._depth = model.depth
+        if self._depth == 0 or (self._changing and not pays):
             return None
+        if self._states_of != (epoch, self._depth):
+            self._states, self._states_of = self._reused(model, epoch), (epoch, self._depth)
         states = gathered(self._states, batch, batch.input_ids.shape[1])
         return None if states is None else (self._depth, states)
 
@@ -142,24 +158,16 @@ class TrainingData:
         """Number of layers below which hidden states are reused now."""
         return self._depth
 
-    def go_on(self, model: TaskModel, depth: int) -> None:
+    def go_on(self, depth: int) -> None:
         """Reuses hidden states from `depth` on, as before an interruption: which depth it is decides on rounding."""
-        self._depth, self._states = 0, []
-        if depth:
-            self._reuse_from(model, depth)
-
-    def _deepen(self, model: TaskModel, *, pays: bool) -> None:
-        depth = model.depth
-        if depth < self._depth:  # other slots, as after retraining from fresh modules
-            self._depth, self._states = 0, []
-        if depth and pays:
-            self._reuse_from(model, depth)
-
-    def _reuse_from(self, model: TaskModel, depth: int) -> None:
-        assert self._fixed is not None
-        named = zip(self._fixed, self._names, strict=True)
-        self._states = [self._reuse.states(model, split, name, depth) for split, name in named]
         self._depth = depth
+
+    def _reused(self, model: TaskModel, epoch: int) -> list[HiddenStates | None]:
+        named = zip(self._now, self._names, strict=True)
+        return [
+            self._reuse.states(model, split, name, self._depth, self._embedding, epoch if self._embedding else None)
+            for split, name in named
+        ]
 
 
 def _substituted(
@@ -203,7 +211,8 @@ class EvaluationData:
         encoded, batches = self._batches_of(number, split, changing)
         states = None
         if model.depth:
-            states = self._reuse.states(model, encoded, self._names[number], model.depth, noise)
+            added = () if noise is None else (noise,)
+            states = self._reuse.states(model, encoded, self._names[number], model.depth, added)
         labels, logits = [], []
         with noisy_weights(model.adapter_weights(), noisy), torch.inference_mode():
             for batch in batches:

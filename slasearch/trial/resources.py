@@ -77,5 +77,6 @@ class Resources:
             seed=derived_seed(spec.seeds.data, " and ".join(splits)),
             cache=self._cache,
             reuse=self.reuse(backbone),
+            recurring=spec.recurring,
             task_temperature=spec.training.task_temperature,
         )

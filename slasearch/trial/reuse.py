@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,8 +21,16 @@ from slasearch.trial.prefix import HiddenStates, Piece, PrefixStore, key_of
 
 __all__ = ["Reuse", "gathered"]
 
-_VERSION = 2
+_VERSION = 3
 """Part of every key: raised when the way in which hidden states are computed changes."""
+
+
+class _Inputs(NamedTuple):
+    """What hidden states follow from besides the tokens: the noise, and the task and epoch that it is drawn for."""
+
+    task: str
+    conditions: tuple[ConditionSpec, ...]
+    epoch: int | None
 
 
 class Reuse:
@@ -35,11 +43,17 @@ class Reuse:
 
     def __init__(self, backbone: Backbone, store: PrefixStore) -> None:
         self._backbone, self._store = backbone, store
-        self._keys: WeakKeyDictionary[EncodedSplit, dict[tuple[str, ConditionSpec | None], str]] = WeakKeyDictionary()
+        self._keys: WeakKeyDictionary[EncodedSplit, dict[_Inputs, str]] = WeakKeyDictionary()
         self._there: dict[str, set[int]] = {}
 
     def states(
-        self, model: TaskModel, split: EncodedSplit, task: str, depth: int, condition: ConditionSpec | None = None
+        self,
+        model: TaskModel,
+        split: EncodedSplit,
+        task: str,
+        depth: int,
+        conditions: Sequence[ConditionSpec] = (),
+        epoch: int | None = None,
     ) -> HiddenStates | None:
         """The hidden states that enter layer `depth` ≥ 1, computed if need be; None if they are too large to keep.
 
@@ -48,26 +62,29 @@ class Reuse:
             split: The examples, disturbed already where a condition changes texts or tokens.
             task: Name of their task, from which embedding noise is drawn.
             depth: Number of layers to run.
-            condition: Embedding noise, or None.
+            conditions: Embedding noise.
+            epoch: Number of the training epoch that it is drawn for; None in evaluation, and without noise.
         """
-        base = self._base(split, task, condition)
+        return self._states(model, split, _Inputs(task, tuple(conditions), epoch), depth)
+
+    def _states(self, model: TaskModel, split: EncodedSplit, inputs: _Inputs, depth: int) -> HiddenStates | None:
+        base = self._base(split, inputs)
         backbone = self._backbone
         start = max((known for known in self._there.get(base, set()) if known < depth), default=0)
 
         def pieces() -> Sequence[Piece]:
             below = None
-            if start and self._store.has(self._entry(split, task, condition, start)):
-                below = self.states(model, split, task, start, condition)
+            if start and self._store.has(_entry(base, start)):
+                below = self._states(model, split, inputs, start)
             lower = (start, below) if below is not None else None
             return [
-                partial(self._fill, batch, model, split, task, condition, depth, lower)
+                partial(self._fill, batch, model, split, inputs, depth, lower)
                 for batch in eval_batches(split, 0, pad_token_id=backbone.tokenizer.pad_token_id, tokens=tokens)
             ]
 
         tokens = evaluation_tokens(backbone.device)
         dtype = next(backbone.model.parameters()).dtype
-        entry = self._entry(split, task, condition, depth)
-        states = self._store.get(entry, split, backbone.shapes.hidden, dtype, pieces)
+        states = self._store.get(_entry(base, depth), split, backbone.shapes.hidden, dtype, pieces)
         if states is not None:
             self._there.setdefault(base, set()).add(depth)
         return states
@@ -77,30 +94,30 @@ class Reuse:
         batch: Batch,
         model: TaskModel,
         split: EncodedSplit,
-        task: str,
-        condition: ConditionSpec | None,
+        inputs: _Inputs,
         depth: int,
         below: tuple[int, HiddenStates] | None,
         out: np.ndarray[Any, Any],
     ) -> None:
-        noise = None if condition is None else noise_for(batch, (condition,), [task], self._backbone, None)
+        noise = noise_for(batch, inputs.conditions, [inputs.task], self._backbone, inputs.epoch)
         rows = batch.rows.numpy()
         start = None if below is None else (below[0], below[1].gather(rows, batch.input_ids.shape[1]))
         hidden = model.lower(batch, depth, noise, start)
         flat = hidden[batch.attention_mask.bool()]
         out[_places(split, rows)] = flat.view(torch.int16).numpy() if hidden.dtype == torch.bfloat16 else flat.numpy()
 
-    def _base(self, split: EncodedSplit, task: str, condition: ConditionSpec | None) -> str:
+    def _base(self, split: EncodedSplit, inputs: _Inputs) -> str:
         keys = self._keys.setdefault(split, {})
-        if (task, condition) not in keys:
+        if inputs not in keys:
             backbone = self._backbone
-            noise = None if condition is None else (condition, task, split.example_ids)
+            noise = (inputs, split.example_ids) if inputs.conditions else None
             where = (torch.__version__, backbone.device.type, backbone.spec.precision)
-            keys[task, condition] = key_of(split, _VERSION, backbone.fingerprint, where, noise)
-        return keys[task, condition]
+            keys[inputs] = key_of(split, _VERSION, backbone.fingerprint, where, noise)[:40]
+        return keys[inputs]
 
-    def _entry(self, split: EncodedSplit, task: str, condition: ConditionSpec | None, depth: int) -> str:
-        return f"{self._base(split, task, condition)[:40]}-{depth}"
+
+def _entry(base: str, depth: int) -> str:
+    return f"{base}-{depth}"
 
 
 def _places(split: EncodedSplit, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -137,10 +137,10 @@ class Trainer:
         self._schedule_start, self._schedule_length = state["schedule"]
         self._drawn, self._gate_drawn = state["drawn"]
         self._batches = self.data.batches(self._drawn)
-        self.data.go_on(self.model, state["depths"][0])
+        self.data.go_on(state["depths"][0])
         if self._gate_data is not None:
             self._gate_batches = self._gate_data.batches(self._gate_drawn)
-            self._gate_data.go_on(self.model, state["depths"][1])
+            self._gate_data.go_on(state["depths"][1])
         self._generator.set_state(state["noise"])
         self._worst = state["worst"]
         self._optimizer = self._make_optimizer()

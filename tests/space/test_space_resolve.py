@@ -124,6 +124,18 @@ def test_a_training_condition_at_level_0_is_none(study: Study) -> None:
     assert kinds == ["embedding_gaussian"]
 
 
+@pytest.mark.parametrize(
+    ("level", "drawn", "recurring"),
+    [("0.1", None, True), ("{categorical: [0.1, 0.3]}", 0.1, True), ("{float: [0.0, 0.3]}", 0.1, False)],
+)
+def test_disturbed_inputs_recur_where_levels_are_few(
+    study: Study, level: str, drawn: float | None, recurring: bool
+) -> None:
+    found = spec(study(f"conditions.train.0.level={level}"), **{"conditions.train.typos.level": drawn})
+    assert found.train_conditions[0].level == 0.1
+    assert found.recurring is recurring
+
+
 def test_an_inactive_field_has_its_default(study: Study) -> None:
     hard = {"gates.family": "hard_concrete", "gates.temperature": None}
     bias = {"pool.kinds": '["bias"]', "pool.ranks": None}

@@ -132,6 +132,10 @@ NOISY = {
 CASES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "dropout, mixed tasks": (NOISY, (1, 4, 6, 9)),
     "clean data with hidden states reused": ({"training": TRAINING}, (4, 9)),
+    "words left out as in other trials": (
+        {"training": TRAINING, "train_conditions": (ConditionSpec("word_drop", 0.3, "train"),), "recurring": True},
+        (4, 9),
+    ),
     "retrained": ({**NOISY, "finalisation": FinalisationSpec(finish="retrain")}, (9,)),
     "retrained along the gradient": (
         {

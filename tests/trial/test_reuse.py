@@ -45,9 +45,11 @@ def model(backbone: Backbone) -> Iterator[TaskModel]:
         yield made
 
 
-def training(backbone: Backbone, store: PrefixStore, *conditions: ConditionSpec) -> TrainingData:
-    reuse = Reuse(backbone, store)
-    return TrainingData(TASKS, ("train",), backbone, conditions, batch_size=6, seed=3, cache=None, reuse=reuse)
+def training(
+    backbone: Backbone, store: PrefixStore, *conditions: ConditionSpec, recurring: bool = False, seed: int = 3
+) -> TrainingData:
+    more = {"reuse": Reuse(backbone, store), "recurring": recurring, "seed": seed}
+    return TrainingData(TASKS, ("train",), backbone, conditions, batch_size=6, cache=None, **more)  # type: ignore[arg-type]
 
 
 def test_losses_and_gradients_are_those_of_the_whole_model(backbone: Backbone, model: TaskModel) -> None:
@@ -89,6 +91,47 @@ def test_it_is_only_computed_where_it_pays_and_inputs_stay(backbone: Backbone, m
     assert store.made == 2
 
 
+@pytest.mark.parametrize("kinds", [["word_drop"], ["neighbour"], ["embedding_gaussian"], ["typos", "token_dropout"]])
+def test_what_trials_disturb_alike_is_computed_once_an_epoch(
+    kinds: list[str], backbone: Backbone, model: TaskModel, tmp_path: Path
+) -> None:
+    conditions = [ConditionSpec(kind, 0.4, "train") for kind in kinds]
+    epochs, made = 3, []
+    for seed in (3, 4):  # the second trial draws its batches in another order
+        store = PrefixStore(tmp_path)
+        data = training(backbone, store, *conditions, recurring=True, seed=seed)
+        steps = epochs * data.batches_per_epoch - 1
+        for step, (batch, noise) in zip(range(steps), data, strict=False):
+            lower = data.lower(model, batch, steps - step)
+            assert lower is not None
+            results = [model.loss(batch, [1.0, 2.0], None, noise, start).detach() for start in (lower, None)]
+            torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-6)
+        made.append(store.made)
+    assert made == [epochs * len(TASKS), 0]
+
+
+def test_an_epoch_of_disturbed_inputs_is_kept_from_its_first_batch_on_or_not_at_all(
+    backbone: Backbone, model: TaskModel
+) -> None:
+    store = PrefixStore(None)
+    data = training(backbone, store, ConditionSpec("word_drop", 0.4, "train"), recurring=True)
+    per_epoch, depths = data.batches_per_epoch, []
+    assert per_epoch > 3
+    steps = 2 * per_epoch + 1  # one step of a third epoch does not pay for all of it
+    for step, (batch, _) in zip(range(steps), data, strict=False):
+        lower = data.lower(model, batch, steps - step)
+        depths.append(0 if lower is None else lower[0])
+        if step == 1:
+            model.pool.discard([model.pool.slots[0]])
+    assert depths == [2] * per_epoch + [4] * per_epoch + [0]
+    resumed = training(backbone, store, ConditionSpec("word_drop", 0.4, "train"), recurring=True)
+    made, start = store.made, 2 * per_epoch - 1
+    resumed.go_on(4)
+    for step, (batch, _) in zip(range(start, steps), resumed.batches(start), strict=False):
+        assert (resumed.lower(model, batch, steps - step) or (0,))[0] == depths[step]
+    assert store.made == made, "an interrupted trial finds what it had"
+
+
 @pytest.mark.parametrize("kind", [None, "typos", "embedding_gaussian", "neighbour", "weight_noise"])
 def test_evaluation_is_bitwise_the_same(kind: str | None, backbone: Backbone, model: TaskModel, tmp_path: Path) -> None:
     condition = None if kind is None else ConditionSpec(kind, 0.4, "eval")
@@ -104,7 +147,8 @@ def test_deeper_states_go_on_from_those_below(
     backbone: Backbone, model: TaskModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = training(backbone, PrefixStore(None))
-    split = data._fixed[0]  # type: ignore[index]
+    next(iter(data))
+    split = data._now[0]
     layers_run: list[tuple[int, int]] = []
     lower = TaskModel.lower
 

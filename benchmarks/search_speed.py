@@ -4,7 +4,7 @@ Equal work: both sides run the same trials, a LoRA of rank 8 on q and v of some 
 same examples, for as many epochs, with as many evaluations. Each side is a command of its own, timed from its start to
 its end; sides take turns within a repetition, in an order that rotates. Ratio = trials per hour of ours over theirs.
 
-With `--until-best`: the wall time of a study with pruning and reuse until a trial has the best validation score that
+With `--until-best`: the wall time of a study with reuse until a trial has the best validation score that
 the stock stack has after 30 trials, beside the stock stack's own wall time. Its search at full depth also serves the
 `--modes` that compare with one: ours then runs the trials that the stock stack's TPE chose.
 

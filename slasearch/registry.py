@@ -102,6 +102,7 @@ KINDS: Registry[Any] = Registry(
         "lora": "slasearch.adapters.kinds.lora",
         "bottleneck": "slasearch.adapters.kinds.bottleneck",
         "parallel": "slasearch.adapters.kinds.parallel",
+        "lora_xs": "slasearch.adapters.kinds.lora_xs",
         "prefix": "slasearch.adapters.kinds.prefix",
         "ia3": "slasearch.adapters.kinds.ia3",
         "scale": "slasearch.adapters.kinds.scale",

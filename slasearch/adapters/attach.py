@@ -47,6 +47,7 @@ def attach(model: nn.Module, pool: Pool) -> Attachment:
     with_hosts = [(place, hosts_of(model, *place)) for place in places]
     for (layer, site), hosts in with_hosts:
         for part, host in enumerate(hosts):
+            pool.bind(layer, site, part, host)
             module, hook = host.module, _after(pool, layer, site, part, host)
             attachment._handles.append(module.register_forward_hook(hook, with_kwargs=True))
             if pool.acts_on_input(layer, site):

@@ -52,6 +52,7 @@ def merge_into(model: nn.Module, pool: Pool) -> None:
     for layer, site in pool.places:
         slots = [slot for slot in pool.slots if (slot.layer, slot.site) == (layer, site)]
         for part, host in enumerate(hosts_of(model, layer, site)):
+            pool.bind(layer, site, part, host)
             for slot in slots:
                 _check(slot, host, uses[id(host.module)])
             if host.module not in merged:

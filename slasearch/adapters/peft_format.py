@@ -1,7 +1,7 @@
 """The stock PEFT format: `adapter_config.json` and `adapter_model.safetensors`, as `peft.PeftModel` reads them.
 
 It knows LoRA modules only, one for each linear module of the backbone and the same for every example: so it holds one
-task's structure, whose open slots must all be `lora`. Slots that share a module are put together,
+task's structure, whose open slots must all be of kinds that are `low_rank`. Slots that share a module are put together,
 
     B·A = [B₁ … B_n] · [A₁; …; A_n],
 
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from slasearch.adapters.export import AdapterCard, card_bytes, save_tensors
-from slasearch.adapters.kinds.lora import Lora
 from slasearch.adapters.pool import Pool
 from slasearch.adapters.sites import Host, hosts_of, positions_were_separated
 from slasearch.errors import ArtifactError
+from slasearch.registry import KINDS
 
 __all__ = ["HEAD_FILE", "SIDECAR_FILE", "check_peft", "head_files", "write_peft"]
 
@@ -37,14 +37,15 @@ def check_peft(card: AdapterCard) -> None:
     """Refuses a structure that this format cannot hold.
 
     Raises:
-        ArtifactError: A slot is not `lora`, or no slot is open.
+        ArtifactError: A slot's kind is not `low_rank`, or no slot is open.
     """
-    slots = card.structure.union
-    kinds = sorted({slot.kind for slot in slots})
-    if kinds != ["lora"]:
-        found = f"one with {', '.join(kind for kind in kinds if kind != 'lora')}" if kinds else "one without open slots"
+    kinds = sorted({slot.kind for slot in card.structure.union})
+    others = [kind for kind in kinds if not KINDS.get(kind).low_rank]
+    if others or not kinds:
+        known = " and ".join(name for name in KINDS.names() if KINDS.get(name).low_rank)
+        found = f"one with {', '.join(others)}" if kinds else "one without open slots"
         raise ArtifactError(
-            f"format peft: expected a structure of lora slots alone, got {found}. "
+            f"format peft: expected a structure of {known} slots alone, got {found}. "
             "Export it with --format slasearch, or with --format merged where its kinds can be merged."
         )
 
@@ -58,12 +59,13 @@ def write_peft(
         card: What the adapter is; of one task.
         pool: Its modules.
         head: Its head, `labels x hidden`.
-        model: The backbone; only its module names and widths are read.
+        model: The backbone that the structure was trained on.
         base: What PEFT is to load the backbone from: a folder, or a repository of the hub.
         revision: The repository's revision.
 
     Raises:
-        ArtifactError: A slot is not `lora`, or no slot is open, or PEFT would apply a module to more than its tokens.
+        ArtifactError: A slot's kind is not `low_rank`, or no slot is open, or PEFT would apply a module to more than
+            its tokens.
     """
     check_peft(card)
     if positions_were_separated(model):
@@ -102,9 +104,10 @@ def _modules(pool: Pool, model: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
     paths = {module: path for path, module in model.named_modules()}
     pairs: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for slot in pool.slots:
-        for host, lora in zip(hosts_of(model, slot.layer, slot.site), pool.modules_of(slot), strict=True):
-            assert isinstance(lora, Lora)
-            pairs.setdefault(paths[host.module], []).append((lora.down.detach(), _in_whole(lora.up.detach(), host)))
+        for part, host in enumerate(hosts_of(model, slot.layer, slot.site)):
+            pool.bind(slot.layer, slot.site, part, host)
+            down, up = pool.modules_of(slot)[part].as_lora()
+            pairs.setdefault(paths[host.module], []).append((down, _in_whole(up, host)))
     return {
         path: (torch.cat([down for down, _ in found]), torch.cat([up for _, up in found], dim=1))
         for path, found in sorted(pairs.items())

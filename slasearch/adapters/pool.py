@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from slasearch.adapters.kinds._base import AdapterModule, KindEntry, SlotContext, Stage
-from slasearch.adapters.sites import HostShape
+from slasearch.adapters.sites import Host, HostShape
 from slasearch.errors import ConfigError
 from slasearch.records import SITES, PoolSpec, Slot, SlotCost, Structure
 from slasearch.registry import KINDS
@@ -133,6 +133,14 @@ class Pool(nn.Module):
     def modules_of(self, slot: Slot) -> list[AdapterModule]:
         """A slot's modules, one for each host module of its site."""
         return [part for part in self.parts[_key(slot)].children() if isinstance(part, AdapterModule)]
+
+    def bind(self, layer: int, site: str, part: int, host: Host) -> None:
+        """Gives modules whose kind `reads_weight` their host."""
+        for kinds in self._places.get((layer, site), {}).values():
+            for kind, slots in kinds.items():
+                if KINDS.get(kind).reads_weight:
+                    for slot in slots:
+                        self._module(slot, part).bind(host)
 
     def route(self, task_index: Tensor, gates: Tensor | None) -> None:
         """Sets the coefficients of the next forward pass.

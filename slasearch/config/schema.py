@@ -83,7 +83,7 @@ POOL_PRESETS: dict[str, dict[str, tuple[Any, ...]]] = {
     "granular": {"sites": SITES[:6], "kinds": ("lora", "bias", "scale"), "ranks": (1,)},
     "linear": {"sites": SITES[:6], "kinds": ("lora", "bias", "scale", "ia3")},
     "mixed": {"sites": SITES[:6], "kinds": ("lora", "bottleneck", "bias")},
-    "all": {"sites": SITES, "kinds": ("lora", "bottleneck", "parallel", "prefix", "ia3", "scale", "bias")},
+    "all": {"sites": SITES, "kinds": ("lora", "lora_xs", "bottleneck", "parallel", "prefix", "ia3", "scale", "bias")},
 }
 """Named pools.
 

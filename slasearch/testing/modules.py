@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from slasearch.adapters.kinds._base import AdapterModule, KindEntry, SlotContext
-from slasearch.adapters.sites import HostShape
+from slasearch.adapters.sites import Host, HostShape
 from slasearch.registry import KINDS
 
 __all__ = ["check_module", "disturb_module"]
@@ -48,7 +48,19 @@ def check_module(name: str) -> None:
 
 
 def _made(entry: KindEntry, host: HostShape, rank: int, seed: int = 3) -> AdapterModule:
-    return entry.module(host, rank, generator=torch.Generator().manual_seed(seed))
+    module = entry.module(host, rank, generator=torch.Generator().manual_seed(seed))
+    if entry.reads_weight:
+        module.bind(Host(_linear(host)))
+    return module
+
+
+def _linear(host: HostShape) -> nn.Linear:
+    """A linear host; the same for the same widths."""
+    module, generator = nn.Linear(host.d_in, host.d_out), torch.Generator().manual_seed(8)
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator))
+    return module
 
 
 def _values(host: HostShape) -> tuple[Tensor, Tensor, SlotContext]:
@@ -147,7 +159,8 @@ def _rank_axis(shape: Sequence[int], single: Sequence[int]) -> int:
 @torch.no_grad()
 def _check_merge(entry: KindEntry) -> None:
     """A linear host with the merged weights gives what the host and the module beside it give."""
-    weight, bias = torch.randn(8, 12, generator=torch.Generator().manual_seed(8)), torch.linspace(-1, 1, 8)
+    linear = _linear(_HOST)
+    weight, bias = linear.weight, linear.bias
     x = _values(_HOST)[0]
     kept = weight.clone(), bias.clone()
     for site in entry.sites:

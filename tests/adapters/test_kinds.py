@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from slasearch.adapters.attach import attach
 from slasearch.adapters.kinds._base import AdapterModule, SlotContext
+from slasearch.adapters.kinds._spectrum import host_weight, singular_vectors
 from slasearch.adapters.pool import Pool
 from slasearch.adapters.sites import Host, HostShape, host_shapes, hosts_of
+from slasearch.errors import BackboneError, ConfigError
 from slasearch.records import Slot
 from slasearch.registry import KINDS
 from slasearch.testing.kinds import disturb_weights
@@ -50,7 +52,7 @@ def made(kind: str, host: HostShape, rank: int = 1) -> AdapterModule:
 
 def test_only_lora_is_a_sum_of_rank_one_modules() -> None:
     assert [name for name in KINDS.names() if KINDS.get(name).separable] == ["lora"]
-    assert {name for name in KINDS.names() if KINDS.get(name).mergeable} == {"lora", "ia3", "scale", "bias"}
+    assert {name for name in KINDS.names() if KINDS.get(name).mergeable} == {"lora", "lora_xs", "ia3", "scale", "bias"}
 
 
 def attention_over(prefix: AdapterModule, query: Tensor) -> Tensor:
@@ -138,3 +140,48 @@ def test_scales_of_one_place_are_added_not_multiplied() -> None:
     y = torch.randn(1, 3, 16, generator=torch.Generator().manual_seed(4))
     gains = sum(pool.modules_of(slot)[0].gain for slot in slots)
     torch.testing.assert_close(pool.compose(0, "attn.v", 0, y, y), y * (1 + gains))
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "phi3"])
+def test_lora_xs_moves_its_host_within_the_hosts_own_leading_directions(family: str) -> None:
+    model = tiny_backbone(family)
+    slot = Slot(0, "attn.v", "lora_xs", 3)
+    pool = warm_pool(model, slot)
+    (module,) = pool.modules_of(slot)
+    host = hosts_of(model, 0, "attn.v")[0]
+    with attach(model, pool), torch.no_grad(), seen_at(model, "attn.v") as seen:
+        run_tiny(model)
+    plain = nn.functional.linear(seen["input"], host_weight(host))
+    if host.module.bias is not None:
+        plain = plain + host.module.bias[host.start : host.stop]
+    leading = torch.linalg.svd(host_weight(host).double()).U[:, :3]
+    moved = (seen["output"] - plain).double().flatten(0, 1).T
+    inside = leading.T @ moved
+    outside = moved - leading @ inside
+    assert inside.abs().max() > 1e-3
+    assert outside.abs().max() < 1e-5
+    assert set(module.state_dict()) == {"core"}, "the vectors belong to the backbone, not to an export"
+
+
+def test_singular_vectors_have_fixed_signs_and_follow_the_weight() -> None:
+    host = Host(nn.Linear(6, 4))
+    left, values, right = singular_vectors(host)
+    torch.testing.assert_close(left @ (values[:, None] * right), host_weight(host))
+    assert all(column[column.abs().argmax()] > 0 for column in left.T)
+    assert singular_vectors(host)[0] is left, "computed once while nothing changes"
+    with torch.no_grad():
+        host.module.weight.mul_(-2.0)
+    torch.testing.assert_close(singular_vectors(host)[0], left)
+    torch.testing.assert_close(singular_vectors(host)[1], 2 * values)
+    torch.testing.assert_close(singular_vectors(host)[2], -right)
+
+
+def test_lora_xs_says_what_it_cannot_be_built_on() -> None:
+    with pytest.raises(ConfigError, match=r"pool.ranks: expected at most 8 for lora_xs .* got 9"):
+        made("lora_xs", HostShape(8, 12), 9)
+    with pytest.raises(ConfigError, match="got 9"):
+        KINDS.get("lora_xs").module.cost(HostShape(12, 8), 9)
+    host = Host(nn.Linear(6, 4))
+    host.module.weight = nn.Parameter(torch.zeros(4, 6, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(BackboneError, match=r"lora_xs: expected a host with floating-point weights, got torch.int8"):
+        singular_vectors(host)

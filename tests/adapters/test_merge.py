@@ -48,7 +48,7 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 def test_merged_equals_attached(family: str) -> None:
     model = tiny_backbone(family)
     plain, pool = run_tiny(model), warm_pool(model, linear_slots(model))
-    assert {slot.kind for slot in pool.slots} >= {"lora", "ia3", "scale"}
+    assert {slot.kind for slot in pool.slots} >= {"lora", "lora_xs", "ia3", "scale"}
     expected, before = attached(model, pool), weights_of(model)
     merge_into(model, pool)
     torch.testing.assert_close(run_tiny(model), expected, rtol=0, atol=1e-4)
@@ -122,7 +122,7 @@ GOOD = Slot(0, "attn.q", "lora", 1)
     ("family", "slot", "match"),
     [
         ("bert", Slot(1, "ffn.out", "bottleneck", 2), r"1:ffn.out:bottleneck:r2:0: expected a kind that can be merged"),
-        ("bert", Slot(1, "attn.out", "prefix", 2), r"\(lora, ia3, scale, bias\), got prefix. Export it unmerged."),
+        ("bert", Slot(1, "attn.out", "prefix", 2), r"\(lora, lora_xs, ia3, scale, bias\), got prefix. Export it"),
         ("bert", Slot(1, "block", "bias", 1), r"block:bias:r1:0: expected a linear host .* got BertLayer at block"),
         ("llama", Slot(1, "ffn.in", "bias", 1), r"ffn.in:bias:r1:0: expected a host with a bias to merge into"),
     ],

@@ -27,8 +27,10 @@ MANY = (
     Slot(1, "attn.q", "lora", 1, 1),
     Slot(0, "attn.v", "lora", 3),
     Slot(0, "ffn.out", "lora", 1),
+    Slot(0, "attn.out", "lora_xs", 2),
+    Slot(1, "ffn.out", "lora_xs", 1),
 )
-"""Different ranks in one place, copies of one rank, modules without a slot between those with one."""
+"""Different ranks and kinds in one place, copies of one rank, modules without a slot between those with one."""
 ONE = (Slot(1, "attn.v", "lora", 2),)
 HEAD = nn.Linear(16, 2)
 
@@ -120,7 +122,7 @@ def test_the_same_adapter_gives_the_same_bytes() -> None:
 def test_other_structures_are_refused_with_the_way_out(slots: tuple[Slot, ...], found: str) -> None:
     model = tiny_backbone("bert")
     card, pool = one_task(model, "bert", slots)
-    with pytest.raises(ArtifactError, match=f"expected a structure of lora slots alone, got {found}.*--format merged"):
+    with pytest.raises(ArtifactError, match=f"of lora and lora_xs slots alone, got {found}.*--format merged"):
         write_peft(card, pool, HEAD, model, base="b")
 
 

@@ -128,7 +128,7 @@ def test_the_card_of_a_confirmed_trial_stands_beside_controls(study: Path, tmp_p
 def test_what_a_format_cannot_hold_is_refused(study: Path, command: Command) -> None:
     answer = command("export", "tiny", "--trial", "0", "--out", "new", "--format", "peft")
     assert (answer.code, answer.out) == (1, "")
-    assert "expected a structure of lora slots alone, got one with bias" in answer.err
+    assert "expected a structure of lora and lora_xs slots alone, got one with bias" in answer.err
     assert "--format merged" in answer.err
     answer = command("export", "tiny", "--trial", "0", "--out", "new", "--task", "bbc")
     assert answer.code == 1

@@ -260,7 +260,7 @@ def test_peft_has_a_folder_for_each_task_and_its_hidden_states(lora: Joint, tmp_
 
 
 def test_peft_refuses_a_task_with_other_kinds_and_takes_the_rest(joint: Joint, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="expected a structure of lora slots alone, got one with bias"):
+    with pytest.raises(ArtifactError, match="expected a structure of lora and lora_xs slots alone, got one with bias"):
         joint.export(tmp_path / "all", form="peft")
     assert not (tmp_path / "all").exists()
     assert (joint.export(tmp_path / "things", form="peft", task="things") / "adapter_config.json").is_file()

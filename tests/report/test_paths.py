@@ -24,7 +24,7 @@ from slasearch.report.path_text import path_data, path_text
 from slasearch.report.results import Results
 from slasearch.report.style import PAPER
 
-ALL_KINDS = ("lora", "bottleneck", "parallel", "prefix", "ia3", "scale", "bias")
+ALL_KINDS = ("lora", "lora_xs", "bottleneck", "parallel", "prefix", "ia3", "scale", "bias")
 
 
 def pool(layers: int, sites: Sequence[str], kinds: Sequence[str], copies: int = 1) -> list[Slot]:

@@ -292,7 +292,7 @@ def test_a_trial_without_memory_leaves_its_checkpoints_and_a_full_disk_costs_onl
 
 def test_a_control_with_modules_of_its_own_begins_again(make_spec: Spec, worker: TrialWorker, tmp_path: Path) -> None:
     plan = CheckpointPlan(str(tmp_path / "checkpoints"), 0.0)
-    running = worker.run(make_spec(training=TRAINING, control="lora_xs", control_size=400), plan)
+    running = worker.run(make_spec(training=TRAINING, control="adalora", control_size=400), plan)
     progress = next(running)
     assert isinstance(progress, Progress)
     assert progress.checkpoint is None

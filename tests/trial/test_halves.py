@@ -16,7 +16,7 @@ from slasearch.testing.kinds import disturb_weights
 from slasearch.testing.tiny import TINY_FAMILIES, tiny_backbone
 from slasearch.trial.halves import run_between, run_lower, run_upper
 
-KINDS = ("lora", "bottleneck", "bias", "ia3", "prefix")
+KINDS = ("lora", "lora_xs", "bottleneck", "bias", "ia3", "prefix")
 
 
 def padded_inputs() -> dict[str, Any]:

@@ -24,7 +24,7 @@ from slasearch.trial.reuse import Reuse
 from slasearch.trial.top import can_stand_alone, top_alone
 
 JOINED = [family for family, table in FAMILIES.items() if table.joint]
-KINDS = ("lora", "bottleneck", "parallel", "bias", "scale", "ia3", "prefix")
+KINDS = ("lora", "lora_xs", "bottleneck", "parallel", "bias", "scale", "ia3", "prefix")
 MASK = torch.tensor([[1] * 7, [1] * 4 + [0] * 3, [0] * 5 + [1] * 2])
 
 

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from slasearch.adapters.sites import HostShape
+from slasearch.adapters.sites import Host, HostShape
 from slasearch.records import SlotCost
 from slasearch.registry import KINDS
 
@@ -47,6 +47,13 @@ class AdapterModule(nn.Module, ABC):
     @abstractmethod
     def __init__(self, host: HostShape, rank: int, *, generator: torch.Generator) -> None:
         super().__init__()
+
+    def bind(self, host: Host) -> None:
+        """Takes what Δ needs of the host's frozen weight; called of kinds that say `reads_weight`, before any use of Δ.
+
+        It goes into buffers that are not persistent: exports do not hold it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads no weight")
 
     @abstractmethod
     def delta(self, x: Tensor, y: Tensor, context: SlotContext) -> Tensor:
@@ -100,6 +107,10 @@ class AdapterModule(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} cannot be merged into the host after it")
 
+    def as_lora(self) -> tuple[Tensor, Tensor]:
+        """A (`r x d_in`) and B (`d_out x r`) with Δ(x) = B·A·x; only of kinds that say `low_rank`."""
+        raise NotImplementedError(f"{type(self).__name__} is no product of two matrices")
+
     @abstractmethod
     def fold(self, value: float) -> None:
         """Multiplies Δ by `value` for good."""
@@ -119,6 +130,8 @@ class KindEntry:
     instead, before the host runs. `separable`: a module of rank r is the sum of r modules of rank 1, and costs as much.
     `mergeable`: it can be merged into the weights of a linear host. `needs_query`: Δ reads `context.query`.
     `aimable`: the module looks at its input through a weight `down`, `r x d_in`, which may start in any directions.
+    `low_rank`: Δ(x) is B·A·x (`as_lora`), so that structures of such kinds export to the stock PEFT format.
+    `reads_weight`: Δ depends on the host's frozen weight (`bind`), so the host must be linear.
     """
 
     name: str
@@ -134,6 +147,8 @@ class KindEntry:
     mergeable: bool = False
     needs_query: bool = False
     aimable: bool = False
+    low_rank: bool = False
+    reads_weight: bool = False
 
     def stage_at(self, site: str) -> Stage:
         """When the kind acts at a site."""
@@ -161,6 +176,8 @@ def register_kind(
     mergeable: bool = False,
     needs_query: bool = False,
     aimable: bool = False,
+    low_rank: bool = False,
+    reads_weight: bool = False,
 ) -> Callable[[M], M]:
     """Class decorator that adds a kind under `name`.
 
@@ -183,6 +200,8 @@ def register_kind(
             mergeable,
             needs_query,
             aimable,
+            low_rank,
+            reads_weight,
         )
         KINDS.register(name, entry, module=module.__module__)
         return module

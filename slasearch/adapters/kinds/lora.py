@@ -28,6 +28,7 @@ __all__ = ["Lora"]
     cost="r·(d_in + d_out)",
     separable=True,
     mergeable=True,
+    low_rank=True,
     aimable=True,
 )
 class Lora(AdapterModule):
@@ -60,6 +61,10 @@ class Lora(AdapterModule):
     def merge(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """W + B·A."""
         return weight + self.up.detach() @ self.down.detach(), bias
+
+    def as_lora(self) -> tuple[Tensor, Tensor]:
+        """A and B."""
+        return self.down.detach(), self.up.detach()
 
     def fold(self, value: float) -> None:
         """Scales B."""

@@ -23,6 +23,7 @@ _KIND_MARKS = {
     "lora": Mark(BLUE, "o", "circle"),
     "bottleneck": Mark(VERMILION, "s", "square"),
     "parallel": Mark(GREEN, "h", "hexagon"),
+    "lora_xs": Mark(SKY, "p", "pentagon"),
     "prefix": Mark(PINK, "D", "diamond"),
     "ia3": Mark(INK, "P", "cross"),
     "scale": Mark(SKY, "v", "triangle-down"),

@@ -9,15 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from torch import nn
 
 from slasearch.adapters.sites import Host, hosts_of
 from slasearch.errors import MissingExtraError
 from slasearch.records import SITES
 from slasearch.trial.backbone import Backbone
 
-__all__ = ["LINEAR_SITES", "host_weight", "hosts", "linear_modules", "load_peft", "private_copy", "seeded"]
+__all__ = ["LINEAR_SITES", "hosts", "linear_modules", "load_peft", "private_copy", "seeded"]
 
 LINEAR_SITES: tuple[str, ...] = tuple(site for site in SITES if site != "block")
 """Sites whose hosts are linear maps."""
@@ -62,9 +61,3 @@ def linear_modules(model: nn.Module, layers: int) -> dict[str, nn.Module]:
     """Every linear module behind a site by its path in the model; a fused one once."""
     found = {id(host.module) for _, host in hosts(model, layers, LINEAR_SITES)}
     return {path: module for path, module in model.named_modules() if id(module) in found}
-
-
-def host_weight(host: Host) -> Tensor:
-    """The weight of a linear host, `d_out x d_in`, in fp32."""
-    weight = host.module.get_parameter("weight").detach().float()
-    return (weight.T if isinstance(host.module, Conv1D) else weight)[host.start : host.stop]

@@ -170,7 +170,7 @@ def test_kinds_have_marks_of_their_own() -> None:
     assert set(ALL_KINDS) == set(KINDS.names())
     marks = kind_marks(ALL_KINDS)
     assert len({mark.marker for mark in marks.values()}) == len({mark.symbol for mark in marks.values()}) == 8
-    assert len({mark.color for mark in marks.values()}) == 7
+    assert len({mark.color for mark in marks.values()}) == 8
     assert kind_marks(("aaa", "bbb"))["aaa"] != kind_marks(("aaa", "bbb"))["bbb"]
 
 

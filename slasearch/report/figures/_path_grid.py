@@ -23,13 +23,13 @@ _KIND_MARKS = {
     "lora": Mark(BLUE, "o", "circle"),
     "bottleneck": Mark(VERMILION, "s", "square"),
     "parallel": Mark(GREEN, "h", "hexagon"),
-    "lora_xs": Mark(SKY, "p", "pentagon"),
+    "lora_xs": Mark(MUTED, "p", "pentagon"),
     "prefix": Mark(PINK, "D", "diamond"),
     "ia3": Mark(INK, "P", "cross"),
     "scale": Mark(SKY, "v", "triangle-down"),
     "bias": Mark(ORANGE, "^", "triangle-up"),
 }
-_SPARE_MARKS = (Mark(MUTED, "p", "pentagon"), Mark(GREEN, "*", "star"), Mark(BLUE, "d", "diamond-tall"))
+_SPARE_MARKS = (Mark(VERMILION, "H", "hexagon2"), Mark(GREEN, "*", "star"), Mark(BLUE, "d", "diamond-tall"))
 
 
 def kind_marks(kinds: Sequence[str]) -> dict[str, Mark]:

@@ -204,7 +204,8 @@ class PoolSpec:
 
     `gating` `rank`: a module of rank r of a kind that is a sum of rank-one modules stands as r slots of rank 1, told
     apart by `Slot.index`, so that ranks are learned too. `slot`: one gate for the whole module. `start`: what the input
-    projections of kinds that are `aimable` start as.
+    projections of kinds that are `aimable` start as. `kind_ranks` are (kind, ranks) pairs of kinds whose ranks are not
+    `ranks`.
     """
 
     sites: tuple[str, ...]
@@ -213,6 +214,7 @@ class PoolSpec:
     layers: tuple[int, ...] | None = None
     gating: Literal["slot", "rank"] = "slot"
     start: Literal["random", "gradient"] = "random"
+    kind_ranks: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def candidate_slots(spec: PoolSpec, *, layers: int) -> tuple[Slot, ...]:
     slots = set()
     for kind in spec.kinds:
         entry: KindEntry = KINDS.get(kind)
-        ranks = spec.ranks if entry.ranked else (1,)
+        ranks = dict(spec.kind_ranks).get(kind, spec.ranks) if entry.ranked else (1,)
         sites = [site for site in SITES if site in spec.sites and site in entry.sites]
         if spec.gating == "rank" and entry.separable:
             forms = [(1, index) for index in range(max(ranks))]

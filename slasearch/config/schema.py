@@ -197,6 +197,9 @@ class PoolConfig(StrictModel):
     sites: Searchable[Names] = Field(SITES[:6], description="places in a layer, such as attn.q or ffn.out")
     kinds: Searchable[Names] = Field(("lora",), description="adapter kinds, such as lora, bottleneck, bias")
     ranks: Searchable[Ranks] = Field((4,), description="ranks (widths) of each kind that has one")
+    kind_ranks: dict[str, Ranks] = Field(
+        default_factory=dict, description="ranks of kinds that have others than `ranks`, such as {lora_xs: [8]}"
+    )
     layers: Searchable[Ints | Literal["all"]] = Field("all", description="layer numbers from 0, or all")
     gating: Searchable[Literal["slot", "rank"]] = Field(
         "slot", description="one gate for a whole module, or one for each rank-one part of it (kinds such as lora)"
@@ -232,6 +235,14 @@ class PoolConfig(StrictModel):
     def _numbers(cls, value: Any) -> Any:
         if isinstance(value, tuple):
             _no_repeats(value)
+        return value
+
+    @field_validator("kind_ranks")
+    @classmethod
+    def _own_ranks(cls, value: dict[str, tuple[int, ...]], info: ValidationInfo) -> dict[str, tuple[int, ...]]:
+        for name, ranks in value.items():
+            registered(KINDS, name, info)
+            _no_repeats(ranks)
         return value
 
 

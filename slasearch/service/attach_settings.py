@@ -16,6 +16,7 @@ from slasearch.config.schema import GatesConfig, PoolConfig
 from slasearch.errors import ConfigError
 from slasearch.records import FinalisationSpec, GateSpec, PoolSpec, SizeSpec
 from slasearch.registry import GATES
+from slasearch.space.resolve import pool_spec
 
 __all__ = ["Settings", "settings_of"]
 
@@ -133,7 +134,6 @@ def _without_budget(checked: _Arguments) -> Iterator[Problem]:
 
 
 def _settings(checked: _Arguments) -> Settings:
-    pool = checked.pool.model_dump(exclude={"preset"})
     if checked.budget is not None:
         size = SizeSpec("budget", 0.0, checked.budget, checked.scope)
     else:
@@ -141,7 +141,7 @@ def _settings(checked: _Arguments) -> Settings:
         given = {name: value for name, value in shape.items() if value is not None}
         size = SizeSpec("penalty", checked.sparsity_weight or 0.0, **given)
     return Settings(
-        pool=PoolSpec(**{**pool, "layers": None if pool["layers"] == "all" else pool["layers"]}),
+        pool=pool_spec(checked.pool),
         gates=GateSpec(**checked.gates.model_dump()),
         size=size,
         finalisation=FinalisationSpec(ranking=checked.ranking, finish=checked.finish),

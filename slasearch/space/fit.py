@@ -6,14 +6,14 @@ Reads names, paths and shapes, never data or weights.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from slasearch.config.document import Problem
 from slasearch.config.schema import BudgetSize, StudyConfig
 from slasearch.errors import BackboneError, ConfigError, MissingExtraError
 from slasearch.records import BackboneSpec, PoolSpec
-from slasearch.registry import SOURCES
+from slasearch.registry import KINDS, SOURCES
 from slasearch.space.parameters import Parameter
 from slasearch.space.resolve import pool_spec
 from slasearch.space.substitute import substituted
@@ -79,7 +79,7 @@ def backbone_problems(config: StudyConfig, found: tuple[Parameter, ...], *, down
     problems: dict[Problem, None] = {}
     needed = 0
     for fixed in itertools.islice(_pools(config, found), _MOST_POOLS):
-        pool = pool_spec(fixed)
+        pool = pool_spec(fixed.pool)
         beyond = list(_beyond(pool, shapes))
         cheapest = None if beyond else _cheapest(pool, shapes)
         if not beyond and cheapest is None:
@@ -108,14 +108,33 @@ def _beyond(pool: PoolSpec, shapes: BackboneShapes) -> Iterator[Problem]:
         if layer >= shapes.layers:
             expected = f"layer numbers from 0 to {shapes.layers - 1} (the backbone has {shapes.layers})"
             yield Problem(("pool", "layers"), expected, str(layer))
-    for rank in pool.ranks:
-        if rank > shapes.hidden:
-            expected = f"whole numbers from 1 to {shapes.hidden} (the backbone's hidden size)"
-            yield Problem(("pool", "ranks"), expected, f"{rank}. Lower the rank or choose a wider backbone")
+    for path, kinds, ranks in _ranks(pool):
+        widest, what = min(((shapes.hidden, "the backbone's hidden size"), *_narrow(kinds, pool.sites, shapes)))
+        for rank in ranks:
+            if rank > widest:
+                expected = f"whole numbers from 1 to {widest} ({what})"
+                yield Problem(path, expected, f"{rank}. Lower the rank or choose a wider backbone")
     for site in pool.sites:
         if site not in shapes.hosts:
             expected = f"sites of a {shapes.family} backbone ({', '.join(shapes.hosts)})"
             yield Problem(("pool", "sites"), expected, site)
+
+
+def _ranks(pool: PoolSpec) -> Iterator[tuple[tuple[str, ...], list[str], tuple[int, ...]]]:
+    """Fields that hold ranks, the kinds they are for, and the ranks."""
+    own = dict(pool.kind_ranks)
+    yield ("pool", "ranks"), [kind for kind in pool.kinds if kind not in own], pool.ranks
+    for kind, ranks in own.items():
+        yield ("pool", "kind_ranks", kind), [kind], ranks
+
+
+def _narrow(kinds: Sequence[str], sites: Sequence[str], shapes: BackboneShapes) -> Iterator[tuple[int, str]]:
+    """Largest ranks of kinds that live between singular vectors of their hosts' weights, and why."""
+    for entry in (KINDS.get(kind) for kind in kinds):
+        if entry.reads_weight:
+            for site in set(sites) & set(entry.sites) & set(shapes.hosts):
+                width = min(min(host.d_in, host.d_out) for host in shapes.hosts[site])
+                yield width, f"{site}'s narrower side, for {entry.name}"
 
 
 def _cheapest(pool: PoolSpec, shapes: BackboneShapes) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from slasearch.config.document import Path, Problem, problem_line
 from slasearch.config.fields import Distribution
-from slasearch.config.schema import BudgetSize, StudyConfig, TaskConfig
+from slasearch.config.schema import BudgetSize, PoolConfig, StudyConfig, TaskConfig
 from slasearch.errors import ConfigError
 from slasearch.records import (
     BackboneSpec,
@@ -70,7 +70,7 @@ def resolve(
         study=fixed.name,
         backbone=BackboneSpec(**fixed.backbone.model_dump()),
         tasks=tuple(_task(task, fixed.seed) for task in fixed.tasks),
-        pool=pool_spec(fixed),
+        pool=pool_spec(fixed.pool),
         gates=GateSpec(**fixed.gates.model_dump()),
         size=_size(fixed),
         training=_training(fixed),
@@ -90,10 +90,11 @@ def resolve(
     )
 
 
-def pool_spec(config: StudyConfig) -> PoolSpec:
-    """The pool of a study that searches none of its fields."""
-    pool = config.pool.model_dump(exclude={"preset"})
-    return PoolSpec(**{**pool, "layers": None if pool["layers"] == "all" else pool["layers"]})
+def pool_spec(config: PoolConfig) -> PoolSpec:
+    """A pool none of whose fields is searched."""
+    pool = config.model_dump(exclude={"preset"})
+    layers = None if pool["layers"] == "all" else pool["layers"]
+    return PoolSpec(**{**pool, "layers": layers, "kind_ranks": tuple(sorted(pool["kind_ranks"].items()))})
 
 
 def _fixed(config: StudyConfig, params: Mapping[str, Any]) -> StudyConfig:

@@ -25,7 +25,9 @@ def contradictions(config: StudyConfig, found: tuple[Parameter, ...]) -> list[Pr
     problems: dict[Problem, None] = {}
     for fixed in itertools.islice(_choices(config, found), _MOST_CHOICES):
         problems.update(dict.fromkeys(_contradictions(fixed)))
-    problems.update(dict.fromkeys((*_shares(config, found), *_plateaus(config, found), *_controls(config))))
+    problems.update(
+        dict.fromkeys((*_shares(config, found), *_plateaus(config, found), *_controls(config), *_kind_ranks(config)))
+    )
     return list(problems)
 
 
@@ -110,8 +112,10 @@ def inert(config: StudyConfig) -> Iterator[Problem]:
     if isinstance(size, PenaltySize):
         yield from _inert_size(size)
     kinds = _kinds(config)
-    if isinstance(pool.ranks, Distribution) and not any(KINDS.get(name).ranked for name in kinds):
-        got = f"a distribution, though no kind of the pool ({', '.join(kinds)}) has a rank"
+    if isinstance(pool.ranks, Distribution) and not any(
+        KINDS.get(name).ranked for name in kinds if name not in pool.kind_ranks
+    ):
+        got = f"a distribution, though no kind of the pool ({', '.join(kinds)}) takes its rank from it"
         yield Problem(("pool", "ranks"), "a value", got)
     if isinstance(pool.gating, Distribution) and not any(KINDS.get(name).separable for name in kinds):
         got = f"a distribution, though no kind of the pool ({', '.join(kinds)}) is a sum of rank-one parts"
@@ -144,6 +148,15 @@ def _kinds(config: StudyConfig) -> list[str]:
     choices = kinds.categorical or () if isinstance(kinds, Distribution) else (kinds,)
     names = {str(name) for choice in choices if isinstance(choice, tuple) for name in choice}
     return sorted(names & set(KINDS.names()))
+
+
+def _kind_ranks(config: StudyConfig) -> Iterator[Problem]:
+    """Ranks of kinds that the pool never has, or that have none."""
+    ranked = [name for name in _kinds(config) if KINDS.get(name).ranked]
+    for name in config.pool.kind_ranks:
+        if name not in ranked:
+            expected = f"kinds of the pool that have a rank ({', '.join(ranked) or 'none'})"
+            yield Problem(("pool", "kind_ranks"), expected, name)
 
 
 def _inert_in_gates(config: StudyConfig) -> Iterator[Problem]:

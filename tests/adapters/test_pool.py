@@ -1,5 +1,7 @@
 """Candidates, routing of mixed batches, order of stages, and the refusals of attaching."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -44,6 +46,19 @@ def test_gates_for_each_rank_give_rank_one_slots_of_separable_kinds() -> None:
         "0:ffn.out:lora:r1:2",
         "0:ffn.out:scale:r1:0",
     ]
+
+
+def test_kinds_may_have_ranks_of_their_own() -> None:
+    spec = PoolSpec(("attn.v",), ("lora", "lora_xs", "bias"), (1, 2), kind_ranks=(("lora_xs", (8,)),))
+    names = [slot.name for slot in candidate_slots(spec, layers=1)]
+    assert names == [
+        "0:attn.v:bias:r1:0",
+        "0:attn.v:lora:r1:0",
+        "0:attn.v:lora:r2:0",
+        "0:attn.v:lora_xs:r8:0",
+    ]
+    fine = [slot.name for slot in candidate_slots(replace(spec, gating="rank"), layers=1)]
+    assert fine == ["0:attn.v:bias:r1:0", "0:attn.v:lora:r1:0", "0:attn.v:lora:r1:1", "0:attn.v:lora_xs:r8:0"]
 
 
 def test_costs_at_an_input_count_its_width() -> None:

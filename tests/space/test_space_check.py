@@ -58,7 +58,19 @@ TPE = "phases.optimise.sampler={name: tpe, options: {%s}}"
             "size_control={mode: penalty, sparsity_weight: 0, ramp: {float: [0, 1]}}",
             "ramp: expected a value, got",
         ),
-        ("pool={kinds: [bias], ranks: {categorical: [[1], [2]]}}", "no kind of the pool (bias) has a rank"),
+        ("pool={kinds: [bias], ranks: {categorical: [[1], [2]]}}", "no kind of the pool (bias) takes its rank"),
+        (
+            "pool={kinds: [lora], ranks: {categorical: [[1], [2]]}, kind_ranks: {lora: [4]}}",
+            "no kind of the pool (lora) takes its rank from it",
+        ),
+        ("pool={kinds: [lora, bias], kind_ranks: {bias: [4]}}", "kinds of the pool that have a rank (lora), got bias"),
+        ("pool={kinds: [lora], kind_ranks: {prefix: [4]}}", "kinds of the pool that have a rank (lora), got prefix"),
+        ("pool.kind_ranks={foo: [4]}", "pool.kind_ranks: expected a known adapter kind"),
+        ("pool={kinds: [lora], kind_ranks: {lora: [4, 4]}}", "expected different entries, got [4, 4]"),
+        (
+            "pool={kinds: [lora, lora_xs], kind_ranks: {lora_xs: [8, 385]}}",
+            "kind_ranks.lora_xs: expected whole numbers from 1 to 384 (attn.k's narrower side, for lora_xs), got 385",
+        ),
         (
             "pool={kinds: {categorical: [[bias], [lora]]}, ranks: [512]}",
             "(the backbone's hidden size), got 512",

@@ -144,6 +144,13 @@ def test_an_inactive_field_has_its_default(study: Study) -> None:
     assert spec(study(), **{**hard, "gates.temperature": 2.0}) == spec(study(), **hard)  # counts for nothing
 
 
+def test_ranks_of_single_kinds(study: Study) -> None:
+    config = study("pool={kinds: [lora, lora_xs], ranks: [1], kind_ranks: {lora_xs: [8, 16]}}")
+    assert spec(config, **{"pool.kinds": None, "pool.ranks": None}).pool == PoolSpec(
+        config.pool.sites, ("lora", "lora_xs"), (1,), kind_ranks=(("lora_xs", (8, 16)),)
+    )
+
+
 def test_an_inactive_training_condition_is_off(study: Study) -> None:
     config = study("conditions.train.0.level.when={gates.family: sigmoid}")
     off = {"gates.family": "hard_concrete", "gates.temperature": None, "conditions.train.typos.level": None}

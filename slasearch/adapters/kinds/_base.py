@@ -131,7 +131,8 @@ class KindEntry:
     `mergeable`: it can be merged into the weights of a linear host. `needs_query`: Δ reads `context.query`.
     `aimable`: the module looks at its input through a weight `down`, `r x d_in`, which may start in any directions.
     `low_rank`: Δ(x) is B·A·x (`as_lora`), so that structures of such kinds export to the stock PEFT format.
-    `reads_weight`: Δ depends on the host's frozen weight (`bind`), so the host must be linear.
+    `reads_weight`: Δ depends on the host's frozen weight (`bind`): hosts must be linear, and ranks are at most the
+    narrower side of the weight.
     """
 
     name: str

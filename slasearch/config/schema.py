@@ -197,7 +197,7 @@ class PoolConfig(StrictModel):
     sites: Searchable[Names] = Field(SITES[:6], description="places in a layer, such as attn.q or ffn.out")
     kinds: Searchable[Names] = Field(("lora",), description="adapter kinds, such as lora, bottleneck, bias")
     ranks: Searchable[Ranks] = Field((4,), description="ranks (widths) of each kind that has one")
-    kind_ranks: dict[str, Ranks] = Field(
+    kind_ranks: dict[str, Searchable[Ranks]] = Field(
         default_factory=dict, description="ranks of kinds that have others than `ranks`, such as {lora_xs: [8]}"
     )
     layers: Searchable[Ints | Literal["all"]] = Field("all", description="layer numbers from 0, or all")
@@ -239,10 +239,11 @@ class PoolConfig(StrictModel):
 
     @field_validator("kind_ranks")
     @classmethod
-    def _own_ranks(cls, value: dict[str, tuple[int, ...]], info: ValidationInfo) -> dict[str, tuple[int, ...]]:
+    def _own_ranks(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         for name, ranks in value.items():
             registered(KINDS, name, info)
-            _no_repeats(ranks)
+            if isinstance(ranks, tuple):
+                _no_repeats(ranks)
         return value
 
 
@@ -346,7 +347,7 @@ class TrainingConfig(StrictModel):
     )
     gradient_clip: PositiveFloat = Field(1.0, description="largest L2 norm of the gradient of all weights")
     reports: PositiveInt = Field(4, description="how often a trial reports its validation score while it trains")
-    kind_factors: dict[str, PositiveFloat] = Field(
+    kind_factors: dict[str, Searchable[PositiveFloat]] = Field(
         default_factory=dict, description="factor on `learning_rate` for modules of a kind, such as {bias: 3}"
     )
     task_temperature: Searchable[Annotated[float, Field(ge=1)]] = Field(
@@ -362,7 +363,7 @@ class TrainingConfig(StrictModel):
 
     @field_validator("kind_factors")
     @classmethod
-    def _kinds(cls, value: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+    def _kinds(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         for name in value:
             registered(KINDS, name, info)
         return value

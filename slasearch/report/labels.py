@@ -58,6 +58,7 @@ _FACTORS = {
     "pool.kinds": ("kinds in the pool", ""),
     "pool.layers": ("layers in the pool", ""),
 }
+_OF_KINDS = {"pool.kind_ranks.": "ranks of", "training.kind_factors.": "rate factor of"}
 _MEASURES = {
     "noisy_score": "mean disturbed score",
     "relative": "disturbed ÷ clean score",
@@ -94,6 +95,9 @@ def short_factor(path: str) -> str:
     """A searched field's name in running text, without its unit."""
     if path.startswith("conditions.train."):
         return f"{condition_label(path.split('.')[2])} in training"
+    for field, words in _OF_KINDS.items():
+        if path.startswith(field):
+            return f"{words} {path.removeprefix(field)}"
     return _FACTORS.get(path, (path.rpartition(".")[2].replace("_", " "), ""))[0]
 
 

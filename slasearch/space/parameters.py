@@ -187,6 +187,9 @@ def _searched(value: Any, name: tuple[str, ...], path: Path) -> Iterator[tuple[s
     elif isinstance(value, BaseModel):
         for key in type(value).model_fields:
             yield from _searched(getattr(value, key), (*name, key), (*path, key))
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            yield from _searched(entry, (*name, key), (*path, key))
     elif isinstance(value, tuple):
         for position, entry in enumerate(value):
             label = entry.kind if isinstance(entry, TrainCondition) else str(position)

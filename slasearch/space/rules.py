@@ -123,6 +123,10 @@ def inert(config: StudyConfig) -> Iterator[Problem]:
     if isinstance(pool.start, Distribution) and not any(KINDS.get(name).aimable for name in kinds):
         got = f"a distribution, though no kind of the pool ({', '.join(kinds)}) projects its input"
         yield Problem(("pool", "start"), "a value", got)
+    for name, factor in config.training.kind_factors.items():
+        if isinstance(factor, Distribution) and name not in kinds:
+            got = f"a distribution, though no pool has the kind (kinds: {', '.join(kinds)})"
+            yield Problem(("training", "kind_factors", name), "a value", got)
     if len(config.tasks) == 1:
         for name in ("multitask", "task_temperature"):
             if isinstance(getattr(config.training, name), Distribution):

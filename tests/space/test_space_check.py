@@ -65,6 +65,10 @@ TPE = "phases.optimise.sampler={name: tpe, options: {%s}}"
         ),
         ("pool={kinds: [lora, bias], kind_ranks: {bias: [4]}}", "kinds of the pool that have a rank (lora), got bias"),
         ("pool={kinds: [lora], kind_ranks: {prefix: [4]}}", "kinds of the pool that have a rank (lora), got prefix"),
+        (
+            "training.kind_factors={prefix: {log_float: [1, 9]}}",
+            "training.kind_factors.prefix: expected a value, got a distribution, though no pool has the kind",
+        ),
         ("pool.kind_ranks={foo: [4]}", "pool.kind_ranks: expected a known adapter kind"),
         ("pool={kinds: [lora], kind_ranks: {lora: [4, 4]}}", "expected different entries, got [4, 4]"),
         (

@@ -151,6 +151,17 @@ def test_ranks_of_single_kinds(study: Study) -> None:
     )
 
 
+def test_ranks_and_factors_of_single_kinds_may_be_searched(study: Study) -> None:
+    config = study(
+        "pool={kinds: [lora, lora_xs], ranks: [1], kind_ranks: {lora_xs: {categorical: [[8], [16]]}}}",
+        "training.kind_factors={lora_xs: {log_float: [1, 10]}}",
+    )
+    drawn = {"pool.kinds": None, "pool.ranks": None, "pool.kind_ranks.lora_xs": "[16]"}
+    one = spec(config, **drawn, **{"training.kind_factors.lora_xs": 2.0})
+    assert one.pool.kind_ranks == (("lora_xs", (16,)),)
+    assert one.training.kind_factors == (("lora_xs", 2.0),)
+
+
 def test_an_inactive_training_condition_is_off(study: Study) -> None:
     config = study("conditions.train.0.level.when={gates.family: sigmoid}")
     off = {"gates.family": "hard_concrete", "gates.temperature": None, "conditions.train.typos.level": None}

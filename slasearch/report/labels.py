@@ -46,7 +46,7 @@ _FACTORS = {
     "training.batch_size": ("batch size", "examples"),
     "training.epochs": ("training length", "epochs"),
     "training.steps": ("training length", "steps"),
-    "finalisation.share": ("finish", "share of steps"),
+    "finalisation.share": ("length of the finish", "share of steps"),
     "gates.temperature": ("gate temperature", "no unit"),
     "gates.learning_rate": ("gate learning rate", "per step"),
     "gates.warm_up": ("gate warm-up", "share of steps"),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from slasearch.analysis.importance import importance as top_importance
     from slasearch.analysis.learning import learning_curves, load_learning
     from slasearch.analysis.ledger import cost_ledger
+    from slasearch.analysis.main_effects import main_effects as design_effects
     from slasearch.analysis.morris import morris_screening
     from slasearch.analysis.pareto import hypervolume, pareto_front
     from slasearch.analysis.robustness import robustness_curves
@@ -42,6 +43,7 @@ __all__ = [
     "count_trials",
     "curve_table",
     "design_curves",
+    "design_effects",
     "failures",
     "fit_surrogate",
     "gate_map",
@@ -74,6 +76,7 @@ _HOMES = {
     "count_trials": "counts:count_trials",
     "curve_table": "curves:curve_table",
     "design_curves": "sensitivity:design_curves",
+    "design_effects": "main_effects:main_effects",
     "failures": "counts:failures",
     "fit_surrogate": "surrogate:fit_surrogate",
     "gate_map": "structure:gate_map",

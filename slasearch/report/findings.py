@@ -36,6 +36,8 @@ MOST_NAMED = 4
 
 WORTH_NAMING = 0.05
 """Share of importance below which a field is not named, even if it is above chance."""
+TOLD = 0.05
+"""Corrected p below which a main effect is named."""
 
 
 def findings(results: Results) -> list[Finding]:
@@ -52,6 +54,7 @@ def findings(results: Results) -> list[Finding]:
         *_kept_out(results),
         *_structure(results),
         *_importance(results),
+        *_main_effects(results),
         *forest_findings(results),
         *cost_findings(results),
         *_trials(results),
@@ -204,6 +207,25 @@ def _importance(results: Results) -> Iterator[Finding]:
         said = ", ".join(strong) if strong else "no field stands out from chance"
         yield Finding(
             "Importance", f"For reaching the best {percent(item.quantile)} by {goal}: {said} (n = {item.n} trials)."
+        )
+
+
+def _main_effects(results: Results) -> Iterator[Finding]:
+    for item in results.main_effects:
+        goal = {"score": "score", "exported_parameters": "log size", "robustness": "robustness"}[item.response]
+        told = [field for field in item.fields if field.p_holm < TOLD]
+        parts = []
+        for field in told:
+            best = max(field.levels, key=lambda level: level.estimate)
+            parts.append(
+                f"{short_factor(field.name)} {level_label(best.level)} {best.estimate:+.3g} "
+                f"[{best.low:+.3g}, {best.high:+.3g}]"
+            )
+        said = ", ".join(parts) if parts else "no field is told from nothing after Holm's correction"
+        yield Finding(
+            "Importance",
+            f"Main effects on {goal}, the level that adds most to its field's mean: {said} "
+            f"(n = {item.n} points, additive model, R² {item.r2:.2f}).",
         )
 
 

@@ -21,6 +21,7 @@ from slasearch.analysis.health import HealthWarning, gate_health
 from slasearch.analysis.importance import Importance, importance
 from slasearch.analysis.learning import LearningCurves, learning_curves
 from slasearch.analysis.ledger import Ledger, cost_ledger
+from slasearch.analysis.main_effects import MainEffects, main_effects
 from slasearch.analysis.morris import MorrisScreening, morris_screening
 from slasearch.analysis.pareto import Hypervolume, ParetoFront, hypervolume, pareto_front
 from slasearch.analysis.robustness import robustness_curves
@@ -53,6 +54,7 @@ class Results:
     path_agreement: tuple[PathAgreement, ...]
     sobol: tuple[SobolIndices, ...]
     screenings: tuple[MorrisScreening, ...]
+    main_effects: tuple[MainEffects, ...]
     lines: tuple[ResponseLine, ...]
     surfaces: tuple[ResponseSurface, ...]
     kept_out: KeptOut | None
@@ -115,7 +117,7 @@ def analyse(frames: StudyFrames, reports: pd.DataFrame | None = None, *, whole_d
         partial(_course, frames, reports),
         partial(_structures, frames),
     ]
-    found: _Fields = dict.fromkeys(("sobol", "screenings", "lines", "surfaces", "shares"), ())
+    found: _Fields = dict.fromkeys(("sobol", "screenings", "main_effects", "lines", "surfaces", "shares"), ())
     reasons: dict[str, None] = {}
     for fields, missing in in_processes([partial(_attempted, part) for part in parts]):
         reasons.update(dict.fromkeys(missing))
@@ -163,12 +165,15 @@ def _whole_design(frames: StudyFrames, response: DesignResponse, attempt: _Attem
         return {"surfaces": attempt(partial(response_surfaces, frames, response)) or ()}
     if sampler not in ("qmc", "saltelli"):
         return {}
+    additive = attempt(partial(main_effects, frames, response)) if sampler == "qmc" else None
+    effects: _Fields = {"main_effects": _found([additive])}
     surrogate = attempt(partial(fit_surrogate, frames, response))
     direct = attempt(partial(sobol_indices, frames, response)) if sampler == "saltelli" else None
     if surrogate is None:
-        return {"sobol": _found([direct])}
+        return {**effects, "sobol": _found([direct])}
     read_off = indices_of(surrogate)
     return {
+        **effects,
         "sobol": (direct or read_off,),
         "lines": tuple(lines_of(surrogate)),
         "surfaces": tuple(surfaces_of(surrogate, read_off)),

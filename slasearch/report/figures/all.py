@@ -11,6 +11,7 @@ from slasearch.report.figures import (
     importance,
     learning,
     ledger,
+    main_effects,
     parallel,
     pareto,
     pareto_robustness,
@@ -35,7 +36,7 @@ _KINDS = (
     *(sensitivity, sparsity_path, sobol, screening, shapes, surfaces),
     *(pareto, pareto_robustness, hypervolume, parallel),
     *(gates, paths),
-    *(importance, variance_shares),
+    *(importance, main_effects, variance_shares),
     *(learning, ledger, timeline, history),
 )
 

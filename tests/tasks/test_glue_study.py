@@ -132,7 +132,7 @@ def test_its_pool_fits_the_real_roberta_and_has_the_size_that_it_promises(robert
     config = load_checked(FILE)
     shapes = read_shapes(BackboneSpec(**config.backbone.model_dump()))
     assert (shapes.layers, shapes.hidden, shapes.family) == (12, 768, "roberta")
-    costs = slot_costs(pool_spec(config), shapes.hosts, layers=shapes.layers)
+    costs = slot_costs(pool_spec(config.pool), shapes.hosts, layers=shapes.layers)
     assert sum(cost.parameters for cost in costs.values()) / shapes.parameters == pytest.approx(0.045, abs=0.0005)
     with pytest.raises(ConfigError, match=r"pool\.ranks: expected whole numbers from 1 to 768 .*, got 769"):
         load_checked(FILE, ["pool.ranks=[769]"])

@@ -8,11 +8,9 @@ r·(d_in + r + d_out) multiply-adds a token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear
 
 from slasearch.adapters.kinds._base import AdapterModule, SlotContext, register_kind
 from slasearch.adapters.kinds._spectrum import singular_vectors
@@ -56,28 +54,6 @@ class LoraXs(AdapterModule):
     def delta(self, x: Tensor, y: Tensor, context: SlotContext) -> Tensor:
         """`x`: `n x t x d_in` -> `n x t x d_out`; `y` is not used."""
         return linear(linear(linear(x, self.into), self.core), self.out)
-
-    @classmethod
-    def combine(
-        cls,
-        modules: Sequence[AdapterModule],
-        coefficients: Sequence[Tensor | None],
-        x: Tensor,
-        y: Tensor,
-        context: SlotContext,
-    ) -> Tensor:
-        """Two wide products for all modules: the vectors of a rank begin those of a larger one."""
-        cores = [module for module in modules if isinstance(module, LoraXs)]
-        widest = max(cores, key=lambda module: len(module.core))
-        hidden = linear(x, widest.into)
-        total: Tensor | None = None
-        for module, z in zip(cores, coefficients, strict=True):
-            rank = len(module.core)
-            inner = linear(hidden[..., :rank], module.core)
-            inner = pad(inner if z is None else z * inner, (0, hidden.shape[-1] - rank))
-            total = inner if total is None else total + inner
-        assert total is not None
-        return linear(total, widest.out)
 
     def merge(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """W + U·R·Σ·Vᵀ."""

@@ -40,14 +40,17 @@ def attach(model: nn.Module, pool: Pool) -> Attachment:
     """Adds the pool's modules to the model's hosts. The model's own weights and code stay as they are.
 
     Raises:
-        BackboneError: A slot's layer or site does not exist in this model; nothing is left attached.
+        BackboneError: A slot's layer or site does not exist in this model, or a kind cannot read a weight; nothing is
+            left attached.
     """
     attachment = Attachment([])
     places = [*pool.places, *((layer, "attn.q") for layer in pool.query_layers if (layer, "attn.q") not in pool.places)]
     with_hosts = [(place, hosts_of(model, *place)) for place in places]
+    for place, hosts in with_hosts:  # before any hook: it may refuse a weight
+        for part, host in enumerate(hosts):
+            pool.bind(*place, part, host)
     for (layer, site), hosts in with_hosts:
         for part, host in enumerate(hosts):
-            pool.bind(layer, site, part, host)
             module, hook = host.module, _after(pool, layer, site, part, host)
             attachment._handles.append(module.register_forward_hook(hook, with_kwargs=True))
             if pool.acts_on_input(layer, site):

@@ -192,3 +192,14 @@ def test_a_kind_cannot_take_a_name_that_is_taken() -> None:
     entry = KINDS.get("lora")
     with pytest.raises(RegistryError, match="expected a new name"):
         KINDS.register("lora", entry, module="somewhere.else")
+
+
+def test_a_weight_that_cannot_be_read_leaves_nothing_attached() -> None:
+    model = tiny_backbone("bert")
+    slots = (Slot(0, "attn.v", "lora", 1), Slot(1, "attn.v", "lora_xs", 2))
+    pool = Pool(slots, host_shapes(model), ("a",), generator=torch.Generator().manual_seed(0))
+    (host,) = hosts_of(model, 1, "attn.v")
+    host.module.weight = nn.Parameter(torch.zeros(16, 16, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(BackboneError, match="expected a host with floating-point weights"):
+        attach(model, pool)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

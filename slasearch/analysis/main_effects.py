@@ -54,6 +54,11 @@ class FieldEffect:
     p: float
     p_holm: float
 
+    @property
+    def told(self) -> bool:
+        """Whether the field is told from one that adds nothing."""
+        return self.p_holm < 0.05
+
 
 @dataclass(frozen=True)
 class MainEffects:

@@ -36,8 +36,6 @@ MOST_NAMED = 4
 
 WORTH_NAMING = 0.05
 """Share of importance below which a field is not named, even if it is above chance."""
-TOLD = 0.05
-"""Corrected p below which a main effect is named."""
 
 
 def findings(results: Results) -> list[Finding]:
@@ -213,7 +211,7 @@ def _importance(results: Results) -> Iterator[Finding]:
 def _main_effects(results: Results) -> Iterator[Finding]:
     for item in results.main_effects:
         goal = {"score": "score", "exported_parameters": "log size", "robustness": "robustness"}[item.response]
-        told = [field for field in item.fields if field.p_holm < TOLD]
+        told = [field for field in item.fields if field.told]
         parts = []
         for field in told:
             best = max(field.levels, key=lambda level: level.estimate)

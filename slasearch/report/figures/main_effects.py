@@ -16,7 +16,6 @@ from slasearch.report.style import ACCENT, INK, MUTED, finish, new_figure, style
 __all__ = ["figures", "main_effects_table"]
 
 _LONGEST = 40
-_TOLD = 0.05
 
 
 def figures(results: Results) -> list[ReportFigure]:
@@ -105,10 +104,9 @@ def _draw(found: tuple[MainEffects, ...], ranges: list[AxisRange], text: str) ->
         for ax, item, shown in zip(axes, found, ranges, strict=True):
             rows = _rows(item)
             for row, (_, field, level) in enumerate(rows):
-                told = field.p_holm < _TOLD
-                ax.hlines(row, level.low, level.high, color=ACCENT if told else MUTED, linewidth=1.6)
-                ax.plot(level.estimate, row, "o", markersize=5, color=ACCENT if told else INK,
-                        markerfacecolor=ACCENT if told else "white")  # fmt: skip
+                ax.hlines(row, level.low, level.high, color=ACCENT if field.told else MUTED, linewidth=1.6)
+                ax.plot(level.estimate, row, "o", markersize=5, color=ACCENT if field.told else INK,
+                        markerfacecolor=ACCENT if field.told else "white")  # fmt: skip
                 if row and rows[row - 1][1] is not field:
                     ax.axhline(row - 0.5, color=MUTED, linewidth=0.4, alpha=0.5)
             ax.axvline(0, color=INK, linewidth=1)
@@ -126,7 +124,7 @@ def _draw(found: tuple[MainEffects, ...], ranges: list[AxisRange], text: str) ->
 def _panel(item: MainEffects, shown: AxisRange) -> go.Figure:
     rows = _rows(item)
     figure = panel_figure("What the level adds", "", height=110 + 22 * len(rows))
-    colors = [ACCENT if field.p_holm < _TOLD else MUTED for _, field, _ in rows]
+    colors = [ACCENT if field.told else MUTED for _, field, _ in rows]
     figure.add_trace(
         go.Scatter(
             x=[level.estimate for _, _, level in rows], y=list(range(len(rows))), mode="markers",

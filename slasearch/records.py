@@ -381,8 +381,11 @@ class MetricRow:
     """One measured number. `step` None is the final value; `condition` is `clean` or the condition's kind.
 
     `examples` is how many it was measured on, where it is about examples. `error` is its standard error over them,
-    given where they are a sample of the split.
+    given where they are a sample of the split. Of the test split, which is scored once, it holds what it was computed
+    from too: the examples' `labels` and the labels `predicted` for them (`slasearch.tasks.predictions`).
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
     task: str
     split: Split
@@ -393,6 +396,8 @@ class MetricRow:
     step: int | None = None
     examples: int | None = None
     error: float | None = None
+    labels: bytes | None = None
+    predicted: bytes | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from slasearch.analysis.main_effects import main_effects as design_effects
     from slasearch.analysis.morris import morris_screening
     from slasearch.analysis.pareto import hypervolume, pareto_front
+    from slasearch.analysis.pooled import compare_pooled
     from slasearch.analysis.robustness import robustness_curves
     from slasearch.analysis.sensitivity import design_curves, level_p_values, measured_curves
     from slasearch.analysis.shape import response_lines, response_surfaces
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "StudyFrames",
     "compare_controls",
+    "compare_pooled",
     "compare_studies",
     "cost_ledger",
     "count_trials",
@@ -71,6 +73,7 @@ __all__ = [
 _HOMES = {
     "StudyFrames": "frames:StudyFrames",
     "compare_controls": "compare:compare",
+    "compare_pooled": "pooled:compare_pooled",
     "compare_studies": "between:compare_studies",
     "cost_ledger": "ledger:cost_ledger",
     "count_trials": "counts:count_trials",

@@ -15,31 +15,14 @@ import pandas as pd
 from slasearch.analysis.arm_words import failed_caution, unequal_sizes, winner_label
 from slasearch.analysis.evidence import MARGIN, Evidence, adjusted, contrast, scores_by
 from slasearch.analysis.frames import MEAN, StudyFrames
+from slasearch.analysis.groups import SEEDS, WHAT, ArmName, Group, full_role, group_of
 from slasearch.analysis.intervals import Estimate, t_interval
 from slasearch.analysis.likeness import refuse_unlike, unlike_settings
-from slasearch.analysis.measure import Measure, measured_scores, measuring
-from slasearch.analysis.roles import control_name, role_label
+from slasearch.analysis.measure import Measure, measuring
+from slasearch.analysis.roles import control_name
 from slasearch.errors import ReportError
 
-__all__ = ["ArmName", "Contrast", "Contrasts", "StudyArm", "compare_studies"]
-
-WHAT = "Comparison of arms"
-SEEDS = ("init_seed", "data_seed")
-
-
-@dataclass(frozen=True)
-class ArmName:
-    """A role of a study; `trial` is the number of the search trial that was confirmed with it."""
-
-    study: str
-    role: str
-    trial: int
-
-    @property
-    def label(self) -> str:
-        """`mine: LoRA`, of a winner `mine: Searched structures (trial 15)`."""
-        trial = f" (trial {self.trial})" if self.role == "winner" else ""
-        return f"{self.study}: {role_label(self.role)}{trial}"
+__all__ = ["Contrast", "Contrasts", "StudyArm", "compare_studies"]
 
 
 @dataclass(frozen=True)
@@ -86,24 +69,6 @@ class Contrasts:
         return next(item for item in self.contrasts if (item.arm, item.series) == (arm, series))
 
 
-@dataclass(frozen=True)
-class _Group:
-    """A winner of a study with its controls: attempts of `confirm`, and the scores of the measure."""
-
-    label: str
-    frames: StudyFrames
-    pair_of: int
-    runs: pd.DataFrame
-    scores: pd.DataFrame
-
-    @property
-    def roles(self) -> list[str]:
-        return self.frames.confirm_roles(self.runs[self.runs["state"] == "complete"])
-
-    def named(self, role: str) -> ArmName:
-        return ArmName(self.label, role, self.frames.number_of(self.pair_of))
-
-
 def compare_studies(
     studies: Mapping[str, StudyFrames],
     *,
@@ -134,7 +99,7 @@ def compare_studies(
     measure = measure or Measure()
     found = {label: measuring(frames, measure) for label, frames in studies.items()}
     refuse_unlike(found, measure)
-    groups = {label: _group(label, frames, (trials or {}).get(label), measure) for label, frames in found.items()}
+    groups = {label: group_of(label, frames, (trials or {}).get(label), measure) for label, frames in found.items()}
     first = next(iter(groups))
     reference = _arm_name(groups, *(against or (first, role)))
     if against or len(groups) == 1:
@@ -150,28 +115,10 @@ def compare_studies(
     return _contrasts(groups, [reference, *others], measure, margin)
 
 
-def _group(label: str, frames: StudyFrames, trial: int | None, measure: Measure) -> _Group:
-    confirmed = frames.phase_trials("confirm", "complete")
-    winners = confirmed.loc[confirmed["role"] == "winner", "pair_of"].dropna()
-    by_number = {frames.number_of(int(pair_of)): int(pair_of) for pair_of in winners.unique()}
-    if not by_number:
-        raise ReportError(
-            f"{WHAT}: expected complete trials of the confirm phase of {label}, got none. "
-            "Add `phases.confirm` to the study, or run it to its end."
-        )
-    if trial is not None and trial not in by_number:
-        known = ", ".join(map(str, by_number))
-        raise ReportError(
-            f"{WHAT}: expected a trial that {label} has confirmed ({known}), got {trial}. Take one of these."
-        )
-    pair_of = next(iter(by_number.values())) if trial is None else by_number[trial]
-    return _Group(label, frames, pair_of, frames.confirmed(pair_of), measured_scores(frames, measure))
-
-
-def _arm_name(groups: Mapping[str, _Group], label: str, role: str) -> ArmName:
+def _arm_name(groups: Mapping[str, Group], label: str, role: str) -> ArmName:
     if label not in groups:
         raise ReportError(f"{WHAT}: expected one of the studies {', '.join(groups)}, got {label}. Name it too.")
-    full = role if role == "winner" else f"control:{control_name(role)}"
+    full = full_role(role)
     roles = groups[label].roles
     if full not in roles:
         known = ", ".join(control_name(one) for one in roles)
@@ -182,9 +129,9 @@ def _arm_name(groups: Mapping[str, _Group], label: str, role: str) -> ArmName:
     return groups[label].named(full)
 
 
-def _contrasts(groups: Mapping[str, _Group], names: list[ArmName], measure: Measure, margin: float) -> Contrasts:
+def _contrasts(groups: Mapping[str, Group], names: list[ArmName], measure: Measure, margin: float) -> Contrasts:
     series = (MEAN, *groups[names[0].study].frames.tasks)
-    runs = {name: _runs(groups[name.study], name.role) for name in names}
+    runs = {name: groups[name.study].complete(name.role) for name in names}
     tables = {name: scores_by(rows, SEEDS, series) for name, rows in runs.items()}
     arms = tuple(_arm(groups[name.study], name, tables[name], runs[name]) for name in names)
     reference, *others = names
@@ -203,20 +150,14 @@ def _contrasts(groups: Mapping[str, _Group], names: list[ArmName], measure: Meas
     )
 
 
-def _runs(group: _Group, role: str) -> pd.DataFrame:
-    """Scores of an arm's complete runs with their seeds."""
-    mine = group.runs[(group.runs["role"] == role) & (group.runs["state"] == "complete")]
-    return mine.merge(group.scores, on="trial_id")
-
-
-def _arm(group: _Group, name: ArmName, table: pd.DataFrame, runs: pd.DataFrame) -> StudyArm:
+def _arm(group: Group, name: ArmName, table: pd.DataFrame, runs: pd.DataFrame) -> StudyArm:
     trials = runs.drop_duplicates("trial_id")
     return StudyArm(
         name=name,
         scores=tuple((str(series), t_interval(table[series])) for series in table.columns),
         parameters=t_interval(trials["exported_parameters"]),
         complete=len(trials),
-        failed=group.frames.failed(group.runs[group.runs["role"] == name.role]),
+        failed=group.failed(name.role),
     )
 
 
@@ -227,7 +168,7 @@ def _are_pairs(first: pd.DataFrame, second: pd.DataFrame) -> bool:
 
 
 def _cautions(
-    groups: Mapping[str, _Group],
+    groups: Mapping[str, Group],
     arms: tuple[StudyArm, ...],
     tables: Mapping[ArmName, pd.DataFrame],
     paired: Mapping[ArmName, bool],

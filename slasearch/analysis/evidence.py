@@ -33,7 +33,7 @@ from slasearch.analysis.paired import (
 )
 from slasearch.errors import ReportError
 
-__all__ = ["MARGIN", "Evidence", "Standing", "adjusted", "contrast", "scores_by"]
+__all__ = ["MARGIN", "Evidence", "Standing", "adjusted", "contrast", "scores_by", "standing"]
 
 Standing = Literal["better", "worse", "worse, within margin", "non-inferior", "not told apart", "no interval"]
 
@@ -74,13 +74,18 @@ class Evidence:
     def standing(self) -> Standing:
         """How the first arm stands to the second: by p at .05, adjusted where it is, and by the margin."""
         p = self.difference.p if self.p_holm is None else self.p_holm
-        if p is None:
-            return "no interval"
-        if p < 0.05 and self.difference.estimate > 0:
-            return "better"
-        if self.non_inferiority.holds:
-            return "worse, within margin" if p < 0.05 else "non-inferior"
-        return "worse" if p < 0.05 else "not told apart"
+        return standing(self.difference.estimate, p, self.non_inferiority)
+
+
+def standing(difference: float, p: float | None, non_inferiority: NonInferiority) -> Standing:
+    """What may be said of a difference (first minus second) with this two-sided p, None where it has no interval."""
+    if p is None:
+        return "no interval"
+    if p < 0.05 and difference > 0:
+        return "better"
+    if non_inferiority.holds:
+        return "worse, within margin" if p < 0.05 else "non-inferior"
+    return "worse" if p < 0.05 else "not told apart"
 
 
 def scores_by(scores: pd.DataFrame, keys: Sequence[str], series: Sequence[str]) -> pd.DataFrame:

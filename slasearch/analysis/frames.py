@@ -1,4 +1,4 @@
-"""Everything that is stored about a study, as tidy pandas frames: one query for each table, never one for each trial.
+"""Everything that is stored about a study, as tidy pandas frames: one query for each frame, never one for each trial.
 
 Only slasearch's own `sla_` tables are read; Optuna's trial objects would cost seconds and hundreds of megabytes.
 """
@@ -40,7 +40,8 @@ class StudyFrames:
 
     `trials` has one row for each attempt, oldest first; `params` one column for each searched field (dotted path), in
     the sampler's own encoding; `metrics` the final values; `gates` those of the confirmed trials, or of the best trial
-    of the search where nothing is confirmed. `warm_start` is what the sampler began from.
+    of the search where nothing is confirmed; `predictions` what confirmed trials said of each test example, packed
+    (`slasearch.tasks.predictions`). `warm_start` is what the sampler began from.
     """
 
     study: StudyRow
@@ -52,6 +53,7 @@ class StudyFrames:
     costs: pd.DataFrame
     artifacts: pd.DataFrame
     events: pd.DataFrame
+    predictions: pd.DataFrame
     warm_start: WarmStart | None = None
 
     @property
@@ -201,6 +203,7 @@ def _load(connection: Connection, study: StudyRow, warm_start: WarmStart | None)
             select(SlaEvent).where(SlaEvent.study_id == study.id).order_by(SlaEvent.id),
             ["trial_id", "at", "level", "kind", "message"],
         ),
+        predictions=frame_of(connection, final.where(SlaMetric.predicted.is_not(None)), _PREDICTION_COLUMNS),
         warm_start=warm_start,
     )
 
@@ -211,6 +214,7 @@ _TRIAL_COLUMNS = [
     "robustness", "latency", "budget", "budget_max", "worker", "started_at", "ended_at", "log",
 ]  # fmt: skip
 _METRIC_COLUMNS = ["trial_id", "task", "split", "condition", "level", "metric", "value", "examples", "error"]
+_PREDICTION_COLUMNS = ["trial_id", "task", "condition", "level", "labels", "predicted"]
 _GATE_COLUMNS = [
     "trial_id", "task", "slot", "layer", "site", "kind", "rank", "idx", "openness", "value", "open", "parameters",
 ]  # fmt: skip

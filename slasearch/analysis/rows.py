@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Boolean, Column, Connection, Float, Integer, Select
+from sqlalchemy import Boolean, Column, Connection, Float, Integer, LargeBinary, Select
 
 __all__ = ["frame_of", "without_collections"]
 
@@ -55,4 +55,4 @@ def _series(values: Sequence[Any], column: Column[Any]) -> pd.Series[Any]:
         return pd.Series(values, dtype="int64")
     if isinstance(column.type, Integer | Float):
         return pd.Series(np.array(values, dtype=np.float64))
-    return pd.Series(values, dtype="str")
+    return pd.Series(values, dtype="object" if isinstance(column.type, LargeBinary) else "str")

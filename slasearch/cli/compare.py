@@ -67,6 +67,12 @@ def _condition(ctx: click.Context, parameter: click.Parameter, value: str | None
     metavar="ROLE",
     help="Compare this role between the studies, or with the others of one study [default: winner].",
 )
+@click.option(
+    "--pooled",
+    is_flag=True,
+    help="The winner (or --role) beside each other role, averaged over the studies, whose tasks may differ; "
+    "intervals over seeds and test examples.",
+)
 @click.option("--metric", help="Only the tasks that are scored by this metric [default: all, each with its own].")
 @click.option(
     "--margin",
@@ -94,6 +100,7 @@ def compare(
     studies: Studies,
     against: Pair | None,
     role: str | None,
+    pooled: bool,
     metric: str | None,
     margin: float,
     condition: tuple[str, float] | None,
@@ -103,18 +110,23 @@ def compare(
 ) -> None:
     """Compare confirmed structures with their controls, or with those of other studies.
 
-    Of one study, each winner is compared with its controls; of several, the winner of each with that of the first.
+    Of one study, each winner is compared with its controls; of several, the winner of each with that of the first, or,
+    with --pooled, the winners with their controls on average over the studies.
     NAME@TRIAL takes the structures that were confirmed of that trial.
     """
     from slasearch.analysis.measure import Measure
 
     if against and role:
         raise click.UsageError("expected at most one of --against and --role")
+    if against and pooled:
+        raise click.UsageError("expected at most one of --against and --pooled")
     kind, level = condition or ("clean", 0.0)
     measure = Measure(split, kind, level, metric)
     frames = _frames(studies, storages)
-    if len(studies) > 1 or against or role:
-        trials = {label: trial for label, (_, trial) in studies.items() if trial is not None}
+    trials = {label: trial for label, (_, trial) in studies.items() if trial is not None}
+    if pooled:
+        tables = [_pooled(frames, role or "winner", trials, measure, margin)]
+    elif len(studies) > 1 or against or role:
         tables = [_between(frames, against, role or "winner", trials, measure, margin)]
     else:
         ((label, (_, trial)),) = studies.items()
@@ -160,6 +172,15 @@ def _between(
     return contrast_table(
         compare_studies(frames, role=role, against=against, trials=trials, measure=measure, margin=margin)
     )
+
+
+def _pooled(
+    frames: dict[str, StudyFrames], role: str, trials: dict[str, int], measure: Measure, margin: float
+) -> ComparisonTable:
+    from slasearch.analysis.pooled import compare_pooled
+    from slasearch.report.compare_text import pooled_table
+
+    return pooled_table(compare_pooled(frames, role=role, trials=trials, measure=measure, margin=margin))
 
 
 def _within(frames: StudyFrames, trial: int | None, measure: Measure, margin: float) -> list[ComparisonTable]:

@@ -12,9 +12,12 @@ from slasearch.analysis.evidence import Evidence
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.intervals import Estimate
 from slasearch.analysis.measure import Measure
+from slasearch.analysis.paired import Statistic
+from slasearch.analysis.pooled import Pooled
+from slasearch.analysis.roles import role_label
 from slasearch.report.labels import arm_label, p_text
 
-__all__ = ["ComparisonTable", "contrast_table", "winner_tables"]
+__all__ = ["ComparisonTable", "contrast_table", "pooled_table", "winner_tables"]
 
 DIGITS = 4
 """Of scores and differences: a margin of .005 needs them."""
@@ -90,6 +93,45 @@ def contrast_table(found: Contrasts) -> ComparisonTable:
     return _table(title, "arm − first", "the arm is", rows, found.measure, notes)
 
 
+def pooled_table(found: Pooled) -> ComparisonTable:
+    """A role minus each other one, on average over studies and in each of them."""
+    title = f"{role_label(found.role)}, mean over {', '.join(found.studies)}"
+    some = found.contrasts[0]
+    notes = (
+        found.method,
+        "better, worse: p below .05 after Holm's adjustment over the arms of this table",
+        f"non-inferior: lower end of the interval above −{some.non_inferiority.margin:g}",
+        f"detectable: the smallest true difference that these runs would have shown; {some.detectable.method}",
+        *found.warnings,
+    )
+    standing = f"{role_label(found.role)} is"
+    several = found.studies if len(found.studies) > 1 else ()
+    return ComparisonTable(
+        title=title,
+        columns=("arm", "pairs", "difference", "p (Holm)", standing, "detectable", *several),
+        cells=tuple(
+            (
+                role_label(one.role),
+                one.difference.n,
+                one.difference.interval.text(DIGITS, signed=True),
+                *_verdict(one.p_holm, one.standing, one.detectable),
+                *(source.difference.interval.text(DIGITS, signed=True) for source in one.sources if several),
+            )
+            for one in found.contrasts
+        ),
+        notes=notes,
+        data={
+            "title": title,
+            "role": found.role,
+            "studies": found.studies,
+            "exported_parameters": asdict(found.parameters),
+            **asdict(found.measure),
+            "differences": [{"standing": one.standing, **asdict(one)} for one in found.contrasts],
+            "notes": notes,
+        },
+    )
+
+
 def _table(
     title: str, difference: str, standing: str, rows: Sequence[_Row], measure: Measure, notes: tuple[str, ...]
 ) -> ComparisonTable:
@@ -118,9 +160,16 @@ def _cells(row: _Row) -> tuple[object, ...]:
     if MEAN not in row.evidence:
         return (*start, "", "", "", "")
     one = row.evidence[MEAN]
-    p = "–" if one.p_holm is None else p_text(one.p_holm).removeprefix("p ")
-    smallest = "–" if one.detectable.low is None else f"{one.detectable.estimate:.{DIGITS}f}"
-    return (*start, one.difference.interval.text(DIGITS, signed=True), p, one.standing, smallest)
+    return (
+        *start,
+        one.difference.interval.text(DIGITS, signed=True),
+        *_verdict(one.p_holm, one.standing, one.detectable),
+    )
+
+
+def _verdict(p: float | None, standing: str, detectable: Statistic) -> tuple[str, str, str]:
+    smallest = "–" if detectable.low is None else f"{detectable.estimate:.{DIGITS}f}"
+    return "–" if p is None else p_text(p).removeprefix("p "), standing, smallest
 
 
 def _arm_data(row: _Row) -> dict[str, Any]:

@@ -7,7 +7,18 @@ not give (NaN, infinite) is NULL. The task `*` in `sla_metric` stands for the wh
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 __all__ = [
@@ -147,6 +158,10 @@ class SlaMetric(Base):
     """How many examples it was measured on."""
     error: Mapped[float | None] = mapped_column(Float)
     """Its standard error over them, where they are a sample of the split."""
+    labels: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """Of a score on the test split: the examples' labels, as `slasearch.tasks.predictions` packs them."""
+    predicted: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """And the labels that were predicted for them."""
 
 
 class SlaGate(Base):

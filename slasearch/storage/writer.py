@@ -84,6 +84,8 @@ class Writer:
                     "value": finite_or_none(row.value),
                     "examples": row.examples,
                     "error": finite_or_none(row.error),
+                    "labels": row.labels,
+                    "predicted": row.predicted,
                 }
                 for row in rows
             ),

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from slasearch.records import Split, TaskData
 from slasearch.tasks.splits import stratified_order
 
-__all__ = ["sampled", "standard_error"]
+__all__ = ["left_out", "sampled", "standard_error"]
 
 Numbers = npt.NDArray[np.float64]
 
@@ -45,11 +45,29 @@ def standard_error(metric: str, labels: npt.ArrayLike, predictions: npt.ArrayLik
     Returns:
         None for other metrics, and for fewer than two examples.
     """
+    values = left_out(metric, labels, predictions)
+    if values is None:
+        return None
+    n = len(values)
+    return math.sqrt((n - 1) / n * float(((values - values.mean()) ** 2).sum()))
+
+
+def left_out(metric: str, labels: npt.ArrayLike, predictions: npt.ArrayLike) -> Numbers | None:
+    """θ_(i), the score without example i, for each of the n examples (`n`).
+
+    Args:
+        metric: Name of a built-in metric; of others nothing is known.
+        labels: n label numbers.
+        predictions: n label numbers.
+
+    Returns:
+        None for other metrics, and for fewer than two examples.
+    """
     pairs = np.stack([np.asarray(labels), np.asarray(predictions)])
     formula = _FORMULAS.get(metric)
     if formula is None or pairs.shape[1] < 2:
         return None
-    cells, counts = np.unique(pairs, axis=1, return_counts=True)
+    cells, places, counts = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
     classes, codes = np.unique(cells, return_inverse=True)
     truth, predicted = codes.reshape(cells.shape)
     one = np.eye(len(classes))
@@ -57,10 +75,7 @@ def standard_error(metric: str, labels: npt.ArrayLike, predictions: npt.ArrayLik
     hits, true, said = (
         (counts[:, None] * part).sum(0) - part for part in (one[truth] * right, one[truth], one[predicted])
     )
-    values = formula(hits, true, said)
-    n = counts.sum()
-    centre = (counts * values).sum() / n
-    return math.sqrt(float((n - 1) / n * (counts * (values - centre) ** 2).sum()))
+    return formula(hits, true, said)[places.reshape(-1)]
 
 
 # Each takes for m confusion matrices of k classes, all `m x k`: right predictions, labels and predictions of a class.

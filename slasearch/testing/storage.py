@@ -128,6 +128,18 @@ def stores_numbers_that_are_none(url: str) -> None:
     store.close()
 
 
+def keeps_what_was_predicted(url: str) -> None:
+    """Bytes come back as they are, zero bytes too, and most numbers have none."""
+    store, trial = _with_trial(url)
+    metrics = [
+        MetricRow("spam", "validation", "clean", 0.0, "mcc", 0.25, None, 256),
+        MetricRow("spam", "test", "clean", 0.0, "mcc", 0.5, None, 256, labels=bytes(range(256)), predicted=b"\0"),
+    ]
+    store.write(lambda writer: writer.add_metrics(trial.id, metrics))
+    assert store.final_metrics(trial.study_id) == {trial.id: metrics}
+    store.close()
+
+
 def keeps_events_artifacts_and_reports(url: str) -> None:
     """What status, export and pruners read comes back."""
     store, trial = _with_trial(url)
@@ -272,6 +284,7 @@ def upgrades_again_and_beside_optuna(url: str) -> None:
 STORAGE_CHECKS: tuple[Callable[[str], None], ...] = (
     reads_what_was_written,
     stores_numbers_that_are_none,
+    keeps_what_was_predicted,
     keeps_events_artifacts_and_reports,
     keeps_requests_until_they_are_carried_out,
     keeps_what_a_sampler_begins_from,

@@ -203,7 +203,10 @@ class EvaluationData:
         condition: ConditionSpec | None,
         gates: Tensor | Structure | None,
     ) -> tuple[Tensor, Tensor]:
-        """Labels (`n`) and logits (`n x labels`) of one task under one condition (None: clean), on the CPU."""
+        """Labels (`n`) and logits (`n x labels`) of one task under one condition (None: clean), on the CPU.
+
+        In the order of the split's examples, whatever batches they were computed in.
+        """
         family = None if condition is None else family_of(condition)
         changing = condition if family in ("text", "token") else None
         noisy = condition if family == "weights" else None
@@ -223,7 +226,8 @@ class EvaluationData:
                     ((_, _, part),) = model.forward(batch, gates, lower=(model.depth, hidden))
                 labels.append(batch.labels)
                 logits.append(part.cpu())
-        return torch.cat(labels), torch.cat(logits)
+        order = torch.cat([batch.rows for batch in batches]).argsort()
+        return torch.cat(labels)[order], torch.cat(logits)[order]
 
     def singles(self, number: int, split: Split, count: int) -> list[Batch]:
         """At most `count` undisturbed examples of one task as batches of one, evenly spread from short to long."""

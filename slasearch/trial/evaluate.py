@@ -17,6 +17,7 @@ from torch import nn
 
 from slasearch.records import CLEAN_SAMPLE, ConditionSpec, MetricRow, Split, Structure, TaskSpec, TrialSpec
 from slasearch.tasks.metrics import score
+from slasearch.tasks.predictions import packed
 from slasearch.tasks.sample import standard_error
 from slasearch.trial.data import EvaluationData
 from slasearch.trial.model import TaskModel
@@ -75,6 +76,8 @@ def evaluate(
 ) -> list[MetricRow]:
     """Each task's own metric under each condition (None: clean), and on clean inputs the loss too.
 
+    On the test split each score holds the labels and predictions that it was computed from.
+
     Args:
         model: Backbone, pool and heads.
         data: Where the batches come from.
@@ -96,7 +99,8 @@ def evaluate(
             if sampled:
                 kind = CLEAN_SAMPLE if condition is None else kind
                 error = standard_error(task.metric, truth, predicted)
-            rows.append(MetricRow(task.name, split, kind, level, task.metric, value, step, len(truth), error))
+            kept = (packed(truth), packed(predicted)) if split == "test" else ()
+            rows.append(MetricRow(task.name, split, kind, level, task.metric, value, step, len(truth), error, *kept))
             if condition is None and not sampled:
                 loss = float(nn.functional.cross_entropy(logits, labels))
                 rows.append(MetricRow(task.name, split, kind, level, "loss", loss, step, len(truth)))

@@ -67,4 +67,4 @@ def design_frames(config: StudyConfig, score: Response, size: Response = lambda 
         1, config.name, config.model_dump_json(), fingerprint(config), config.seed, "finished", "0", 0.0, 0.0
     )
     nothing = pd.DataFrame()
-    return StudyFrames(study, config, trials, params, nothing, nothing, nothing, nothing, nothing)
+    return StudyFrames(study, config, trials, params, *[nothing] * 6)

@@ -12,9 +12,10 @@ import pytest
 from scipy import stats
 from synthetic import TASKS, Plan, write_study
 
-from slasearch.analysis.between import ArmName, Contrasts, compare_studies
+from slasearch.analysis.between import Contrasts, compare_studies
 from slasearch.analysis.compare import compare
 from slasearch.analysis.frames import MEAN, StudyFrames, load_frames
+from slasearch.analysis.groups import ArmName
 from slasearch.analysis.intervals import holm
 from slasearch.analysis.measure import Measure
 from slasearch.errors import ReportError

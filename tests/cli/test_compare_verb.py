@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from synthetic import TASKS, Plan, write_study
+from synthetic import TASKS, Plan, add_predictions, write_study
 
 from slasearch.analysis.evidence import MARGIN
 from slasearch.cli.compare import compare
@@ -152,10 +152,42 @@ def test_studies_of_two_databases(url: str, command: Command, tmp_path: Path) ->
     assert "expected pairs of seeds" in answer.err
 
 
+def test_studies_of_different_tasks_are_averaged(command: Command, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'pooled.db'}"
+    second = f"sqlite:///{tmp_path / 'second.db'}"
+    write_study(url, "one", Plan(seeds=6))
+    write_study(second, "two", Plan(seeds=6, seed=1, lora=0.03))
+    for place in (url, second):
+        add_predictions(place)
+    move(second, url)
+    answer = command("compare", "one", "two", "--pooled", "--storage", url)
+    assert answer.code == 0, answer.err
+    lines = answer.out.splitlines()
+    assert lines[0] == "Searched structures, mean over one, two"
+    assert words(lines[1]) == [
+        "arm", "pairs", "difference", "p (Holm)", "Searched structures is", "detectable", "one", "two",
+    ]  # fmt: skip
+    assert [words(line)[0] for line in lines[2:]] == ["LoRA", "Random structure", "Linear probe"]
+    assert words(lines[4])[1] == "12"
+    assert words(lines[4])[4] == "better"
+    assert "test split; bootstrap over seed pairs and test examples, each of 2 studies by itself" in answer.err
+    found = json.loads(command("compare", "one", "two", "--pooled", "--json", "--storage", url).out)["tables"][0]
+    first = found["differences"][0]
+    assert (found["studies"], first["role"]) == (["one", "two"], "control:lora")
+    assert first["difference"]["estimate"] == pytest.approx(
+        sum(source["difference"]["estimate"] for source in first["sources"]) / 2
+    )
+    alone = command("compare", "one", "--pooled", "--role", "lora", "--storage", url)
+    assert alone.out.startswith("LoRA, mean over one\n")
+    assert words(alone.out.splitlines()[1])[-1] == "detectable"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
         (("old", "--role", "lora", "--against", "old:lora"), 2, "at most one of --against and --role"),
+        (("old", "--pooled", "--against", "old:lora"), 2, "at most one of --against and --pooled"),
+        (("old", "new", "--pooled"), 1, "each test example of tweets, got none: it ran before these were kept"),
         (("old", "old"), 2, "got one of them twice"),
         (("old@x",), 2, "expected NAME or NAME@TRIAL"),
         (("old", "--against", "lora"), 2, "expected NAME:ROLE"),

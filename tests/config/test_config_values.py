@@ -54,7 +54,7 @@ REPORT = TrialReport(
     budget=3,
     budget_max=3,
     objectives={"score": 0.5},
-    metrics=(MetricRow("a", "test", "typos", 0.1, "mcc", -0.1),),
+    metrics=(MetricRow("a", "test", "typos", 0.1, "mcc", -0.1, labels=bytes(range(256)), predicted=b"\0"),),
     gates=(GateRow("a", Slot(1, "attn.q", "lora", 2), 0.5, 0.4, True, 12),),
     events=(Event("gate_health.all_closed", "said so", "warning"),),
     artifact={"adapter.safetensors": bytes(range(256)), "adapter.json": b"{}"},

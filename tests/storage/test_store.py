@@ -39,7 +39,7 @@ def test_migrations_make_exactly_the_models_tables(url):
         names = set(sa.inspect(connection).get_table_names())
     assert [step for step in found if step[:2] != ("remove_table", VERSION_TABLE) and step[0] != "remove_table"] == []
     assert names == {*Base.metadata.tables, VERSION_TABLE}
-    assert stored_revision(engine) == newest_revision() == "0004"
+    assert stored_revision(engine) == newest_revision() == "0005"
 
 
 def test_a_database_of_the_first_revision_keeps_its_studies(url):

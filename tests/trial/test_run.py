@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from word_tasks import make_tasks
 
 from slasearch.adapters.pool import slot_cost
 from slasearch.errors import ArtifactError
@@ -23,6 +24,8 @@ from slasearch.records import (
     TrialReport,
     TrialSpec,
 )
+from slasearch.tasks.metrics import score
+from slasearch.tasks.predictions import unpacked
 from slasearch.trial.backbone import backbone_folder, read_shapes
 from slasearch.trial.data import EvaluationData
 from slasearch.trial.predict import Predictor
@@ -78,6 +81,22 @@ def test_test_is_scored_when_asked_for(make_spec: Spec, finish: Finish) -> None:
     report = finish(make_spec(splits=("validation", "test"), measured=()))
     assert {row.split for row in report.metrics} == {"validation", "test"}
     assert "robustness" not in report.objectives
+
+
+def test_what_was_predicted_on_test_gives_its_score(make_spec: Spec, finish: Finish) -> None:
+    """Whatever the batches, in the order of the examples; every other number has none."""
+    report = finish(make_spec(splits=("validation", "test")))
+    labels = {task.spec.name: [example.label for example in task.splits["test"]] for task in make_tasks()}
+    scored = [row for row in report.metrics if row.split == "test" and row.metric == "accuracy"]
+    assert {(row.task, row.condition) for row in scored} == {
+        (task, condition) for task in labels for condition in ("clean", "typos", "embedding_gaussian")
+    }
+    for row in scored:
+        assert row.labels is not None
+        assert row.predicted is not None
+        assert unpacked(row.labels).tolist() == labels[row.task]
+        assert score(row.metric, unpacked(row.labels), unpacked(row.predicted)) == row.value
+    assert all(row.labels is row.predicted is None for row in report.metrics if row not in scored)
 
 
 @pytest.mark.parametrize("measure", ["relative", "worst"])

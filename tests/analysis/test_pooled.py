@@ -1,0 +1,106 @@
+"""A role beside the others, averaged over studies of different tasks, with intervals over seeds and test examples."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import TASKS, Plan, add_predictions, write_study
+
+from slasearch.analysis.compare import compare
+from slasearch.analysis.frames import StudyFrames, load_frames
+from slasearch.analysis.intervals import holm
+from slasearch.analysis.measure import Measure
+from slasearch.analysis.pooled import compare_pooled
+from slasearch.errors import ReportError
+from slasearch.tasks.predictions import packed, unpacked
+
+PLANS = {"one": Plan(seeds=6), "two": Plan(seeds=6, seed=1, lora=0.02, controls=("lora", "random"))}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyFrames]:
+    """Two studies, which would not be comparable with one another: nothing says that their data are alike."""
+    found = {}
+    for name, plan in PLANS.items():
+        url = f"sqlite:///{tmp_path_factory.mktemp('pooled') / 'study.db'}"
+        write_study(url, name, plan)
+        add_predictions(url)
+        found[name] = load_frames(url, name)
+    return found
+
+
+def test_the_estimate_is_the_mean_of_the_studies_own_differences(stored: dict[str, StudyFrames]) -> None:
+    found = compare_pooled(stored)
+    assert [one.role for one in found.contrasts] == ["control:lora", "control:random"]
+    for one in found.contrasts:
+        own = [compare(frames)[0].difference(one.role).difference.mean for frames in stored.values()]
+        assert [source.difference.estimate for source in one.sources] == pytest.approx(own)
+        assert [source.first - source.second for source in one.sources] == pytest.approx(own)
+        assert one.difference.estimate == pytest.approx(np.mean(own))
+        assert (one.difference.n, one.difference.df) == (12, 5)
+        assert one.difference.low is not None
+        assert one.difference.high is not None
+        assert one.difference.low < one.difference.estimate < one.difference.high
+    assert [one.p_holm for one in found.contrasts] == holm([one.difference.p for one in found.contrasts])
+    assert found.contrast("random").standing == "better"
+    assert "one alone has Linear probe: left out" in found.warnings
+
+
+def test_examples_widen_what_seeds_alone_would_say(stored: dict[str, StudyFrames]) -> None:
+    """Nearly all runs err on the same examples, and which were asked is chance too."""
+    one = compare_pooled({"one": stored["one"]}).contrast("lora")
+    alone = compare(stored["one"])[0].difference("control:lora").difference
+    assert alone.half_width is not None
+    assert one.difference.high is not None
+    assert one.difference.high - one.difference.estimate > alone.half_width
+
+
+def test_a_control_may_be_compared_with_the_others(stored: dict[str, StudyFrames]) -> None:
+    found = compare_pooled(stored, role="lora")
+    assert [one.role for one in found.contrasts] == ["winner", "control:random"]
+    mine = compare_pooled(stored).contrast("lora").difference
+    assert found.contrast("winner").difference.estimate == pytest.approx(-mine.estimate)
+
+
+def test_scores_under_a_condition_have_predictions_of_their_own(stored: dict[str, StudyFrames]) -> None:
+    clean = compare_pooled(stored).contrast("lora").difference
+    typos = compare_pooled(stored, measure=Measure(condition="typos", level=0.4)).contrast("lora").difference
+    assert typos.estimate != clean.estimate
+    assert typos.error != clean.error
+
+
+def test_what_cannot_be_answered_is_refused(stored: dict[str, StudyFrames], tmp_path: Path) -> None:
+    one = stored["one"]
+    with pytest.raises(ReportError, match=r"expected the test split, whose predictions are kept, got validation\."):
+        compare_pooled(stored, measure=Measure(split="validation"))
+    with pytest.raises(ReportError, match=r"in two \(winner, lora, random\), got linear_probe\. Take one of these"):
+        compare_pooled(stored, role="linear_probe")
+    gone = replace(one, predictions=one.predictions.iloc[:0])
+    with pytest.raises(ReportError, match=r"each test example of tweets, got none: it ran before these were kept"):
+        compare_pooled({"one": gone})
+    tasks = tuple(task.model_copy(update={"metric": "mine"}) for task in one.config.tasks)
+    metrics = one.metrics.assign(metric=one.metrics["metric"].where(one.metrics["metric"] == "loss", "mine"))
+    own = replace(one, config=one.config.model_copy(update={"tasks": tasks}), metrics=metrics)
+    with pytest.raises(ReportError, match=r"accuracy, macro_f1 or mcc, got mine of 300 for tweets of one\."):
+        compare_pooled({"one": own})
+    trials = stored["two"].trials.assign(init_seed=range(len(stored["two"].trials)))
+    with pytest.raises(ReportError, match=r"of two under the same seeds, got none\. Let the confirm phase run"):
+        compare_pooled({"two": replace(stored["two"], trials=trials)})
+
+
+def test_runs_on_other_examples_are_refused(stored: dict[str, StudyFrames]) -> None:
+    one = stored["one"]
+    rows = one.predictions.copy()
+    first = rows.index[(rows["task"] == "bbc") & (rows["condition"] == "clean")][0]
+    rows.at[first, "labels"] = packed(1 - unpacked(rows.at[first, "labels"]))
+    with pytest.raises(ReportError, match=r"expected the same test examples of bbc in all runs of one, got others"):
+        compare_pooled({"one": replace(one, predictions=rows)})
+
+
+def test_frames_hold_predictions_of_confirmed_trials_alone(stored: dict[str, StudyFrames]) -> None:
+    rows = stored["one"].predictions
+    assert list(rows) == ["trial_id", "task", "condition", "level", "labels", "predicted"]
+    assert set(rows["trial_id"]) == set(stored["one"].phase_trials("confirm", "complete")["trial_id"])
+    assert set(rows["task"]) == set(TASKS)
+    assert {len(unpacked(data)) for data in rows["predicted"]} == {300}

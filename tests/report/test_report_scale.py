@@ -103,7 +103,7 @@ def test_as_many_queries_for_many_trials_as_for_few(
     assert loaded[1] == few
     tables = re.compile(r"SELECT sla_(trial|metric|gate|cost|artifact|event)\.")
     views = [statement for statement in few if tables.match(statement)]
-    assert len(views) == len(set(views)) == 7, "one for each view: six frames, and scores on the way"
+    assert len(views) == len(set(views)) == 8, "one for each view: seven frames, and scores on the way"
     assert many[1] == [], "analyses read frames, never the database"
 
 

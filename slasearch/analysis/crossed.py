@@ -8,8 +8,8 @@ Pairs of seeds and examples are crossed, and both are samples: of the seeds that
 that could have been asked. Drawing both (Owen 2007, arXiv 0712.1111) would count the chance of a single run on a single
 example two or three times over; a leaves it in the draws of pairs alone (effects reflated to their variance component,
 Carpenter, Goldstein and Rasbash 2003). Of several tasks and sources each has its own draws, and d* is the mean of their
-means: it speaks for these sources. Pairs are few, so that ends are taken at Φ(±√(S/(S−1))·t(.975, S−1)) (expanded
-percentiles, Hesterberg 2015, arXiv 1411.5279), S the pairs of the source with the fewest.
+means: it speaks for these sources. Pairs are few, so that the interval is d̄ ± t(.975, S − 1)·√(S/(S − 1))·sd(d*), S the
+pairs of the source with the fewest: percentiles of two or three pairs cover far less than they say.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def crossed_difference(sources: Sequence[Source], *, seed: int = 0) -> MeanDiffe
     draws = np.mean([_draws(source, [seed, number]) for number, source in enumerate(sources)], axis=0)
     spread = float(draws.std())
     where = "" if len(sources) == 1 else f", each of {len(sources)} studies by itself"
-    method = f"bootstrap over seed pairs and test examples{where}, {DRAWS:,} draws, expanded percentiles (95 %)"
+    method = f"95 % t-interval, its error by a bootstrap over seed pairs and test examples{where}, {DRAWS:,} draws"
     if fewest < 2 or spread == 0:
         why = f"{fewest} pair{'' if fewest == 1 else 's'}{'' if fewest < 2 else ' without any spread'}: no interval"
         return MeanDifference(
@@ -75,14 +75,12 @@ def crossed_difference(sources: Sequence[Source], *, seed: int = 0) -> MeanDiffe
             paired=True,
         )
     df = fewest - 1.0
-    widened = math.sqrt(fewest / df)
-    below = float(stats.norm.cdf(-widened * stats.t.ppf(0.975, df)))
-    low, high = (float(end) for end in np.quantile(draws, (below, 1 - below)))
-    error = widened * spread
+    error = math.sqrt(fewest / df) * spread
+    half = float(stats.t.ppf(0.975, df)) * error
     return MeanDifference(
         estimate=estimate,
-        low=estimate + low,
-        high=estimate + high,
+        low=estimate - half,
+        high=estimate + half,
         n=n,
         method=method,
         p=float(2 * stats.t.sf(abs(estimate) / error, df)),

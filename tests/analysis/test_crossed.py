@@ -100,6 +100,16 @@ def test_p_and_interval_agree_and_follow_the_seed() -> None:
     assert far.p < 0.01
 
 
+def test_two_pairs_say_little() -> None:
+    source = drawn(np.random.default_rng(8), 2, 300, 0.0, 0.0, 0.4)
+    found = crossed_difference([Source(source.pairs + 0.05, source.examples)])
+    assert found.low is not None
+    assert found.p is not None
+    assert (found.low > 0) == (found.p < 0.05)
+    assert found.error is not None
+    assert found.estimate - found.low == pytest.approx(float(stats.t.ppf(0.975, 1)) * found.error)
+
+
 def test_one_pair_or_no_spread_has_no_interval() -> None:
     one = crossed_difference([Source(np.array([0.01]), (np.ones((1, 9)),))])
     assert (one.low, one.p, one.estimate) == (None, None, 0.01)

@@ -170,7 +170,10 @@ def test_studies_of_different_tasks_are_averaged(command: Command, tmp_path: Pat
     assert [words(line)[0] for line in lines[2:]] == ["LoRA", "Random structure", "Linear probe"]
     assert words(lines[4])[1] == "12"
     assert words(lines[4])[4] == "better"
-    assert "test split; bootstrap over seed pairs and test examples, each of 2 studies by itself" in answer.err
+    assert (
+        "test split; 95 % t-interval, its error by a bootstrap over seed pairs and test examples, each of 2"
+        in answer.err
+    )
     found = json.loads(command("compare", "one", "two", "--pooled", "--json", "--storage", url).out)["tables"][0]
     first = found["differences"][0]
     assert (found["studies"], first["role"]) == (["one", "two"], "control:lora")

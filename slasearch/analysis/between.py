@@ -15,11 +15,10 @@ import pandas as pd
 from slasearch.analysis.arm_words import failed_caution, unequal_sizes, winner_label
 from slasearch.analysis.evidence import MARGIN, Evidence, adjusted, contrast, scores_by
 from slasearch.analysis.frames import MEAN, StudyFrames
-from slasearch.analysis.groups import SEEDS, WHAT, ArmName, Group, full_role, group_of
+from slasearch.analysis.groups import SEEDS, WHAT, ArmName, Group, group_of
 from slasearch.analysis.intervals import Estimate, t_interval
 from slasearch.analysis.likeness import refuse_unlike, unlike_settings
 from slasearch.analysis.measure import Measure, measuring
-from slasearch.analysis.roles import control_name
 from slasearch.errors import ReportError
 
 __all__ = ["Contrast", "Contrasts", "StudyArm", "compare_studies"]
@@ -118,15 +117,7 @@ def compare_studies(
 def _arm_name(groups: Mapping[str, Group], label: str, role: str) -> ArmName:
     if label not in groups:
         raise ReportError(f"{WHAT}: expected one of the studies {', '.join(groups)}, got {label}. Name it too.")
-    full = full_role(role)
-    roles = groups[label].roles
-    if full not in roles:
-        known = ", ".join(control_name(one) for one in roles)
-        raise ReportError(
-            f"{WHAT}: expected a role with complete runs in {label} ({known}), got {control_name(role)}. "
-            "Take one of these."
-        )
-    return groups[label].named(full)
+    return groups[label].named(role)
 
 
 def _contrasts(groups: Mapping[str, Group], names: list[ArmName], measure: Measure, margin: float) -> Contrasts:

@@ -49,8 +49,15 @@ class Group:
         return self.frames.confirm_roles(self.runs[self.runs["state"] == "complete"])
 
     def named(self, role: str) -> ArmName:
-        """The arm of a role."""
-        return ArmName(self.label, role, self.frames.number_of(self.pair_of))
+        """The arm of a role, which may stand without `control:`. Raises ReportError if it has no complete runs."""
+        full = full_role(role)
+        if full not in self.roles:
+            known = ", ".join(map(control_name, self.roles))
+            raise ReportError(
+                f"{WHAT}: expected a role with complete runs in {self.label} ({known}), got {control_name(role)}. "
+                "Take one of these."
+            )
+        return ArmName(self.label, full, self.frames.number_of(self.pair_of))
 
     def complete(self, role: str) -> pd.DataFrame:
         """Complete runs of a role with their seeds: a row for each series of scores."""

@@ -110,7 +110,7 @@ def compare_pooled(
         group_of(label, measuring(frames, measure), (trials or {}).get(label), measure)
         for label, frames in studies.items()
     ]
-    first = full_role(role)
+    (first, *_) = [group.named(role).role for group in groups]
     others = _others(groups, first)
     contrasts = [_contrast(groups, first, other, measure, margin, seed) for other in others]
     adjusted = holm([one.difference.p for one in contrasts])
@@ -134,13 +134,6 @@ def compare_pooled(
 
 def _others(groups: Sequence[Group], first: str) -> list[str]:
     """The roles beside the first that every study has."""
-    for group in groups:
-        if first not in group.roles:
-            known = ", ".join(map(control_name, group.roles))
-            raise ReportError(
-                f"{WHAT}: expected a role with complete runs in {group.label} ({known}), got {control_name(first)}. "
-                "Take one of these."
-            )
     shared = set.intersection(*(set(group.roles) for group in groups)) - {first}
     if not shared:
         each = "; ".join(f"{group.label}: {', '.join(map(control_name, group.roles))}" for group in groups)
@@ -254,4 +247,4 @@ def _cautions(groups: Sequence[Group], first: str, others: Sequence[str]) -> Ite
             yield from failed_caution(f"{group.label}: {role_label(role)}", group.failed(role), complete)
         left = [role for role in group.roles if role not in (first, *others)]
         if left:
-            yield f"{group.label} alone has {', '.join(map(role_label, left))}: left out"
+            yield f"left out, as not every study has it: {', '.join(map(role_label, left))} of {group.label}"

@@ -14,10 +14,10 @@ __all__ = ["packed", "unpacked"]
 
 
 def packed(numbers: npt.ArrayLike) -> bytes:
-    """N label numbers as bytes."""
+    """Label numbers (`n`) as bytes."""
     return zlib.compress(np.asarray(numbers, dtype="<i4").tobytes())
 
 
 def unpacked(data: bytes) -> npt.NDArray[np.int64]:
-    """The n label numbers again. Raises zlib.error or ValueError for bytes that `packed` has not made."""
+    """The label numbers (`n`) again. Raises zlib.error or ValueError for bytes that `packed` has not made."""
     return np.frombuffer(zlib.decompress(data), dtype="<i4").astype(np.int64)

@@ -37,13 +37,7 @@ def sampled(task: TaskData, split: Split, share: float) -> TaskData:
 def standard_error(metric: str, labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float | None:
     """The standard error of a score over the examples that it was measured on, in the score's own unit.
 
-    Args:
-        metric: Name of a built-in metric; of others nothing is known.
-        labels: n label numbers.
-        predictions: n label numbers.
-
-    Returns:
-        None for other metrics, and for fewer than two examples.
+    Takes what `left_out` takes, and is None where that is.
     """
     values = left_out(metric, labels, predictions)
     if values is None:

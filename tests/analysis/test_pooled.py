@@ -44,7 +44,7 @@ def test_the_estimate_is_the_mean_of_the_studies_own_differences(stored: dict[st
         assert one.difference.low < one.difference.estimate < one.difference.high
     assert [one.p_holm for one in found.contrasts] == holm([one.difference.p for one in found.contrasts])
     assert found.contrast("random").standing == "better"
-    assert "one alone has Linear probe: left out" in found.warnings
+    assert "left out, as not every study has it: Linear probe of one" in found.warnings
 
 
 def test_examples_widen_what_seeds_alone_would_say(stored: dict[str, StudyFrames]) -> None:

@@ -66,10 +66,10 @@ def finish(found: dict[str, Any], table: str, json_option: str | None) -> int:
 
 def outcome(value: float | None, target: float | None, *, at_least: bool = True, smoke: bool = False) -> str:
     """`met`, `missed` or `no target`; a value that could not be measured is missed; `not judged` in a smoke run."""
-    if target is None:
-        return "no target"
     if smoke:
         return "not judged"
+    if target is None:
+        return "no target"
     good = value is not None and (value >= target if at_least else value <= target)
     return "met" if good else "missed"
 

@@ -27,7 +27,8 @@ class Workload:
         noise: Whether trials train under fresh noise on embeddings.
         seed: Seed of sampler, weights and order of the data; see `seed_of`.
         device: `cpu` or `cuda`.
-        pooling: `mean` or `cls`: what both heads get, the tokens' mean or the first token.
+        pooling: `cls` or `mean`: what both heads get, the first token, as with `AutoModelForSequenceClassification`,
+            or the tokens' mean.
         precision: `fp32` or `bf16`, of the backbone on our side; the other side's variants have their own.
     """
 
@@ -47,7 +48,7 @@ class Workload:
     threads: int = 1
     seed: int = 0
     device: str = "cpu"
-    pooling: str = "mean"
+    pooling: str = "cls"
     precision: str = "fp32"
 
     def seed_of(self, rate: float) -> int:

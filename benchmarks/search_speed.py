@@ -260,7 +260,7 @@ def main() -> int:
     parser.add_argument("--stock", default="usual,tuned", help=f"some of {','.join(VARIANTS)}")
     parser.add_argument("--task", default=f"tweets={TWEETS}", help="NAME=SOURCE or NAME=FOLDER (default: %(default)s)")
     parser.add_argument("--text-pair", help="column of the second text of a pair (default: there is none)")
-    parser.add_argument("--trials", type=int, help="trials of a search (default: 12; 30 with --until-best)")
+    parser.add_argument("--trials", type=int, default=Workload.trials, help="trials of a search (default: %(default)s)")
     parser.add_argument("--pooling", choices=("mean", "cls"), default=Workload.pooling, help="of both sides")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of our side")
     parser.add_argument("--until-best", action="store_true")
@@ -305,9 +305,10 @@ def _workload(options: argparse.Namespace) -> Workload:
     place = options.task.partition("=")[2]
     source = place if place.split(":")[0] in ("bundled", "file", "hub") else f"file:{Path(place).resolve()}"
     small = {"train": 32, "validation": 32, "epochs": 1} if options.smoke else {}
-    trials = options.trials or (30 if options.until_best else 12)
     where = {"device": options.device, "pooling": options.pooling, "precision": options.precision}
-    return Workload(source=source, text_pair=options.text_pair, trials=1 if options.smoke else trials, **where, **small)
+    return Workload(
+        source=source, text_pair=options.text_pair, trials=1 if options.smoke else options.trials, **where, **small
+    )
 
 
 if __name__ == "__main__":

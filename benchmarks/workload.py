@@ -35,7 +35,7 @@ class Workload:
     source: str = TWEETS
     text_pair: str | None = None
     layers: Sequence[int] = (0, 1, 2, 3, 4, 5)
-    trials: int = 12
+    trials: int = 30
     rates: Sequence[float] | None = None
     rate_range: Sequence[float] = (3e-4, 1e-2)
     noise: bool = False

@@ -27,9 +27,11 @@ def test_a_study_of_the_proof_is_valid_where_its_data_are(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data" / "mr").mkdir(parents=True)
+    for name in ("mr", "clinc_domain", "snips"):
+        (tmp_path / "data" / name).mkdir(parents=True)
     config = load_checked(file)
-    assert config.size_control.parameters == 9216
+    assert config.size_control.mode == "budget"
+    assert config.size_control.parameters == 9216 * len(config.tasks), "each task's part is LoRA's of rank 1 on q and v"
     assert config.description
     assert file.read_text().splitlines()[0] == "# yaml-language-server: $schema=../study.schema.json"
 

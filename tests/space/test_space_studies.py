@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import LlamaConfig
 
+from slasearch.records import BackboneSpec
 from slasearch.search.plan import planned
 from slasearch.space import design_points, load_checked, parameters
+from slasearch.trial.backbone import read_shapes
 
 STUDIES = Path(__file__).parents[2] / "studies"
 FILES = sorted(STUDIES.glob("*.yaml"))
@@ -29,9 +32,16 @@ def test_a_study_of_the_proof_is_valid_where_its_data_are(
     monkeypatch.chdir(tmp_path)
     for name in ("mr", "clinc_domain", "snips"):
         (tmp_path / "data" / name).mkdir(parents=True)
+    # SmolLM2-135M's shapes: all that is read of a backbone before a study runs.
+    shape = LlamaConfig(
+        hidden_size=576, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3, intermediate_size=1536
+    )
+    shape.save_pretrained(tmp_path / "data" / "smollm2")
     config = load_checked(file)
-    assert config.size_control.mode == "budget"
-    assert config.size_control.parameters == 9216 * len(config.tasks), "each task's part is LoRA's of rank 1 on q and v"
+    shapes = read_shapes(BackboneSpec(config.backbone.id))
+    (q,), (v,) = shapes.hosts["attn.q"], shapes.hosts["attn.v"]
+    rank_one = shapes.layers * (q.d_in + q.d_out + v.d_in + v.d_out)
+    assert config.size_control.parameters == rank_one * len(config.tasks), "each task's part is LoRA's on q and v"
     assert config.description
     assert file.read_text().splitlines()[0] == "# yaml-language-server: $schema=../study.schema.json"
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from slasearch.analysis.between import compare_studies
     from slasearch.analysis.bounds import kept_out
+    from slasearch.analysis.by_size import arms_by_size
     from slasearch.analysis.compare import compare as compare_controls
     from slasearch.analysis.counts import count_trials, failures
     from slasearch.analysis.curves import curve_table
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "StudyFrames",
+    "arms_by_size",
     "compare_controls",
     "compare_pooled",
     "compare_studies",
@@ -72,6 +74,7 @@ __all__ = [
 
 _HOMES = {
     "StudyFrames": "frames:StudyFrames",
+    "arms_by_size": "by_size:arms_by_size",
     "compare_controls": "compare:compare",
     "compare_pooled": "pooled:compare_pooled",
     "compare_studies": "between:compare_studies",

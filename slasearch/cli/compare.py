@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from slasearch.analysis.frames import StudyFrames
     from slasearch.analysis.measure import Measure
     from slasearch.report.compare_text import ComparisonTable
+
+_FIGURES = (".png", ".svg", ".pdf")
 
 Pair = tuple[str, str]
 
@@ -73,6 +76,17 @@ def _condition(ctx: click.Context, parameter: click.Parameter, value: str | None
     help="The winner (or --role) beside each other role, averaged over the studies, whose tasks may differ; "
     "intervals over seeds and test examples.",
 )
+@click.option(
+    "--by-size",
+    is_flag=True,
+    help="Scores and sizes of all arms of the studies, those of the same tasks together: one study a size.",
+)
+@click.option(
+    "--figure",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --by-size: draw score against size into this file (.png, .svg, .pdf).",
+)
 @click.option("--metric", help="Only the tasks that are scored by this metric [default: all, each with its own].")
 @click.option(
     "--margin",
@@ -101,6 +115,8 @@ def compare(
     against: Pair | None,
     role: str | None,
     pooled: bool,
+    by_size: bool,
+    figure: Path | None,
     metric: str | None,
     margin: float,
     condition: tuple[str, float] | None,
@@ -111,7 +127,8 @@ def compare(
     """Compare confirmed structures with their controls, or with those of other studies.
 
     Of one study, each winner is compared with its controls; of several, the winner of each with that of the first, or,
-    with --pooled, the winners with their controls on average over the studies.
+    with --pooled, the winners with their controls on average over the studies. --by-size compares nothing: it lists
+    what each scores at its size.
     NAME@TRIAL takes the structures that were confirmed of that trial.
     """
     from slasearch.analysis.measure import Measure
@@ -120,11 +137,19 @@ def compare(
         raise click.UsageError("expected at most one of --against and --role")
     if against and pooled:
         raise click.UsageError("expected at most one of --against and --pooled")
+    if by_size and (against or role or pooled):
+        raise click.UsageError("expected --by-size without --against, --role and --pooled")
+    if figure and not by_size:
+        raise click.UsageError("expected --by-size with --figure")
+    if figure and figure.suffix not in _FIGURES:
+        raise click.UsageError(f"--figure: expected a file {', '.join(_FIGURES)}, got {figure.name}")
     kind, level = condition or ("clean", 0.0)
     measure = Measure(split, kind, level, metric)
     frames = _frames(studies, storages)
     trials = {label: trial for label, (_, trial) in studies.items() if trial is not None}
-    if pooled:
+    if by_size:
+        tables = [_by_size(frames, trials, measure, figure)]
+    elif pooled:
         tables = [_pooled(frames, role or "winner", trials, measure, margin)]
     elif len(studies) > 1 or against or role:
         tables = [_between(frames, against, role or "winner", trials, measure, margin)]
@@ -181,6 +206,21 @@ def _pooled(
     from slasearch.report.compare_text import pooled_table
 
     return pooled_table(compare_pooled(frames, role=role, trials=trials, measure=measure, margin=margin))
+
+
+def _by_size(
+    frames: dict[str, StudyFrames], trials: dict[str, int], measure: Measure, figure: Path | None
+) -> ComparisonTable:
+    from slasearch.analysis.by_size import arms_by_size
+    from slasearch.report.compare_text import size_table
+
+    arms = arms_by_size(frames, trials=trials, measure=measure)
+    if figure is not None:
+        from slasearch.report.figures.sizes import write_sizes
+
+        write_sizes(arms, measure, figure)
+        say(f"Drawn: {figure}")
+    return size_table(arms, measure)
 
 
 def _within(frames: StudyFrames, trial: int | None, measure: Measure, margin: float) -> list[ComparisonTable]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from slasearch.analysis.between import Contrasts
+from slasearch.analysis.by_size import SizedArm
 from slasearch.analysis.compare import Comparisons
 from slasearch.analysis.evidence import Evidence
 from slasearch.analysis.frames import MEAN
@@ -17,7 +18,7 @@ from slasearch.analysis.pooled import Pooled
 from slasearch.analysis.roles import role_label
 from slasearch.report.labels import arm_label, p_text
 
-__all__ = ["ComparisonTable", "contrast_table", "pooled_table", "winner_tables"]
+__all__ = ["ComparisonTable", "contrast_table", "pooled_table", "size_table", "winner_tables"]
 
 DIGITS = 4
 """Of scores and differences: a margin of .005 needs them."""
@@ -127,6 +128,42 @@ def pooled_table(found: Pooled) -> ComparisonTable:
             "exported_parameters": asdict(found.parameters),
             **asdict(found.measure),
             "differences": [{"standing": one.standing, **asdict(one)} for one in found.contrasts],
+            "notes": notes,
+        },
+    )
+
+
+def size_table(arms: Sequence[SizedArm], measure: Measure) -> ComparisonTable:
+    """What each arm scores at its size."""
+    title = "score by size"
+    notes = (measure.words, "score: mean with its 95 % t-interval over runs", *measure.cautions)
+    return ComparisonTable(
+        title=title,
+        columns=("tasks", "arm", "parameters", "n", "score", "study"),
+        cells=tuple(
+            (
+                ", ".join(arm.tasks),
+                role_label(arm.name.role),
+                f"{arm.parameters.mean:,.0f}",
+                arm.score.n,
+                arm.score.text(DIGITS),
+                arm.name.study,
+            )
+            for arm in arms
+        ),
+        notes=notes,
+        data={
+            "title": title,
+            **asdict(measure),
+            "arms": [
+                {
+                    **asdict(arm.name),
+                    "tasks": arm.tasks,
+                    "exported_parameters": asdict(arm.parameters),
+                    "score": asdict(arm.score),
+                }
+                for arm in arms
+            ],
             "notes": notes,
         },
     )

@@ -185,9 +185,33 @@ def test_studies_of_different_tasks_are_averaged(command: Command, tmp_path: Pat
     assert words(alone.out.splitlines()[1])[-1] == "detectable"
 
 
+def test_arms_by_their_size_as_a_table_and_a_picture(url: str, command: Command, tmp_path: Path) -> None:
+    answer = command("compare", "old", "new", "--by-size", "--storage", url)
+    assert answer.code == 0, answer.err
+    lines = answer.out.splitlines()
+    assert words(lines[1]) == ["tasks", "arm", "parameters", "n", "score", "study"]
+    assert len(lines) == 2 + 8
+    assert [words(line)[-1] for line in lines if "LoRA" in line] in (["old", "new"], ["new", "old"])
+    found = json.loads(command("compare", "old", "new", "--by-size", "--json", "--storage", url).out)["tables"][0]
+    beside = json.loads(command("compare", "old", "--json", "--storage", url).out)["tables"][0]["arms"]
+    alone = {arm["role"]: arm for arm in found["arms"] if arm["study"] == "old"}
+    for arm in beside:
+        assert alone[arm["role"]]["score"] == arm["scores"]["mean"]
+        assert alone[arm["role"]]["exported_parameters"] == arm["exported_parameters"]
+    for name, start in (("sizes.svg", b"<?xml"), ("deeper/sizes.png", b"\x89PNG"), ("sizes.pdf", b"%PDF")):
+        drawn = command("compare", "old", "new", "--by-size", "--figure", str(tmp_path / name), "--storage", url)
+        assert (drawn.code, drawn.out) == (0, answer.out)
+        assert f"Drawn: {tmp_path / name}" in drawn.err
+        assert (tmp_path / name).read_bytes().startswith(start)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
+        (("old", "--by-size", "--pooled"), 2, "--by-size without --against, --role and --pooled"),
+        (("old", "--figure", "sizes.svg"), 2, "expected --by-size with --figure"),
+        (("old", "--by-size", "--figure", "sizes.jpg"), 2, "expected a file .png, .svg, .pdf, got sizes.jpg"),
+        (("old", "--by-size", "--figure", "/dev/null/sizes.svg"), 4, "expected to write here"),
         (("old", "--role", "lora", "--against", "old:lora"), 2, "at most one of --against and --role"),
         (("old", "--pooled", "--against", "old:lora"), 2, "at most one of --against and --pooled"),
         (("old", "new", "--pooled"), 1, "each test example of tweets, got none: it ran before these were kept"),

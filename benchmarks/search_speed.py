@@ -33,8 +33,6 @@ from workload import TWEETS, Workload
 LAYERS = {"full": (0, 1, 2, 3, 4, 5), "half": (3, 4, 5), "third": (4, 5)}
 STUDY = Path(__file__).with_name("until_best.yaml")
 UNTIL_BEST_TARGET = 10.0
-JUDGED = tuple(name for name, variant in VARIANTS.items() if not variant["group_by_length"])
-"""Variants beside which a target counts: it presupposes a stack with the Trainer's own sampling."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,7 @@ def equal_work(journal: Journal, work: Workload, modes: Sequence[str], stock: Se
             found[arm].append(journal.piece(f"{repeat}: {arm.name}", lambda its=its, arm=arm: _run(arm.side, its)))
     return {
         f"{mode} / {variant}": _compared(
-            MODES[mode].target if variant in JUDGED else None,
-            list(zip(*(found[arm] for arm in _arms(MODES[mode], [variant])), strict=True)),
+            MODES[mode], list(zip(*(found[arm] for arm in _arms(MODES[mode], [variant])), strict=True))
         )
         for mode in modes
         for variant in stock
@@ -111,7 +108,7 @@ def _run(side: str, work: Workload) -> dict[str, Any]:
     return timed_child("stock.py", {"work": asdict(work), "variant": side}, threads=work.threads)
 
 
-def _compared(target: float | None, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+def _compared(mode: Mode, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
     """Of pairs of ours and theirs the ratios, and whether trials of the same rate come out alike.
 
     The spread of a pair of trials is the noise of two seeds.
@@ -125,7 +122,7 @@ def _compared(target: float | None, pairs: Sequence[tuple[dict[str, Any], dict[s
         ]
     )
     return {
-        "target": target,
+        "target": mode.target,
         "ratio": statistics.median(ratios),
         "ratios": ratios,
         "ours": _side([mine for mine, _ in pairs]),
@@ -189,13 +186,10 @@ def until_best(
                     f"{repeat}: ours {MODES[mode].ours} as {variant}", lambda same=same: _run("ours", same)
                 )
                 pairs[mode, variant].append((ours, theirs))
-    equal = {
-        f"{mode} / {variant}": _compared(MODES[mode].target if variant in JUDGED else None, rows)
-        for (mode, variant), rows in pairs.items()
-    }
+    equal = {f"{mode} / {variant}": _compared(MODES[mode], rows) for (mode, variant), rows in pairs.items()}
     return equal | {
         f"until best / {variant}": {
-            "target": UNTIL_BEST_TARGET if variant in JUDGED else None,
+            "target": UNTIL_BEST_TARGET,
             "ratio": median(row["ratio"] for row in rows),
             "ratio_to_first_best": median(row["ratio_to_first_best"] for row in rows),
             "reached": sum(row["ours_s"] is not None for row in rows),

@@ -81,7 +81,8 @@ def finalise(pool: Pool, bank: GateBank, size: SizeSpec, strength: Tensor | None
         for t, task in enumerate(pool.tasks)
         for i, slot in enumerate(pool.candidates)
     )
-    events = (_health(openness, is_open, bank.alive.cpu(), size.mode), *_without_slots(structure))
+    fits = size.budget is not None and sum(costs) <= size.budget
+    events = (_health(openness, is_open, bank.alive.cpu(), size.mode, fits), *_without_slots(structure))
     return Finalised(structure, values, rows, events)
 
 
@@ -89,7 +90,7 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _health(openness: Tensor, is_open: Tensor, alive: Tensor, mode: str) -> Event:
+def _health(openness: Tensor, is_open: Tensor, alive: Tensor, mode: str, fits: bool) -> Event:
     """How the gates stood at the end, before anything was pruned that was not closed for good already."""
     if not bool(is_open.any()):
         then = {
@@ -98,6 +99,9 @@ def _health(openness: Tensor, is_open: Tensor, alive: Tensor, mode: str) -> Even
         }[mode]
         return Event("gate_health.all_closed", f"Every gate closed; {then}", "warning")
     if bool(is_open[alive].all()) and bool(alive.all()):
+        if fits:
+            text = "The whole pool fits the budget, so that nothing was chosen. Widen the pool, or lower the budget."
+            return Event("gate_health.all_open", text, "warning")
         more = "the gates' learning rate, or the number of steps"
         cure = f"Raise the sparsity weight, {more}" if mode == "penalty" else f"Raise {more}"
         return Event("gate_health.all_open", f"No gate closed by itself. {cure}.", "warning")

@@ -70,7 +70,7 @@ class GateLearner:
         self._saliency = torch.zeros(len(pool.tasks), len(self._costs)) if finalisation.ranking == "saliency" else None
         self._by_gates = self._saliency is not None and several
         self._weight: Tensor | float = 0.0
-        self._start = bank.openness().detach().cpu()
+        self._start = bank.position().cpu()
         self._ratios: list[Tensor] = []
         self.to(bank.family.logits.device)
         if self._progressive and size.budget is not None:
@@ -249,7 +249,7 @@ class GateLearner:
     def health(self) -> tuple[Event, ...]:
         """Warnings about gates that did not move, or that heard only one side."""
         alive = self.bank.alive.cpu()
-        moved = float((self.bank.openness().detach().cpu() - self._start)[alive].abs().mean())
+        moved = float((self.bank.position().cpu() - self._start)[alive].abs().mean())
         events = []
         if moved < _STALLED and self._rate > 0:
             text = f"Gates moved by {moved:.4f} on average. Raise the gates' learning rate, or the number of steps."

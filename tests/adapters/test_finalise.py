@@ -100,6 +100,17 @@ def test_all_open_is_told() -> None:
     assert len(done.structure.union) == len(pool.slots)
 
 
+def test_a_budget_with_room_for_the_whole_pool_is_told() -> None:
+    """Gates that learn faster would not close one of them."""
+    pool = make_pool()
+    whole = sum(pool.costs[slot].parameters for slot in pool.slots)
+    gates = gates_with(torch.full((2, len(pool.slots)), 5.0))
+    told = [finalise(pool, gates, SizeSpec("budget", budget=budget)).events[0] for budget in (whole, whole - 1)]
+    assert [event.kind for event in told] == ["gate_health.all_open"] * 2
+    assert "The whole pool fits the budget" in told[0].message
+    assert "learning rate" in told[1].message
+
+
 def test_keep_folds_values_and_removes_closed_modules() -> None:
     model = tiny_backbone("bert")
     pool = Pool(

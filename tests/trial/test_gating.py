@@ -204,3 +204,27 @@ def test_budget_gates_are_healthy_when_they_are_small() -> None:
         learner.bank.family.logits.normal_(generator=torch.Generator().manual_seed(0))
     kinds = [event.kind for event in finalise(pool, learner.bank, size).events]
     assert "gate_health.all_closed" not in kinds
+
+
+@pytest.mark.parametrize("family", GATES.names())
+@pytest.mark.parametrize(("rate", "stalled"), [(0.3, False), (1e-6, True)])
+def test_gates_are_stalled_where_they_do_not_learn_whatever_the_budget_does(
+    family: str, rate: float, stalled: bool
+) -> None:
+    """Under `progressive` every gate that is left ends fully open with the family `budget`, where it has begun."""
+    pool = pool_of([(place, 1) for place in range(6)])
+    costs = torch.tensor([float(pool.costs[slot].parameters) for slot in pool.candidates])
+    bank = GateBank(dataclasses.replace(GATE_SPEC, family=family), 1, costs)
+    size, end = SizeSpec("budget", budget=32), FinalisationSpec("gate", "progressive")
+    learner = GateLearner(bank, pool, size, end, learning_rate=rate, steps=12, ramp_steps=0)
+    worth = torch.linspace(-1.0, 1.0, 6)
+    for step in range(12):
+        learner.begin(step)
+        loss = -(learner.sample(torch.Generator().manual_seed(step)) * worth).sum()
+        penalty = learner.penalty()
+        loss.backward()
+        learner.step(penalty)
+        learner.prune(step + 1)
+    assert [event.kind for event in learner.health() if event.kind.endswith("stalled")] == (
+        ["gate_health.stalled"] if stalled else []
+    )

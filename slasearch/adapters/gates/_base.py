@@ -101,6 +101,13 @@ class GateFamily(nn.Module, ABC):
         value = self.value()
         return torch.where(value == 0, self.openness(), value).detach()
 
+    def position(self) -> Tensor:
+        """Where each gate stands by what it has learned alone, `T x S`: σ(α).
+
+        Its openness also follows temperature, budget and the other gates.
+        """
+        return torch.sigmoid(self.logits.detach())
+
     def strength(self) -> Tensor:
         """What slots are ranked by, `T x S`, larger is better: the openness."""
         return self.openness().detach()

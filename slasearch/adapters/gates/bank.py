@@ -63,6 +63,10 @@ class GateBank:
         """Openness p of the penalty."""
         return self._masked(self.family.openness())
 
+    def position(self) -> Tensor:
+        """Where each gate stands by what it has learned alone."""
+        return self._spread(self.family.position())
+
     def is_open(self) -> Tensor:
         """Which gates stay open where no budget decides."""
         return self._spread(self.family.is_open() & self.family.alive)

@@ -57,6 +57,10 @@ class Proximal(GateFamily):
         """1 where z is not zero."""
         return (self.logits != 0).float()
 
+    def position(self) -> Tensor:
+        """z."""
+        return self.value().detach()
+
     def is_open(self) -> Tensor:
         """Open where z is not zero."""
         return self.logits != 0

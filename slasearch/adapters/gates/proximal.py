@@ -58,7 +58,7 @@ class Proximal(GateFamily):
         return (self.logits != 0).float()
 
     def position(self) -> Tensor:
-        """z."""
+        """The z itself."""
         return self.value().detach()
 
     def is_open(self) -> Tensor:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from slasearch.analysis.robustness import robustness_curves
     from slasearch.analysis.sensitivity import design_curves, level_p_values, measured_curves
     from slasearch.analysis.shape import response_lines, response_surfaces
+    from slasearch.analysis.size_fronts import fronts_by_size
     from slasearch.analysis.sparsity_path import path_agreement, path_curves
     from slasearch.analysis.structure import gate_map, winner_paths
     from slasearch.analysis.surrogate import fit_surrogate
@@ -50,6 +51,7 @@ __all__ = [
     "design_effects",
     "failures",
     "fit_surrogate",
+    "fronts_by_size",
     "gate_map",
     "hypervolume",
     "kept_out",
@@ -85,6 +87,7 @@ _HOMES = {
     "design_effects": "main_effects:main_effects",
     "failures": "counts:failures",
     "fit_surrogate": "surrogate:fit_surrogate",
+    "fronts_by_size": "size_fronts:fronts_by_size",
     "gate_map": "structure:gate_map",
     "hypervolume": "pareto:hypervolume",
     "learning_curves": "learning:learning_curves",

@@ -128,7 +128,7 @@ def compare(
 
     Of one study, each winner is compared with its controls; of several, the winner of each with that of the first, or,
     with --pooled, the winners with their controls on average over the studies. --by-size compares nothing: it lists
-    what each scores at its size.
+    what each scores at its size, and how much of the trade-off of both it covers.
     NAME@TRIAL takes the structures that were confirmed of that trial.
     """
     from slasearch.analysis.measure import Measure
@@ -148,7 +148,7 @@ def compare(
     frames = _frames(studies, storages)
     trials = {label: trial for label, (_, trial) in studies.items() if trial is not None}
     if by_size:
-        tables = [_by_size(frames, trials, measure, figure)]
+        tables = _by_size(frames, trials, measure, figure)
     elif pooled:
         tables = [_pooled(frames, role or "winner", trials, measure, margin)]
     elif len(studies) > 1 or against or role:
@@ -210,9 +210,10 @@ def _pooled(
 
 def _by_size(
     frames: dict[str, StudyFrames], trials: dict[str, int], measure: Measure, figure: Path | None
-) -> ComparisonTable:
+) -> list[ComparisonTable]:
     from slasearch.analysis.by_size import arms_by_size
-    from slasearch.report.compare_text import size_table
+    from slasearch.analysis.size_fronts import fronts_by_size
+    from slasearch.report.compare_text import front_table, size_table
 
     arms = arms_by_size(frames, trials=trials, measure=measure)
     if figure is not None:
@@ -220,7 +221,8 @@ def _by_size(
 
         write_sizes(arms, measure, figure)
         say(f"Drawn: {figure}")
-    return size_table(arms, measure)
+    fronts = fronts_by_size(frames, trials=trials, measure=measure)
+    return [size_table(arms, measure), *([front_table(fronts, measure)] if fronts else [])]
 
 
 def _within(frames: StudyFrames, trial: int | None, measure: Measure, margin: float) -> list[ComparisonTable]:

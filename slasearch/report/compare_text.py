@@ -16,9 +16,10 @@ from slasearch.analysis.measure import Measure
 from slasearch.analysis.paired import Statistic
 from slasearch.analysis.pooled import Pooled
 from slasearch.analysis.roles import role_label
+from slasearch.analysis.size_fronts import SizeFront
 from slasearch.report.labels import arm_label, p_text
 
-__all__ = ["ComparisonTable", "contrast_table", "pooled_table", "size_table", "winner_tables"]
+__all__ = ["ComparisonTable", "contrast_table", "front_table", "pooled_table", "size_table", "winner_tables"]
 
 DIGITS = 4
 """Of scores and differences: a margin of .005 needs them."""
@@ -167,6 +168,35 @@ def size_table(arms: Sequence[SizedArm], measure: Measure) -> ComparisonTable:
             "notes": notes,
         },
     )
+
+
+def front_table(fronts: Sequence[SizeFront], measure: Measure) -> ComparisonTable:
+    """How much of the trade-off of score and size each arm covers."""
+    title = "trade-off of score and size"
+    notes = (
+        "covered: share of the box of score and log size that an arm's means dominate (hypervolume); the box is common "
+        "to the arms of the same tasks",
+        "winner − arm: with its 95 % percentile interval over seed pairs",
+        *measure.cautions,
+    )
+    return ComparisonTable(
+        title=title,
+        columns=("tasks", "arm", "covered", "winner − arm"),
+        cells=tuple(
+            (", ".join(front.tasks), role_label(front.role), f"{front.share:.3f}", _between_ends(front.difference))
+            for front in fronts
+        ),
+        notes=notes,
+        data={"title": title, **asdict(measure), "fronts": [asdict(front) for front in fronts], "notes": notes},
+    )
+
+
+def _between_ends(difference: Estimate | None) -> str:
+    """`+0.021 (+0.004 to +0.037)`: a percentile interval has sides of its own."""
+    if difference is None:
+        return ""
+    ends = "" if difference.low is None else f" ({difference.low:+.3f} to {difference.high:+.3f})"
+    return f"{difference.mean:+.3f}{ends}".replace("-", "−")
 
 
 def _table(

@@ -190,8 +190,14 @@ def test_arms_by_their_size_as_a_table_and_a_picture(url: str, command: Command,
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
     assert words(lines[1]) == ["tasks", "arm", "parameters", "n", "score", "study"]
-    assert len(lines) == 2 + 8
-    assert [words(line)[-1] for line in lines if "LoRA" in line] in (["old", "new"], ["new", "old"])
+    end = lines.index("")
+    assert end == 2 + 8
+    assert lines[end + 1] == "trade-off of score and size"
+    assert words(lines[end + 2]) == ["tasks", "arm", "covered", "winner − arm"]
+    assert words(lines[end + 3])[-1].startswith("0."), "the winner is compared with nothing"
+    assert all(" to " in line for line in lines[end + 4 :])
+    assert len(lines[end + 4 :]) == 2
+    assert [words(line)[-1] for line in lines[:end] if "LoRA" in line] in (["old", "new"], ["new", "old"])
     found = json.loads(command("compare", "old", "new", "--by-size", "--json", "--storage", url).out)["tables"][0]
     beside = json.loads(command("compare", "old", "--json", "--storage", url).out)["tables"][0]["arms"]
     alone = {arm["role"]: arm for arm in found["arms"] if arm["study"] == "old"}

@@ -1,0 +1,127 @@
+"""How much of the trade-off of score and size each method covers, over studies of the same tasks at several sizes.
+
+The share of a box that a method's means dominate (hypervolume, Zitzler and Thiele 1998), sizes as logarithms. The box
+is common to all methods of the same tasks: from the best values that any of them has to the worst, moved out by a tenth
+of the range. The difference to the winner has its percentile interval over seed pairs, drawn anew in each study and the
+same for all its arms, so that pairs stay pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from slasearch.analysis.evidence import scores_by
+from slasearch.analysis.frames import MEAN, StudyFrames
+from slasearch.analysis.groups import SEEDS, Group, group_of
+from slasearch.analysis.intervals import Estimate
+from slasearch.analysis.measure import Measure, measuring
+from slasearch.analysis.pareto import MARGIN, dominated_volume
+from slasearch.analysis.roles import control_name
+from slasearch.registry import UNSIZED_CONTROLS
+
+__all__ = ["SizeFront", "fronts_by_size"]
+
+DRAWS = 2_000
+"""Bootstrap draws."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SizeFront:
+    """A role over `studies` of the same tasks: the share of the box that it covers, 0 to 1.
+
+    `difference` is the winner's share minus this one, over `n` seed pairs in the study with the fewest; None for the
+    winner, and where a study has fewer than two pairs the interval is missing.
+    """
+
+    tasks: tuple[str, ...]
+    studies: tuple[str, ...]
+    role: str
+    share: float
+    difference: Estimate | None
+
+
+def fronts_by_size(
+    studies: Mapping[str, StudyFrames],
+    *,
+    trials: Mapping[str, int] | None = None,
+    measure: Measure | None = None,
+    seed: int = 0,
+) -> tuple[SizeFront, ...]:
+    """The winner and every control of its size that all studies of the same tasks have, where these are two or more.
+
+    Args:
+        studies: As `arms_by_size` takes them.
+        trials: The same.
+        measure: The same.
+        seed: Of the bootstrap.
+
+    Raises:
+        ReportError: A study has confirmed nothing, or not this trial, or lacks what is to be measured.
+    """
+    measure = measure or Measure()
+    alike: dict[tuple[str, ...], list[Group]] = {}
+    for label, frames in studies.items():
+        group = group_of(label, measuring(frames, measure), (trials or {}).get(label), measure)
+        alike.setdefault(tuple(group.frames.tasks), []).append(group)
+    return tuple(front for tasks, groups in alike.items() if len(groups) > 1 for front in _fronts(tasks, groups, seed))
+
+
+def _fronts(tasks: tuple[str, ...], groups: Sequence[Group], seed: int) -> list[SizeFront]:
+    common = [role for role in groups[0].roles if all(role in group.roles for group in groups)]
+    roles = [role for role in common if control_name(role) not in UNSIZED_CONTROLS]
+    runs = [_runs(group, roles) for group in groups]
+    means = np.stack([table.mean(axis=0) for table in runs])
+    worst, best = means.max(axis=(0, 1)), means.min(axis=(0, 1))
+    span = np.where(worst > best, worst - best, 1.0)
+    shares = _shares((means - best) / span)
+    fewest = min(len(table) for table in runs)
+    draws = np.empty((DRAWS, len(roles)))
+    generator = np.random.default_rng(seed)
+    for number in range(DRAWS):
+        drawn = [table[generator.integers(0, len(table), len(table))].mean(axis=0) for table in runs]
+        draws[number] = _shares((np.stack(drawn) - best) / span)
+    behind = draws[:, :1] - draws
+    low, high = np.quantile(behind, (0.025, 0.975), axis=0)
+    studies = tuple(group.label for group in groups)
+
+    def difference(column: int) -> Estimate:
+        mean = float(shares[0] - shares[column])
+        if fewest < 2:
+            return Estimate(mean, None, None, fewest)
+        return Estimate(mean, float(low[column]), float(high[column]), fewest)
+
+    return [
+        SizeFront(tasks, studies, role, float(shares[column]), difference(column) if column else None)
+        for column, role in enumerate(roles)
+    ]
+
+
+def _runs(group: Group, roles: Sequence[str]) -> Floats:
+    """`pairs x roles x 2`: log10 of the size and minus the score, of the seed pairs that all roles have."""
+    found = {}
+    for role in roles:
+        complete = group.complete(role)
+        sizes = complete.groupby(list(SEEDS))["exported_parameters"].first()
+        scores = scores_by(complete, SEEDS, (MEAN,))[MEAN]
+        found[role] = pd.DataFrame({"size": np.log10(sizes.clip(lower=1.0)), "loss": -scores})
+    table = pd.concat(found, axis=1).dropna()
+    return np.stack([table[role].to_numpy(dtype=np.float64) for role in roles], axis=1)
+
+
+def _shares(costs: Floats) -> Floats:
+    """Shares of the box (`roles`) that points (`studies x roles x 2`, best values 0 and worst 1) dominate.
+
+    A draw may be better than the box's best values, and its share above 1: cut off there, differences would shrink.
+    """
+    edge = 1.0 + MARGIN
+    reference = np.full(2, edge)
+    inside = np.minimum(costs, edge)
+    volumes = [dominated_volume(inside[:, role], reference) for role in range(costs.shape[1])]
+    return np.array(volumes) / edge**2

@@ -1,0 +1,76 @@
+"""Shares of the trade-off of score and size, on studies whose arms are made to be known."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from synthetic import TASKS, Plan, write_study
+
+from slasearch.analysis.frames import StudyFrames, load_frames
+from slasearch.analysis.size_fronts import fronts_by_size
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> StudyFrames:
+    url = f"sqlite:///{tmp_path_factory.mktemp('fronts') / 'study.db'}"
+    write_study(url, "any", Plan(seeds=4))
+    return load_frames(url, "any")
+
+
+def arms(frames: StudyFrames, size: float, scores: Mapping[str, float], spread: float = 0.0) -> StudyFrames:
+    """The study with runs of one size that score as asked, repeats a step of `spread` apart."""
+    trials = frames.trials.assign(exported_parameters=size)
+    by_id = trials.set_index("trial_id")
+
+    def value(row: pd.Series) -> float:
+        trial = by_id.loc[row["trial_id"]]
+        step = 0.0 if pd.isna(trial["repeat"]) else float(trial["repeat"])
+        return scores.get(str(trial["role"]), 0.1) + spread * step
+
+    metrics = frames.metrics.assign(value=frames.metrics.apply(value, axis=1))
+    return replace(frames, trials=trials, metrics=metrics)
+
+
+ROLES = ("winner", "control:lora", "control:random")
+
+
+def test_shares_are_areas_of_the_common_box(stored: StudyFrames) -> None:
+    """Two sizes a factor of ten apart; the box goes a tenth of the range beyond the worst score and size."""
+    small = arms(stored, 100.0, {"winner": 0.8, "control:lora": 0.7, "control:random": 0.6})
+    large = arms(stored, 1000.0, {"winner": 0.9, "control:lora": 0.9, "control:random": 0.65})
+    fronts = {front.role: front for front in fronts_by_size({"small": small, "large": large})}
+    assert set(fronts) == set(ROLES), "a linear probe has no size to match"
+    # Costs: size 0 or 1, score (0.9 - s) / 0.3; the reference is 1.1 in both.
+    areas = {
+        "winner": 1.0 * (1.1 - 1 / 3) + 0.1 * 1.1,
+        "control:lora": 1.0 * (1.1 - 2 / 3) + 0.1 * 1.1,
+        "control:random": 1.0 * 0.1 + 0.1 * (1.1 - 5 / 6),
+    }
+    for role, area in areas.items():
+        assert fronts[role].share == pytest.approx(area / 1.21)
+        assert (fronts[role].tasks, fronts[role].studies) == (tuple(TASKS), ("small", "large"))
+    assert fronts["winner"].difference is None
+    found = fronts["control:lora"].difference
+    assert found is not None
+    assert (found.mean, found.low, found.high) == pytest.approx(((1 / 3) / 1.21,) * 3), "without spread the ends meet"
+    assert found.n == 4
+
+
+def test_pairs_stay_pairs(stored: StudyFrames) -> None:
+    """Seeds move both arms alike, so that their difference keeps its sign though the arms' own spread is larger."""
+    scores = {"winner": 0.71, "control:lora": 0.70, "control:random": 0.5}
+    sizes = {"small": 100.0, "large": 1000.0}
+    studies = {name: arms(stored, size, scores, spread=0.02) for name, size in sizes.items()}
+    (difference,) = (f.difference for f in fronts_by_size(studies) if f.role == "control:lora")
+    assert difference is not None
+    assert difference.low is not None
+    assert difference.high is not None
+    assert 0 < difference.low <= difference.mean <= difference.high
+    assert fronts_by_size(studies) == fronts_by_size(studies), "the same seed draws the same"
+
+
+def test_one_size_is_no_trade_off(stored: StudyFrames) -> None:
+    config = stored.config
+    other = replace(stored, config=config.model_copy(update={"tasks": config.tasks[:1]}))
+    assert fronts_by_size({"one": stored, "other": other}) == ()

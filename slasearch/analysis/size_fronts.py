@@ -56,6 +56,8 @@ def fronts_by_size(
 ) -> tuple[SizeFront, ...]:
     """The winner and every control of its size that all studies of the same tasks have, where these are two or more.
 
+    Runs count in seed pairs that all of these arms have; where a study has none there is no front.
+
     Args:
         studies: As `arms_by_size` takes them.
         trials: The same.
@@ -77,11 +79,13 @@ def _fronts(tasks: tuple[str, ...], groups: Sequence[Group], seed: int) -> list[
     common = [role for role in groups[0].roles if all(role in group.roles for group in groups)]
     roles = [role for role in common if control_name(role) not in UNSIZED_CONTROLS]
     runs = [_runs(group, roles) for group in groups]
+    fewest = min(len(table) for table in runs)
+    if not fewest:
+        return []
     means = np.stack([table.mean(axis=0) for table in runs])
     worst, best = means.max(axis=(0, 1)), means.min(axis=(0, 1))
     span = np.where(worst > best, worst - best, 1.0)
     shares = _shares((means - best) / span)
-    fewest = min(len(table) for table in runs)
     draws = np.empty((DRAWS, len(roles)))
     generator = np.random.default_rng(seed)
     for number in range(DRAWS):

@@ -15,7 +15,7 @@ import pandas as pd
 from slasearch.analysis.arm_words import failed_caution, unequal_sizes, winner_label
 from slasearch.analysis.evidence import MARGIN, Evidence, adjusted, contrast, scores_by
 from slasearch.analysis.frames import MEAN, StudyFrames
-from slasearch.analysis.groups import SEEDS, WHAT, ArmName, Group, group_of
+from slasearch.analysis.groups import SEEDS, WHAT, ArmName, Group, group_of, run_seconds
 from slasearch.analysis.intervals import Estimate, t_interval
 from slasearch.analysis.likeness import refuse_unlike, unlike_settings
 from slasearch.analysis.measure import Measure, measuring
@@ -31,6 +31,7 @@ class StudyArm:
     name: ArmName
     scores: tuple[tuple[str, Estimate], ...]
     parameters: Estimate
+    seconds: Estimate
     complete: int
     failed: int
 
@@ -147,6 +148,7 @@ def _arm(group: Group, name: ArmName, table: pd.DataFrame, runs: pd.DataFrame) -
         name=name,
         scores=tuple((str(series), t_interval(table[series])) for series in table.columns),
         parameters=t_interval(trials["exported_parameters"]),
+        seconds=run_seconds(trials),
         complete=len(trials),
         failed=group.failed(name.role),
     )

@@ -19,6 +19,7 @@ from slasearch.analysis.arm_words import failed_caution, unequal_sizes, winner_l
 from slasearch.analysis.evidence import MARGIN, Evidence, adjusted, contrast, scores_by
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.goals import goals_of
+from slasearch.analysis.groups import run_seconds
 from slasearch.analysis.intervals import Estimate, t_interval
 from slasearch.analysis.measure import Measure, measured_scores, measuring
 from slasearch.analysis.roles import role_label, role_phrase
@@ -33,7 +34,7 @@ __all__ = ["Arm", "Comparison", "Comparisons", "Verdict", "compare"]
 
 @dataclass(frozen=True)
 class Arm:
-    """A winner or one of its controls: scores by series (`mean` and each task), size, robustness.
+    """A winner or one of its controls: scores by series (`mean` and each task), size, robustness, time of a run.
 
     `complete` runs are in the estimates, `failed` ones are not. `tuning` is None for a winner.
     """
@@ -42,6 +43,7 @@ class Arm:
     scores: tuple[tuple[str, Estimate], ...]
     parameters: Estimate
     robustness: Estimate
+    seconds: Estimate
     complete: int
     failed: int
     tuning: Tuning | None = None
@@ -219,6 +221,7 @@ def _arm(
         ),
         parameters=t_interval(complete["exported_parameters"]),
         robustness=t_interval(complete["robustness"]),
+        seconds=run_seconds(complete),
         complete=len(complete),
         failed=frames.failed(runs),
         tuning=None

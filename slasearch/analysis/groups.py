@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.intervals import Estimate, t_interval
 from slasearch.analysis.measure import Measure, measured_scores
 from slasearch.analysis.roles import control_name, role_label
 from slasearch.errors import ReportError
 
-__all__ = ["SEEDS", "WHAT", "ArmName", "Group", "full_role", "group_of"]
+__all__ = ["SEEDS", "WHAT", "ArmName", "Group", "full_role", "group_of", "run_seconds"]
 
 WHAT = "Comparison of arms"
 SEEDS = ("init_seed", "data_seed")
@@ -67,6 +68,11 @@ class Group:
     def failed(self, role: str) -> int:
         """How many runs of a role failed for good."""
         return self.frames.failed(self.runs[self.runs["role"] == role])
+
+
+def run_seconds(trials: pd.DataFrame) -> Estimate:
+    """Time of one run on its worker in s, from its start to its end: data, training, evaluation."""
+    return t_interval(trials["ended_at"] - trials["started_at"])
 
 
 def full_role(role: str) -> str:

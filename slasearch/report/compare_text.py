@@ -48,6 +48,7 @@ class _Row:
     key: dict[str, Any]
     scores: Mapping[str, Estimate]
     parameters: Estimate
+    seconds: Estimate
     complete: int
     failed: int
     evidence: Mapping[str, Evidence]
@@ -65,6 +66,7 @@ def _winner_table(study: str, item: Comparisons) -> ComparisonTable:
             key={"study": study, "role": arm.role, "trial": item.number},
             scores=dict(arm.scores),
             parameters=arm.parameters,
+            seconds=arm.seconds,
             complete=arm.complete,
             failed=arm.failed,
             evidence={one.series: one.evidence for one in item.differences if one.control == arm.role},
@@ -84,6 +86,7 @@ def contrast_table(found: Contrasts) -> ComparisonTable:
             key=asdict(arm.name),
             scores=dict(arm.scores),
             parameters=arm.parameters,
+            seconds=arm.seconds,
             complete=arm.complete,
             failed=arm.failed,
             evidence={one.series: one.evidence for one in found.contrasts if one.arm == arm.name},
@@ -204,7 +207,7 @@ def _table(
 ) -> ComparisonTable:
     return ComparisonTable(
         title=title,
-        columns=("arm", "n", "score", difference, "p (Holm)", standing, "detectable"),
+        columns=("arm", "n", "score", "parameters", "s a run", difference, "p (Holm)", standing, "detectable"),
         cells=tuple(_cells(row) for row in rows),
         notes=notes,
         data={
@@ -223,7 +226,8 @@ def _table(
 
 
 def _cells(row: _Row) -> tuple[object, ...]:
-    start = (row.label, row.complete, row.scores[MEAN].text(DIGITS))
+    means = (f"{row.parameters.mean:,.0f}", f"{row.seconds.mean:.3g}")
+    start = (row.label, row.complete, row.scores[MEAN].text(DIGITS), *means)
     if MEAN not in row.evidence:
         return (*start, "", "", "", "")
     one = row.evidence[MEAN]
@@ -241,6 +245,7 @@ def _verdict(p: float | None, standing: str, detectable: Statistic) -> tuple[str
 
 def _arm_data(row: _Row) -> dict[str, Any]:
     sizes = {"complete": row.complete, "failed": row.failed, "exported_parameters": asdict(row.parameters)}
+    sizes["seconds"] = asdict(row.seconds)
     scores = {series: asdict(estimate) for series, estimate in row.scores.items()}
     return {"arm": row.label, **row.key, **sizes, "scores": scores}
 

@@ -1,6 +1,7 @@
 """`slasearch compare` on stored studies: tables, JSON, options and refusals."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from slasearch.storage.engine import make_engine
 from slasearch.storage.models import SlaStudy, SlaTrial
 
 Command = Callable[..., Any]
-COLUMNS = ["arm", "n", "score", "arm − first", "p (Holm)", "the arm is", "detectable"]
+COLUMNS = ["arm", "n", "score", "parameters", "s a run", "arm − first", "p (Holm)", "the arm is", "detectable"]
 
 
 def digests(url: str) -> None:
@@ -64,15 +65,18 @@ def test_one_study_shows_each_winner_beside_its_controls(url: str, command: Comm
         "best by score)", "best by size)", "best by robustness)",
     ]  # fmt: skip
     first = answer.out.split("\n\n")[0].splitlines()
-    assert words(first[1]) == ["arm", "n", "score", "winner − arm", "p (Holm)", "the winner is", "detectable"]
+    assert words(first[1]) == [
+        "arm", "n", "score", "parameters", "s a run", "winner − arm", "p (Holm)", "the winner is", "detectable",
+    ]  # fmt: skip
     assert [words(line)[0] for line in first[2:]] == ["Searched structures", "LoRA", "Random structure", "Linear probe"]
-    assert len(words(first[2])) == 3
+    assert len(words(first[2])) == 5
     probe = words(first[5])
-    assert probe[1] == "6"
-    assert probe[3].startswith("+0.0")
-    assert "±" in probe[3]
-    assert probe[5] == "better"
-    assert 0 < float(probe[6]) < 0.05
+    assert (probe[1], probe[3]) == ("6", "0")
+    assert float(probe[4]) > 0
+    assert probe[5].startswith("+0.0")
+    assert "±" in probe[5]
+    assert probe[7] == "better"
+    assert 0 < float(probe[8]) < 0.05
     assert "test split; paired by seed pair over 6 repeats" in answer.err
     assert "Holm's adjustment" in answer.err
     assert "signed-rank tests, p (Holm): " in answer.err
@@ -88,6 +92,11 @@ def test_json_holds_every_number(url: str, command: Command) -> None:
         "winner", "control:lora", "control:random", "control:linear_probe",
     ]  # fmt: skip
     assert set(table["arms"][0]["scores"]) == {"mean", *TASKS}
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
+        mine = "t.phase = 'confirm' and t.role = ? and s.name = 'old'"
+        times = f"select avg(ended_at - started_at) from sla_trial t join sla_study s on s.id = study_id where {mine}"
+        (mean,) = database.execute(times, ("control:linear_probe",)).fetchone()
+    assert table["arms"][3]["seconds"]["mean"] == pytest.approx(mean)
     assert len(table["differences"]) == 3 * (1 + len(TASKS))
     one = table["differences"][0]
     assert (one["arm"], one["series"], len(one["pairs"])) == ("LoRA", "mean", 6)
@@ -115,12 +124,12 @@ def test_the_winners_of_two_studies(url: str, command: Command) -> None:
 def test_a_role_of_two_studies_and_a_reference_for_all(url: str, command: Command) -> None:
     role = command("compare", "old", "new", "--role", "lora", "--storage", url)
     assert [words(line)[0] for line in role.out.splitlines()[2:]] == ["old: LoRA", "new: LoRA"]
-    assert words(role.out.splitlines()[3])[5] == "better"
+    assert words(role.out.splitlines()[3])[7] == "better"
     against = command("compare", "old", "new", "--against", "new:lora", "--storage", url)
     lines = against.out.splitlines()
     assert len(lines) == 2 + 8
     assert words(lines[2])[0] == "new: LoRA"
-    assert {words(line)[5] for line in lines[3:]} == {"worse"}
+    assert {words(line)[7] for line in lines[3:]} == {"worse"}
 
 
 def test_a_condition_a_metric_and_a_trial(url: str, command: Command) -> None:

@@ -2,13 +2,18 @@
 
 Its first trials try each of its layouts once with the winner's values. Those after them take points of a scrambled
 Sobol sequence over the searched fields that act on it (`training.`, `conditions.train.`), the layouts in turn; fields
-of pool, gates and size keep the winner's values. `random_best` draws a structure a trial, all with the winner's values.
-With `tuning_seeds` each of these settings is trained under several seed pairs, those of the search, and counts by its
-mean. The best on validation is confirmed: by the score, or by robustness where the winner was chosen by that alone.
+of pool, gates and size keep the winner's values. Where these fields are choices from lists, each layout goes through
+their combinations in an order of its own instead, so that nothing is tried twice. `random_best` draws a structure a
+trial, all with the winner's values. With `tuning_seeds` each of these settings is trained under several seed pairs,
+those of the search, and counts by its mean. The best on validation is confirmed: by the score, or by robustness where
+the winner was chosen by that alone.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import random
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +31,9 @@ __all__ = ["FELT", "Settings", "best_tuned", "effort", "settings_of", "tuning_co
 
 FELT = ("training.", "conditions.train.")
 """How the names of searched fields begin that act on controls too."""
+
+_COUNTABLE = 1_000
+"""Of more combinations a sequence of points hardly meets one twice."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +56,12 @@ def effort(confirm: ConfirmPhase, searched: int) -> int:
 def tuning_count(config: StudyConfig, control: str, effort: int) -> int:
     """How many of `effort` settings are tried for a control.
 
-    Without a searched field that acts on it there is no more to try than its layouts; and one candidate is no choice,
-    so that it is not trained.
+    There is no more to try than its layouts, each with every combination of the searched fields that act on it; and
+    one candidate is no choice, so that it is not trained.
     """
-    free = control in DRAWN_CONTROLS or bool(_felt(config, control))
-    count = effort if free else min(effort, len(_variants(control)))
+    count = effort
+    if control not in DRAWN_CONTROLS and (combinations := _combinations(config, control)) is not None:
+        count = min(effort, len(_variants(control)) * len(combinations))
     return count if count > 1 else 0
 
 
@@ -71,8 +80,15 @@ def settings_of(config: StudyConfig, control: str, winner: TrialRow, number: int
     variant = variants[number % len(variants)]
     if number < len(variants):
         return Settings(winner.values, variant, "fixed")
-    points = sobol_values(_felt(config, control), number - len(variants) + 1, config.seed)
-    (point,) = deque(points, maxlen=1)
+    later = number - len(variants)
+    if (combinations := _combinations(config, control)) is not None:
+        turn, layout = divmod(later, len(variants))
+        order = deque(combinations)
+        order.rotate(-layout)
+        others = [one for one in order if any(winner.values.get(name) != value for name, value in one.items())]
+        point = others[turn]
+    else:
+        (point,) = deque(sobol_values(_felt(config, control), later + 1, config.seed), maxlen=1)
     found = parameters(config)
     # The winner has no value for a field that was not active in it.
     middle = {parameter.name: parameter.encode(parameter.middle) for parameter in found}
@@ -112,3 +128,19 @@ def _felt(config: StudyConfig, control: str) -> tuple[Parameter, ...]:
     """The searched fields that change something in a control's training."""
     unfelt = UNFELT_FIELDS.get(control, ())
     return tuple(p for p in parameters(config) if p.name.startswith(FELT) and p.name not in unfelt)
+
+
+def _combinations(config: StudyConfig, control: str) -> list[dict[str, Any]] | None:
+    """Every combination of the searched fields that act on a control, shuffled; None where they are not countable.
+
+    Countable are lists of choices that are always active, and not very many. Without any field there is one
+    combination, the empty one.
+    """
+    felt = _felt(config, control)
+    if any(not p.choices or p.when for p in felt) or math.prod(len(p.choices) for p in felt) > _COUNTABLE:
+        return None
+    names = [p.name for p in felt]
+    lists = [[p.encode(choice) for choice in p.choices] for p in felt]
+    found = [dict(zip(names, values, strict=True)) for values in itertools.product(*lists)]
+    random.Random(config.seed).shuffle(found)
+    return found

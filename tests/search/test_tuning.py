@@ -141,6 +141,25 @@ def test_without_a_field_that_acts_on_a_control_only_its_layouts_are_tried():
     assert tuning_count(config, "lora", 2) == 2
 
 
+RATES = [1e-3, 2e-3, 4e-3, 8e-3]
+
+
+def test_of_lists_of_choices_nothing_is_tried_twice_and_all_is_tried_at_most():
+    listed = {"epochs": 1, "learning_rate": {"categorical": RATES}}
+    config = tuned_study(50, training=listed)
+    winner = replace(WINNER, params=json.dumps({RATE: 0.002, WEIGHT: 0.3, "pool.ranks": "[4]"}))
+    for control, layouts in (("lora", LAYOUTS), ("adalora", (None,))):
+        count = len(layouts) * len(RATES)
+        assert tuning_count(config, control, 50) == count
+        found = [settings_of(config, control, winner, number) for number in range(count)]
+        tried = [(one.variant, one.params[RATE]) for one in found]
+        assert sorted(tried, key=str) == sorted(itertools.product(layouts, RATES), key=str)
+        assert tried[: len(layouts)] == [(layout, 0.002) for layout in layouts]
+        assert {(one.params[WEIGHT], one.params["pool.ranks"]) for one in found} == {(0.3, "[4]")}
+    second = [settings_of(config, "lora", winner, number).params[RATE] for number in range(3, 6)]
+    assert len(set(second)) > 1, "layouts begin with different combinations"
+
+
 def test_one_candidate_is_no_choice_and_is_not_trained():
     assert tuning_count(tuned_study(9), "linear_probe", 9) == 0
     assert [tuning_count(tuned_study(9), "adalora", effort) for effort in (0, 1, 2, 9)] == [0, 0, 2, 9]

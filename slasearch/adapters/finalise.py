@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slasearch.adapters.budget import by_strength, fill
+from slasearch.adapters.budget import by_strength, fill, pool_size
 from slasearch.adapters.gates.bank import GateBank
 from slasearch.adapters.pool import Pool
 from slasearch.errors import ConfigError
@@ -81,7 +81,8 @@ def finalise(pool: Pool, bank: GateBank, size: SizeSpec, strength: Tensor | None
         for t, task in enumerate(pool.tasks)
         for i, slot in enumerate(pool.candidates)
     )
-    fits = size.budget is not None and sum(costs) <= size.budget
+    whole = pool_size(bank.alive.cpu(), torch.tensor(costs, dtype=torch.float64), size.scope)
+    fits = size.budget is not None and float(whole) <= size.budget
     events = (_health(openness, is_open, bank.alive.cpu(), size.mode, fits), *_without_slots(structure))
     return Finalised(structure, values, rows, events)
 

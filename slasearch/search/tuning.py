@@ -86,13 +86,14 @@ def settings_of(config: StudyConfig, control: str, winner: TrialRow, number: int
         order = deque(combinations)
         order.rotate(-layout)
         others = [one for one in order if any(winner.values.get(name) != value for name, value in one.items())]
-        point = others[turn]
+        point, sampler = others[turn], "grid"
     else:
+        sampler = "qmc"
         (point,) = deque(sobol_values(_felt(config, control), later + 1, config.seed), maxlen=1)
     found = parameters(config)
     # The winner has no value for a field that was not active in it.
     middle = {parameter.name: parameter.encode(parameter.middle) for parameter in found}
-    return Settings(active_only(found, {**middle, **winner.values, **point}), variant, "qmc")
+    return Settings(active_only(found, {**middle, **winner.values, **point}), variant, sampler)
 
 
 def best_tuned(trials: Iterable[TrialRow], goals: Mapping[int | None, Goal]) -> dict[tuple[str, int | None], TrialRow]:

@@ -155,6 +155,7 @@ def test_of_lists_of_choices_nothing_is_tried_twice_and_all_is_tried_at_most():
         tried = [(one.variant, one.params[RATE]) for one in found]
         assert sorted(tried, key=str) == sorted(itertools.product(layouts, RATES), key=str)
         assert tried[: len(layouts)] == [(layout, 0.002) for layout in layouts]
+        assert [one.sampler for one in found] == ["fixed"] * len(layouts) + ["grid"] * (count - len(layouts))
         assert {(one.params[WEIGHT], one.params["pool.ranks"]) for one in found} == {(0.3, "[4]")}
     second = [settings_of(config, "lora", winner, number).params[RATE] for number in range(3, 6)]
     assert len(set(second)) > 1, "layouts begin with different combinations"

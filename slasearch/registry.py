@@ -30,6 +30,7 @@ __all__ = [
     "PRUNER_OPTIONS",
     "SAMPLERS",
     "SAMPLER_OPTIONS",
+    "SEARCHING_CONTROLS",
     "SEVERAL_TASKS_CONTROLS",
     "SOURCES",
     "UNFELT_FIELDS",
@@ -166,11 +167,13 @@ SEVERAL_TASKS_CONTROLS = frozenset({"fusion", "shared"})
 """Controls that a study of one task cannot have."""
 UNSIZED_CONTROLS = frozenset({"linear_probe", "lora_r8", "bitfit", "fusion", "all_open", "full_fine_tuning"})
 """Controls that have no size to match: trained once for each seed pair, not once for each winner."""
-_LAYOUTS = ("qv", "linear_last", "linear_first", "linear_even", "attn_out")
+_LAYOUTS = ("qv", "qv_last", "linear_last", "linear_first", "linear_even", "attn_out")
 CONTROL_VARIANTS: Mapping[str, tuple[str, ...]] = {"lora": _LAYOUTS, "lora_gradient": _LAYOUTS}
 """Controls with several layouts, among which the best on validation is taken; the first is the default."""
 DRAWN_CONTROLS = frozenset({"random_best"})
 """Controls of which each tuning trial draws another structure, known by its number as the variant."""
+SEARCHING_CONTROLS = frozenset({"shared"})
+"""Controls that are searches themselves: they are tuned over the fields of pool, gates and finalisation too."""
 UNFELT_FIELDS: Mapping[str, tuple[str, ...]] = {"linear_probe": ("training.learning_rate",)}
 """Fields of training that change nothing in a control, so that it is not tuned over them: a probe has heads alone."""
 

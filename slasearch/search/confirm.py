@@ -1,9 +1,10 @@
 """The trials of `tune` and `confirm` that a study still lacks: controls tuned, then winners and controls over seeds.
 
-A control of equal size is tuned for each winner at the size that the winner's search trial came to, under the seeds of
-the search, and confirmed at the size of the winner's run of the same seed pair. A control without a size to match is
-tuned and confirmed once for the study, from the first winner's values and by the first winner's goal. If more tuning
-finds better settings later, a control is confirmed again with them.
+A control of equal size is tuned for each winner under the seeds of the search, at the budget that the winner had; where
+none bounds what is exported, at the size that the winner's search trial came to, and then it is confirmed at the size
+of the winner's run of the same seed pair. A control without a size to match is tuned and confirmed once for the study,
+from the first winner's values and by the first winner's goal. If more tuning finds better settings later, a control is
+confirmed again with them.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from slasearch.config.schema import ConfirmPhase, StudyConfig
+from slasearch.config.schema import BudgetSize, ConfirmPhase, StudyConfig
 from slasearch.registry import UNSIZED_CONTROLS
 from slasearch.search.job import SEARCH_PHASES, Job
-from slasearch.search.tuning import best_tuned, effort, settings_of, tuning_count
-from slasearch.search.winners import Winner, chosen, goals, searched, winners
+from slasearch.search.tuning import best_tuned, effort, first_settings, ranked_tuned, settings_of, tuning_count
+from slasearch.search.winners import Goal, Winner, chosen, goals, searched
 from slasearch.storage.rows import TrialRow
 
 __all__ = ["count_confirm", "count_tune", "missing_confirm", "missing_tune", "most_confirm", "most_tune"]
@@ -26,42 +27,64 @@ __all__ = ["count_confirm", "count_tune", "missing_confirm", "missing_tune", "mo
 
 @dataclass(frozen=True)
 class _Control:
-    """One control beside one winner; `pair_of` None: beside all of them."""
+    """One control beside one winner, tuned by its goal; `pair_of` None: beside all of them, tuned by the first's."""
 
     name: str
     winner: TrialRow
     pair_of: int | None
+    goal: Goal
 
     @property
     def role(self) -> str:
         return f"control:{self.name}"
 
+    @property
+    def key(self) -> tuple[str, int | None]:
+        """Its role, and the winner that it stands beside."""
+        return self.role, self.pair_of
 
-def _controls(confirm: ConfirmPhase, best: Sequence[TrialRow]) -> Iterator[_Control]:
+
+def _controls(confirm: ConfirmPhase, best: Sequence[Winner[TrialRow]]) -> Iterator[_Control]:
     """Every control beside every winner, those without a size to match first, and once."""
     for name in confirm.controls:
         if name in UNSIZED_CONTROLS and best:
-            yield _Control(name, best[0], None)
+            yield _Control(name, best[0].trial, None, best[0].goal)
     for winner, name in product(best, confirm.controls):
         if name not in UNSIZED_CONTROLS:
-            yield _Control(name, winner, winner.id)
+            yield _Control(name, winner.trial, winner.trial.id, winner.goal)
 
 
-def _size(run: TrialRow) -> int:
-    """Exported parameters of a winner's run, which its controls are to match; 0 if it has none."""
-    return int(run.exported_parameters or 0) if run.state == "complete" else 0
+def _size(config: StudyConfig, run: TrialRow) -> int:
+    """Exported parameters that the controls beside a winner's run are held to; 0 if it has none."""
+    reached = int(run.exported_parameters or 0) if run.state == "complete" else 0
+    size = config.size_control
+    if reached and isinstance(size, BudgetSize) and size.scope == "union":
+        return int(run.values.get("size_control.parameters", size.parameters))
+    return reached
 
 
 # ---------------------------------------------------------------- tune
 
 
 def missing_tune(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator[Job]:
-    """The tuning trials that are not there yet, once the search has ended; `trials` are last attempts."""
-    made = {(trial.role, trial.pair_of, trial.point, trial.repeat) for trial in trials if trial.phase == "tune"}
+    """The tuning trials that are not there yet, once the search has ended; `trials` are last attempts.
+
+    What depends on how a control's first settings came out is left out until all of these have ended.
+    """
+    tuning = [trial for trial in trials if trial.phase == "tune"]
+    made = {(trial.role, trial.pair_of, trial.point, trial.repeat) for trial in tuning}
     for control, count in _tuned_controls(config, trials):
-        for number, repeat in product(range(count), range(_seeds(config))):
-            if (control.role, control.pair_of, number, repeat) not in made:
+        first, repeats = min(count, first_settings(control.name)), range(_seeds(config))
+        for number, repeat in product(range(first), repeats):
+            if (*control.key, number, repeat) not in made:
                 yield _tuning_job(config, control, number, repeat)
+        mine = [trial for trial in tuning if (trial.role, trial.pair_of) == control.key]
+        begun = [trial for trial in mine if (trial.point or 0) < first]
+        if len(begun) < first * len(repeats) or any(trial.open for trial in begun):
+            continue
+        for number, repeat in product(range(first, count), repeats):
+            if (*control.key, number, repeat) not in made:
+                yield _tuning_job(config, control, number, repeat, begun)
 
 
 def _seeds(config: StudyConfig) -> int:
@@ -69,8 +92,12 @@ def _seeds(config: StudyConfig) -> int:
     return config.phases.confirm.tuning_seeds if config.phases.confirm else 1
 
 
-def _tuning_job(config: StudyConfig, control: _Control, number: int, repeat: int) -> Job:
-    settings = settings_of(config, control.name, control.winner, number)
+def _tuning_job(
+    config: StudyConfig, control: _Control, number: int, repeat: int, begun: Sequence[TrialRow] = ()
+) -> Job:
+    """A trial of one of a control's settings; `begun` are the trials of its first ones, if it is none of these."""
+    ranked = ranked_tuned(begun, {control.pair_of: control.goal}).get(control.key, [])
+    settings = settings_of(config, control.name, control.winner, number, ranked)
     return Job(
         "tune",
         control.role,
@@ -79,7 +106,7 @@ def _tuning_job(config: StudyConfig, control: _Control, number: int, repeat: int
         params=settings.params,
         point=number,
         pair_of=control.pair_of,
-        control_size=None if control.pair_of is None else _size(control.winner),
+        control_size=None if control.pair_of is None else _size(config, control.winner),
         control_variant=settings.variant,
     )
 
@@ -90,15 +117,15 @@ def _tuned_controls(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator
     if confirm is None:
         return
     allowed = effort(confirm, sum(trial.phase in SEARCH_PHASES for trial in trials))
-    for control in _controls(confirm, winners(config.objectives, trials, confirm.top, config.constraints)):
-        if control.pair_of is None or _size(control.winner):
+    for control in _controls(confirm, chosen(config.objectives, searched(trials, config.constraints), confirm.top)):
+        if control.pair_of is None or _size(config, control.winner):
             yield control, tuning_count(config, control.name, allowed)
 
 
 def count_tune(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
     """How many tuning trials there are at the end, once the search has ended."""
     made = [(trial.role, trial.pair_of, trial.point or 0) for trial in trials if trial.phase == "tune"]
-    wanted = {(control.role, control.pair_of): count for control, count in _tuned_controls(config, trials)}
+    wanted = {control.key: count for control, count in _tuned_controls(config, trials)}
     there = sum(point < wanted.get((role, pair_of), 0) for role, pair_of, point in made)
     return len(made) + _seeds(config) * sum(wanted.values()) - there
 
@@ -123,25 +150,24 @@ def missing_confirm(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator
         return
     made = {(*_arm(trial), trial.repeat) for trial in trials if trial.phase == "confirm"}
     found = chosen(config.objectives, searched(trials, config.constraints), confirm.top)
-    for job in _confirm_jobs(confirm, found, trials):
+    for job in _confirm_jobs(config, confirm, found, trials):
         arm = _arm_of(job.role, job.pair_of, json.dumps(job.params, sort_keys=True), job.control_variant)
         if (*arm, job.repeat) not in made:
             yield job
 
 
 def _confirm_jobs(
-    confirm: ConfirmPhase, found: Sequence[Winner[TrialRow]], trials: Sequence[TrialRow]
+    config: StudyConfig, confirm: ConfirmPhase, found: Sequence[Winner[TrialRow]], trials: Sequence[TrialRow]
 ) -> Iterator[Job]:
-    best = [winner.trial for winner in found]
-    for repeat, winner in product(range(confirm.seeds), best):
+    for repeat, winner in product(range(confirm.seeds), [winner.trial for winner in found]):
         yield Job("confirm", "winner", "fixed", repeat, winner.values, pair_of=winner.id)
     tuned = best_tuned(trials, goals(found))
     runs = {(trial.pair_of, trial.repeat): trial for trial in trials if trial.role == "winner"}
-    for repeat, control in product(range(confirm.seeds), list(_controls(confirm, best))):
+    for repeat, control in product(range(confirm.seeds), list(_controls(confirm, found))):
         size = None
         if control.pair_of is not None:
             run = runs.get((control.pair_of, repeat))
-            size = _size(run) if run is not None else 0
+            size = _size(config, run) if run is not None else 0
         if size != 0:
             yield _control_job(control, _source(control, tuned), repeat, size)
 
@@ -161,7 +187,7 @@ def _control_job(control: _Control, source: TrialRow, repeat: int, size: int | N
 
 def _source(control: _Control, tuned: Mapping[tuple[str, int | None], TrialRow]) -> TrialRow:
     """The trial whose values and layout a control is confirmed with: its best tuning trial, else the winner."""
-    return tuned.get((control.role, control.pair_of), control.winner)
+    return tuned.get(control.key, control.winner)
 
 
 _Arm = tuple[str, int | None, str, str | None]
@@ -186,20 +212,20 @@ def count_confirm(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
     if confirm is None:
         return len(made)
     found = chosen(config.objectives, searched(trials, config.constraints), confirm.top)
-    best, tuned = [winner.trial for winner in found], best_tuned(trials, goals(found))
+    tuned = best_tuned(trials, goals(found))
     there = Counter(_arm(trial) for trial in made if trial.repeat < confirm.seeds)
-    lost = Counter(trial.pair_of for trial in made if _without_controls(trial) and trial.repeat < confirm.seeds)
-    missing = sum(confirm.seeds - there["winner", winner.id, "", None] for winner in best)
-    for control in _controls(confirm, best):
+    lost = Counter(trial.pair_of for trial in made if _without_controls(config, trial) and trial.repeat < confirm.seeds)
+    missing = sum(confirm.seeds - there["winner", winner.trial.id, "", None] for winner in found)
+    for control in _controls(confirm, found):
         source = _source(control, tuned)
         arm = _arm_of(control.role, control.pair_of, source.params, source.control_variant)
         missing += confirm.seeds - lost[control.pair_of] - there[arm]
     return len(made) + missing
 
 
-def _without_controls(trial: TrialRow) -> bool:
+def _without_controls(config: StudyConfig, trial: TrialRow) -> bool:
     """Whether it is a winner's run that has ended without a size to match."""
-    return trial.role == "winner" and not trial.open and not _size(trial)
+    return trial.role == "winner" and not trial.open and not _size(config, trial)
 
 
 def most_confirm(config: StudyConfig) -> int:

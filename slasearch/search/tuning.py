@@ -1,12 +1,13 @@
 """How a control is tuned before it is confirmed: on validation, over the search's space, in a known number of trials.
 
-Its first trials try each of its layouts once with the winner's values. Those after them take points of a scrambled
-Sobol sequence over the searched fields that act on it (`training.`, `conditions.train.`), the layouts in turn; fields
-of pool, gates and size keep the winner's values. Where these fields are choices from lists, each layout goes through
-their combinations in an order of its own instead, so that nothing is tried twice. `random_best` draws a structure a
-trial, all with the winner's values. With `tuning_seeds` each of these settings is trained under several seed pairs,
-those of the search, and counts by its mean. The best on validation is confirmed: by the score, or by robustness where
-the winner was chosen by that alone.
+Its first settings try each of its layouts once with the winner's values. The others are for the best third of the
+layouts, in turn: points of a scrambled Sobol sequence over the searched fields that act on it (`FELT`; for a control
+that is a search itself all but those of size control); other fields keep the winner's values. Where these fields are
+choices from lists, a layout goes through their combinations instead, so that nothing is tried twice, and once the best
+layouts have been through all of them the other layouts follow. `random_best` draws a structure a setting, all with the
+winner's values. With `tuning_seeds` each setting is trained under several seed pairs, those of the search, and counts
+by its mean. The best on validation is confirmed: by the score, or by robustness where the winner was chosen by that
+alone.
 """
 
 from __future__ import annotations
@@ -14,20 +15,30 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import sys
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from slasearch.config.schema import ConfirmPhase, StudyConfig
-from slasearch.registry import CONTROL_VARIANTS, DRAWN_CONTROLS, UNFELT_FIELDS
+from slasearch.registry import CONTROL_VARIANTS, DRAWN_CONTROLS, SEARCHING_CONTROLS, UNFELT_FIELDS
 from slasearch.search.winners import Goal
 from slasearch.space.design import sobol_values
 from slasearch.space.parameters import Parameter, active_only, parameters
 from slasearch.storage.rows import TrialRow
 
-__all__ = ["FELT", "Settings", "best_tuned", "effort", "settings_of", "tuning_count"]
+__all__ = [
+    "FELT",
+    "Settings",
+    "best_tuned",
+    "effort",
+    "first_settings",
+    "ranked_tuned",
+    "settings_of",
+    "tuning_count",
+]
 
 FELT = ("training.", "conditions.train.")
 """How the names of searched fields begin that act on controls too."""
@@ -65,7 +76,15 @@ def tuning_count(config: StudyConfig, control: str, effort: int) -> int:
     return count if count > 1 else 0
 
 
-def settings_of(config: StudyConfig, control: str, winner: TrialRow, number: int) -> Settings:
+def first_settings(control: str) -> int:
+    """How many settings of a control are known from the start: as many as layouts, all of them where there is one."""
+    layouts = len(_variants(control))
+    return layouts if layouts > 1 else sys.maxsize
+
+
+def settings_of(
+    config: StudyConfig, control: str, winner: TrialRow, number: int, tried: Sequence[TrialRow] = ()
+) -> Settings:
     """The settings of this `number` (from 0) that a control is tuned with, the same however many there are.
 
     Args:
@@ -73,22 +92,24 @@ def settings_of(config: StudyConfig, control: str, winner: TrialRow, number: int
         control: Name of the control.
         winner: The search trial whose values it starts from.
         number: Which of its settings; below `tuning_count`.
+        tried: A complete trial of each of the first settings, the best first: it says which layouts the others are of.
     """
     if control in DRAWN_CONTROLS:
         return Settings(winner.values, str(number), "fixed")
     variants = _variants(control)
-    variant = variants[number % len(variants)]
     if number < len(variants):
-        return Settings(winner.values, variant, "fixed")
+        return Settings(winner.values, variants[number], "fixed")
     later = number - len(variants)
+    ranked = tuple(dict.fromkeys((*(trial.control_variant for trial in tried), *variants)))
+    kept = ranked[: -(-len(ranked) // 3)]
     if (combinations := _combinations(config, control)) is not None:
-        turn, layout = divmod(later, len(variants))
-        order = deque(combinations)
-        order.rotate(-layout)
-        others = [one for one in order if any(winner.values.get(name) != value for name, value in one.items())]
-        point, sampler = others[turn], "grid"
+        others = [one for one in combinations if any(winner.values.get(name) != value for name, value in one.items())]
+        if later >= len(kept) * len(others):
+            later, kept = later - len(kept) * len(others), ranked[len(kept) :]
+        turn, place = divmod(later, len(kept))
+        variant, point, sampler = kept[place], others[turn], "grid"
     else:
-        sampler = "qmc"
+        variant, sampler = kept[later % len(kept)], "qmc"
         (point,) = deque(sobol_values(_felt(config, control), later + 1, config.seed), maxlen=1)
     found = parameters(config)
     # The winner has no value for a field that was not active in it.
@@ -97,9 +118,16 @@ def settings_of(config: StudyConfig, control: str, winner: TrialRow, number: int
 
 
 def best_tuned(trials: Iterable[TrialRow], goals: Mapping[int | None, Goal]) -> dict[tuple[str, int | None], TrialRow]:
-    """The first trial of the best settings of each control, by its role and winner; ties go to the earlier ones.
+    """The first trial of the best settings of each control, by its role and winner."""
+    return {control: settings[0] for control, settings in ranked_tuned(trials, goals).items()}
 
-    Settings count by the mean over their complete trials.
+
+def ranked_tuned(
+    trials: Iterable[TrialRow], goals: Mapping[int | None, Goal]
+) -> dict[tuple[str, int | None], list[TrialRow]]:
+    """The first trial of each of a control's settings, the best settings first, by its role and winner.
+
+    Settings count by the mean over their complete trials; ties go to the earlier ones.
 
     Args:
         trials: Trials of the study, those of other phases too.
@@ -116,7 +144,7 @@ def best_tuned(trials: Iterable[TrialRow], goals: Mapping[int | None, Goal]) -> 
         return fmean(run.objective(goals.get(run.pair_of, "score")) or 0.0 for run in runs)
 
     return {
-        control: max(settings.values(), key=lambda runs: (mean(runs), -runs[0].id))[0]
+        control: [runs[0] for runs in sorted(settings.values(), key=lambda runs: (-mean(runs), runs[0].id))]
         for control, settings in tried.items()
     }
 
@@ -126,9 +154,13 @@ def _variants(control: str) -> tuple[str | None, ...]:
 
 
 def _felt(config: StudyConfig, control: str) -> tuple[Parameter, ...]:
-    """The searched fields that change something in a control's training."""
-    unfelt = UNFELT_FIELDS.get(control, ())
-    return tuple(p for p in parameters(config) if p.name.startswith(FELT) and p.name not in unfelt)
+    """The searched fields that change something in a control's training, but for those of its size."""
+    unfelt, search = UNFELT_FIELDS.get(control, ()), control in SEARCHING_CONTROLS
+
+    def acts(name: str) -> bool:
+        return not name.startswith("size_control.") if search else name.startswith(FELT)
+
+    return tuple(p for p in parameters(config) if acts(p.name) and p.name not in unfelt)
 
 
 def _combinations(config: StudyConfig, control: str) -> list[dict[str, Any]] | None:

@@ -66,9 +66,8 @@ class GateLearner:
         self._whole = pool_size(bank.alive.cpu(), self._costs, size.scope)
         until = 1.0 if self._progressive else 0.5
         self._pressure = None if size.budget is None else BudgetPressure(int(self._whole), size.budget, until=until)
-        several = len(pool.tasks) > 1 and not bank.shared
         self._saliency = torch.zeros(len(pool.tasks), len(self._costs)) if finalisation.ranking == "saliency" else None
-        self._by_gates = self._saliency is not None and several
+        self._by_gates = self._saliency is not None and len(pool.tasks) > 1 and learning_rate > 0
         self._weight: Tensor | float = 0.0
         self._start = bank.position().cpu()
         self._ratios: list[Tensor] = []
@@ -189,9 +188,9 @@ class GateLearner:
     def observe(self, z: Tensor | None = None, gradient: Tensor | None = None) -> None:
         """Takes what a backward pass says of each slot's worth into the moving average, where that ranks slots.
 
-        Of one task, or of several that share their gates, it is Σ|w·∂L/∂w| over the slot's weights, as in AdaLoRA; of
-        tasks with gates of their own |z·∂L/∂z|, the first-order change of the loss if the gate closed for that task.
-        Both are divided by the slot's parameters.
+        Of one task, and where gates do not learn, it is Σ|w·∂L/∂w| over the slot's weights, as in AdaLoRA; of several
+        tasks |z·∂L/∂z|, the first-order change of the loss if the gate closed for that task, and its mean over tasks
+        where they share their gates. Both are divided by the slot's parameters.
 
         Args:
             z: The gates of the pass, as `sample` or `all_open` gave them.
@@ -203,6 +202,8 @@ class GateLearner:
             gradient = z.grad if gradient is None and z is not None else gradient
             if z is not None and gradient is not None:
                 now = (z.detach() * gradient).abs() / self._costs
+                if self.bank.shared:
+                    now = now.mean(0, keepdim=True).expand_as(now)
                 self._saliency = _MEMORY * self._saliency + (1 - _MEMORY) * now
             return
         there = [column for column, slot in enumerate(self._pool.candidates) if slot in self._pool.present]

@@ -1,7 +1,8 @@
 import json
 from dataclasses import replace
 
-from session_kit import WEIGHT, study
+import pytest
+from session_kit import RATE, WEIGHT, study
 
 from slasearch.search.job import Job
 from slasearch.search.plan import plan, planned
@@ -216,6 +217,31 @@ def test_a_sized_control_follows_each_finished_winner_at_its_size():
     sized = [job for job in jobs if job.control == "lora"]
     assert [(job.pair_of, job.repeat, job.control_size) for job in sized] == [(3, 0, 1234)]
     assert end == "wait"
+
+
+@pytest.mark.parametrize("parameters", [4321, {"categorical": [4321, 5000]}])
+def test_under_a_budget_for_all_its_controls_have_the_budget_and_not_what_the_winner_came_to(parameters):
+    def sizes(scope):
+        size = {"mode": "budget", "parameters": parameters, "scope": scope}
+        values = {"pool.ranks": "[4]", RATE: 1e-3}
+        if not isinstance(parameters, int):
+            values["size_control.parameters"] = 4321
+        mine = json.dumps(values)
+        config = study(
+            optimise=1, confirm={**CONFIRM, "tuning": 2, "seeds": 1}, objectives=("score",), size_control=size
+        )
+        rows, found = [row(3, params=mine, exported_parameters=4000.0)], set()
+        while isinstance(job := plan(config, rows, []), Job):
+            found |= {(job.phase, job.control_size)} if job.control == "lora" else set()
+            facts = {"role": job.role, "pair_of": job.pair_of, "repeat": job.repeat, "point": job.point}
+            mine = json.dumps(job.params, sort_keys=True)
+            variant = job.control_variant
+            facts |= {"params": mine, "control_variant": variant, "exported_parameters": 4100.0}
+            rows.append(row(10 + len(rows), job.phase, **facts))
+        return found
+
+    assert sizes("union") == {("tune", 4321), ("confirm", 4321)}
+    assert sizes("per_task") == {("tune", 4000), ("confirm", 4100)}
 
 
 def test_a_failed_winner_run_has_no_control_and_is_not_repeated():

@@ -86,10 +86,15 @@ def answered(job, number, **changes):
 # ---------------------------------------------------------------- what is tried
 
 
-def test_each_layout_is_tried_with_the_winners_values_and_then_in_turn_over_the_space_of_the_search():
-    jobs, _ = jobs_of(tuned_study(8), SEARCHED)
+def by_layout(scores):
+    """Answers with a score for each layout."""
+    return lambda job: {"score": scores[job.control_variant]}
+
+
+def test_each_layout_is_tried_with_the_winners_values_and_then_the_best_over_the_space_of_the_search():
+    jobs, _ = jobs_of(tuned_study(8), SEARCHED, by_layout({"qv": 0.5, "all": 0.7, "last": 0.6}))
     assert [job.point for job in jobs] == list(range(8))
-    assert [job.control_variant for job in jobs] == ["qv", "all", "last", "qv", "all", "last", "qv", "all"]
+    assert [job.control_variant for job in jobs] == ["qv", "all", "last", "all", "all", "all", "all", "all"]
     assert all(job.params == WINNER.values for job in jobs[:3])
     assert [job.sampler for job in jobs] == ["fixed"] * 3 + ["qmc"] * 5
     assert all({**job.params, RATE: 0.002} == WINNER.values for job in jobs), "only fields of training vary"
@@ -141,6 +146,41 @@ def test_without_a_field_that_acts_on_a_control_only_its_layouts_are_tried():
     assert tuning_count(config, "lora", 2) == 2
 
 
+def test_the_other_settings_are_for_the_best_third_of_the_layouts_in_turn(monkeypatch):
+    six = ("qv", "qv_last", "linear_last", "linear_first", "linear_even", "attn_out")
+    monkeypatch.setitem(CONTROL_VARIANTS, "lora", six)
+    scores = {layout: 0.5 + number / 100 for number, layout in enumerate(six)}
+    jobs, _ = jobs_of(tuned_study(9), SEARCHED, by_layout(scores | {"linear_last": 0.9, "linear_first": 0.6}))
+    assert [job.control_variant for job in jobs[6:]] == ["linear_last", "linear_first", "linear_last"]
+    assert len({job.params[RATE] for job in jobs[6:]}) == 3
+
+
+def test_they_are_known_when_each_layout_has_been_tried_and_other_controls_go_on_meanwhile():
+    config = study(
+        optimise=3, confirm=confirming(controls=["lora", "adalora"], tuning=5, tuning_seeds=2), objectives=("score",)
+    )
+    rows = list(SEARCHED)
+    for number in range(16):
+        job = plan(config, rows, [])
+        assert job.phase == "tune"
+        first = job.role == "control:lora" and number == 0
+        rows.append(answered(job, 100 + number, **({"state": "running", "score": None} if first else {})))
+    assert Counter(row.role for row in rows[3:]) == {"control:lora": 6, "control:adalora": 10}
+    assert plan(config, rows, []) == "wait"
+    rows[3] = replace(rows[3], state="complete", score=2.0)
+    jobs, _ = jobs_of(config, rows)
+    assert [(job.control_variant, job.point, job.repeat) for job in jobs] == [
+        ("qv", 3, 0), ("qv", 3, 1), ("qv", 4, 0), ("qv", 4, 1)
+    ]  # fmt: skip
+
+
+def test_a_layout_that_failed_comes_last():
+    def answer(job):
+        return {"state": "fail", "score": None} if job.control_variant == "qv" else {"score": 0.5}
+
+    assert [job.control_variant for job in jobs_of(tuned_study(5), SEARCHED, answer)[0][3:]] == ["all", "all"]
+
+
 RATES = [1e-3, 2e-3, 4e-3, 8e-3]
 
 
@@ -155,10 +195,22 @@ def test_of_lists_of_choices_nothing_is_tried_twice_and_all_is_tried_at_most():
         tried = [(one.variant, one.params[RATE]) for one in found]
         assert sorted(tried, key=str) == sorted(itertools.product(layouts, RATES), key=str)
         assert tried[: len(layouts)] == [(layout, 0.002) for layout in layouts]
+        assert [variant for variant, _ in tried[len(layouts) : len(layouts) + 3]] == [layouts[0]] * 3
         assert [one.sampler for one in found] == ["fixed"] * len(layouts) + ["grid"] * (count - len(layouts))
         assert {(one.params[WEIGHT], one.params["pool.ranks"]) for one in found} == {(0.3, "[4]")}
-    second = [settings_of(config, "lora", winner, number).params[RATE] for number in range(3, 6)]
-    assert len(set(second)) > 1, "layouts begin with different combinations"
+    best = [row(9, "tune", role="control:lora", control_variant="last")]
+    found = [settings_of(config, "lora", winner, number, best) for number in range(3, 12)]
+    assert [one.variant for one in found] == ["last"] * 3 + ["qv", "all"] * 3, "then the others in turn"
+
+
+def test_a_control_that_is_a_search_is_tuned_over_the_pool_but_not_over_its_size():
+    listed = {"epochs": 1, "learning_rate": {"categorical": RATES}}
+    config = tuned_study(50, training=listed)
+    assert tuning_count(config, "shared", 50) == 3 * len(RATES), "three lists of ranks"
+    found = [settings_of(config, "shared", WINNER, number).params for number in range(12)]
+    assert {(one["pool.ranks"], one[RATE]) for one in found} == set(itertools.product(("[1]", "[4]", "[1, 4]"), RATES))
+    assert found[0] == WINNER.values
+    assert {one[WEIGHT] for one in found} == {0.3}
 
 
 def test_one_candidate_is_no_choice_and_is_not_trained():
@@ -224,7 +276,7 @@ def test_a_control_is_confirmed_with_its_best_tuning_trial_at_the_size_of_the_wi
     scores = [0.5, 0.7, 0.6, 0.9, 0.9, 0.1]
     jobs, rows = jobs_of(tuned_study(6), SEARCHED, lambda job: {"score": scores[job.point]})
     job = confirmed(rows, tuned_study(6))
-    assert (job.params, job.control_variant) == (jobs[3].params, "qv"), "ties go to the earlier trial"
+    assert (job.params, job.control_variant) == (jobs[3].params, "all"), "ties go to the earlier trial"
     assert (job.control_size, job.phase) == (555, "confirm")
 
 
@@ -391,7 +443,7 @@ def test_better_settings_of_more_tuning_are_confirmed_again_and_others_are_not()
     assert plan(tuned_study(5), worse, []) == "done"
     jobs, better = jobs_of(tuned_study(5), rows, lambda job: {"score": 0.9 + job.point / 100})
     again = list(plans(tuned_study(5), better))
-    assert [(job.role, job.control_variant, job.params) for job in again] == [("control:lora", "all", jobs[1].params)]
+    assert [(job.role, job.control_variant, job.params) for job in again] == [("control:lora", "last", jobs[1].params)]
     assert planned(tuned_study(5), better, [])["confirm"] == 3
 
 
@@ -508,7 +560,7 @@ def test_a_session_tunes_on_validation_under_the_seeds_of_the_search(opened, whe
     session.close()
     check_truth(config, where)
     tuning = [ask for ask in asks if ask.phase == "tune"]
-    assert [ask.spec.control_variant for ask in tuning] == [LAYOUTS[number % 3] for number in range(8)]
+    assert [ask.spec.control_variant for ask in tuning] == [*LAYOUTS, *["all"] * 5]
     assert {ask.spec.splits for ask in tuning} == {("validation",)}
     assert {ask.spec.seeds for ask in tuning} == {ask.spec.seeds for ask in asks if ask.phase == "optimise"}
     assert {(ask.spec.control, ask.spec.control_size) for ask in tuning} == {("lora", 500)}

@@ -232,6 +232,8 @@ def test_layouts_of_lora() -> None:
     all_qv = {(layer, site, 1) for layer in range(6) for site in ("attn.q", "attn.v")}
     assert places(None, 9216) == places("qv", 9216) == all_qv
     assert places("qv", 2304) == {(2, "attn.v", 1), (5, "attn.v", 1), (2, "attn.q", 1)}
+    assert places("qv_last", 9216) == {(layer, site, 2) for layer in (3, 4, 5) for site in ("attn.q", "attn.v")}
+    assert places("qv_last", 2304) == {(layer, "attn.v", 1) for layer in (3, 4, 5)}
     assert places("linear_last", 9216) == {(5, s, 1) for s in linear} | {(4, s, 1) for s in half}
     assert places("linear_first", 9216) == {(0, s, 1) for s in linear} | {(1, s, 1) for s in half}
     assert places("linear_even", 2 * 6912) == {(layer, s, 1) for layer in (2, 5) for s in linear}
@@ -290,7 +292,8 @@ def test_dealing() -> None:
 @pytest.mark.parametrize("name", ["shared", "adalora_pool"])
 def test_one_structure_for_all_tasks(name: str, mode: str, make_spec: Spec, finish: Finish) -> None:
     size = SizeSpec("budget", budget=9000) if mode == "budget" else SizeSpec("penalty", 1.0)
-    report = finish(make_spec(training=short(8), measured=(), size=size, control=name, control_size=SIZE))
+    pool = PoolSpec(("attn.q", "attn.v", "ffn.out"), ("lora",), (1,))
+    report = finish(make_spec(training=short(8), measured=(), pool=pool, size=size, control=name, control_size=SIZE))
     found = paths(report)
     assert found["things"] == found["mood"]
     assert found["things"]

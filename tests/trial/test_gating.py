@@ -179,6 +179,23 @@ def test_moving_saliency_tells_tasks_apart() -> None:
     assert warm.requires_grad
 
 
+def test_moving_saliency_of_shared_gates_is_the_mean_over_tasks() -> None:
+    """As with gates of their own, by |z·∂L/∂z|, so that only the sharing differs."""
+    pool = pool_of([(0, 0), (1, 0), (2, 0)], 2)
+    end = FinalisationSpec("saliency", "progressive")
+    costs = torch.tensor([float(pool.costs[slot].parameters) for slot in pool.candidates])
+    bank = GateBank(dataclasses.replace(GATE_SPEC, family="sigmoid", shared=True), 2, costs)
+    size = SizeSpec("budget", budget=16, scope="per_task")
+    learner = GateLearner(bank, pool, size, end, learning_rate=0.1, steps=20, ramp_steps=0.0)
+    worth = torch.tensor([[3.0, -2.5, 1.0], [1.0, 2.5, 2.0]])
+    for _ in range(3):
+        learner.begin(0)
+        z = learner.sample(torch.Generator().manual_seed(0))
+        (z * worth).sum().backward()
+        learner.observe(z)
+    assert learner.strength().tolist() == [[0.5, 1.0, 0.0]] * 2
+
+
 @pytest.mark.parametrize(("schedule", "middle"), [("linear", 0.5), ("cosine", 0.5), ("cubic", 0.875)])
 def test_the_sparsity_weight_grows_along_its_schedule(schedule: str, middle: float) -> None:
     assert [ramp(schedule, share) for share in (0.0, 0.5, 1.0, 2.0)] == pytest.approx([0.0, middle, 1.0, 1.0])

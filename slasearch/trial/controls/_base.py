@@ -159,7 +159,7 @@ C = TypeVar("C", bound=Control)
 
 
 def register_control(
-    name: str, *, summary: str, source: str, equation: str, size: str = "never above the structure's"
+    name: str, *, summary: str, source: str, equation: str, size: str = "never above the size compared at"
 ) -> Callable[[type[C]], type[C]]:
     """Class decorator that adds a control under `name`; the registry's entry is one instance of the class.
 

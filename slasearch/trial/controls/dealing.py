@@ -7,7 +7,7 @@ from typing import TypeVar
 
 __all__ = ["AT_LEAST", "deal", "evenly_spaced"]
 
-AT_LEAST = "at least the structure's, by less than the cheapest further {}"
+AT_LEAST = "at least the size compared at, by less than the cheapest further {}"
 """The rule of `deal` as it stands in tables: rounding favours the control."""
 
 P = TypeVar("P", bound=Hashable)

@@ -16,7 +16,7 @@ __all__ = ["AdaLoraPool", "Shared"]
     "train jointly",
     source="ours: what paths of their own are worth",
     equation="as the search, with α_{t,s} = α_s",
-    size="under a budget never above the structure's; under a penalty what its λ gives",
+    size="under a budget never above it; under a penalty what its λ gives",
 )
 class Shared(GatedControl):
     """The scope `per_task` gives every task the same slots under a budget: their rankings are the same."""
@@ -40,7 +40,7 @@ class Shared(GatedControl):
     equation="I_s ← 0.85·I_s + 0.15·Σ|w·∂L/∂w|/c_s; the lowest I_s close first",
 )
 class AdaLoraPool(GatedControl):
-    """Gates are 1 and stay so: all that decides is the saliency of the modules."""
+    """Gates are 1 and stay so, one a slot for all tasks: all that decides is the saliency of the modules."""
 
     def spec(self, spec: TrialSpec) -> TrialSpec:
         """A progressive run ranked by saliency, its gates inert."""
@@ -54,6 +54,7 @@ class AdaLoraPool(GatedControl):
             temperature=1.0,
             temperature_start=1.0,
             learn_on="train",
+            shared=not alone,
         )
         return replace(
             spec,

@@ -1,4 +1,4 @@
-"""LoRA at the structure's size, in several layouts, and at the rank that most people take."""
+"""LoRA of equal size, in several layouts, and at the rank that most people take."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Place = tuple[int, str]
 
 @register_control(
     "lora",
-    summary="LoRA at the structure's size, the best on validation of five layouts: q and v of evenly spaced layers "
-    "(`qv`); every linear map of the last (`linear_last`), the first (`linear_first`) or evenly spaced layers "
-    "(`linear_even`); attn.out of evenly spaced layers (`attn_out`)",
+    summary="LoRA of equal size, the best on validation of six layouts: q and v of evenly spaced layers "
+    "(`qv`) or of the upper half (`qv_last`); every linear map of the last (`linear_last`), the first (`linear_first`) "
+    "or evenly spaced layers (`linear_even`); attn.out of evenly spaced layers (`attn_out`)",
     source="Hu et al. 2021, arXiv 2106.09685",
     equation="Δ(x) = B·A·x, B = 0 at the start",
     size=AT_LEAST.format("rank-one unit"),
@@ -48,8 +48,10 @@ class Lora(SlotsControl):
 
 def _places(layout: str, shapes: BackboneShapes, size: int) -> Iterator[Place]:
     """The places of a layout, the first to be filled first."""
-    sites = {"qv": _QUERY_VALUE, "attn_out": ("attn.out",)}.get(layout, _LINEAR)
+    sites = {"qv": _QUERY_VALUE, "qv_last": _QUERY_VALUE, "attn_out": ("attn.out",)}.get(layout, _LINEAR)
     numbers = range(shapes.layers)
+    if layout == "qv_last":
+        return ((layer, site) for site in sites for layer in reversed(numbers[shapes.layers // 2 :]))
     if layout in ("linear_last", "linear_first"):
         inwards = numbers if layout == "linear_first" else reversed(numbers)
         return ((layer, site) for layer in inwards for site in sites)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from slasearch.analysis.frames import StudyFrames
 from slasearch.records import DIRECTIONS
 
-__all__ = ["SIZE_TOLERANCE", "failed_caution", "unequal_sizes", "winner_label"]
+__all__ = ["SIZE_TOLERANCE", "failed_caution", "other_winners", "unequal_sizes", "winner_label"]
 
 SIZE_TOLERANCE = 0.05
 """Sizes that differ by more than this share are pointed out."""
@@ -25,6 +25,14 @@ def winner_label(frames: StudyFrames, trial_id: int) -> str:
         if trial_id in complete.index and means.get(configurations.loc[trial_id]) == best:
             found.append(names[objective.name])
     return f"best by {', '.join(found)}" if found else "among the best"
+
+
+def other_winners(name: str, frames: StudyFrames, pair_of: int) -> Iterator[str]:
+    """That a study has confirmed other trials than the one compared, if it has."""
+    confirmed = frames.phase_trials("confirm")["pair_of"].nunique()
+    if confirmed > 1:
+        number, label = frames.number_of(pair_of), winner_label(frames, pair_of)
+        yield f"{name} confirmed {confirmed} trials; compared is trial {number} ({label})"
 
 
 def failed_caution(name: str, failed: int, complete: int) -> Iterator[str]:

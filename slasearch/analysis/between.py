@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from slasearch.analysis.arm_words import failed_caution, unequal_sizes, winner_label
+from slasearch.analysis.arm_words import failed_caution, other_winners, unequal_sizes
 from slasearch.analysis.evidence import MARGIN, Evidence, adjusted, contrast, scores_by
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.groups import SEEDS, WHAT, ArmName, Group, group_of, run_seconds
@@ -182,8 +182,4 @@ def _cautions(
     yield from unequal_sizes(reference.name.label, reference.parameters.mean, others)
     yield from unlike_settings({label: group.frames for label, group in groups.items()})
     for group in groups.values():
-        confirmed = group.frames.phase_trials("confirm")["pair_of"].nunique()
-        if confirmed > 1:
-            label = winner_label(group.frames, group.pair_of)
-            number = group.frames.number_of(group.pair_of)
-            yield f"{group.label} confirmed {confirmed} trials; compared is trial {number} ({label})"
+        yield from other_winners(group.label, group.frames, group.pair_of)

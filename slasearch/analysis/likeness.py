@@ -9,7 +9,34 @@ from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.measure import CLEAN, Measure
 from slasearch.errors import ReportError
 
-__all__ = ["refuse_unlike", "unlike_settings"]
+__all__ = ["data_of", "refuse_same_data", "refuse_unlike", "unlike_settings"]
+
+
+def data_of(frames: StudyFrames) -> dict[str, str]:
+    """Digests of the data that a study ran on, by task; nothing if they are not known."""
+    found: dict[str, str] = json.loads(frames.study.data or "{}")
+    return found
+
+
+def refuse_same_data(studies: Mapping[str, StudyFrames]) -> None:
+    """Refuses studies that share the data of a task: averaged as if they were independent, examples would count twice.
+
+    Args:
+        studies: By the names that they are to be called by.
+
+    Raises:
+        ReportError: Two of them have a task on the same data; the text names both.
+    """
+    seen: dict[str, str] = {}
+    for label, frames in studies.items():
+        for task, digest in data_of(frames).items():
+            if digest in seen:
+                raise ReportError(
+                    "Average over studies: expected data of its own in each, so that no test example counts twice, got "
+                    f"the data of {task} in {seen[digest]} and in {label}. Leave one of them out, or compare them "
+                    "without --pooled (sizes with --by-size)."
+                )
+        seen |= dict.fromkeys(data_of(frames).values(), label)
 
 
 def refuse_unlike(studies: Mapping[str, StudyFrames], measure: Measure) -> None:
@@ -44,7 +71,7 @@ def _unlike(first: StudyFrames, other: StudyFrames, label: str, measure: Measure
     metrics = [task for task in first.tasks if first.task_metrics[task] != other.task_metrics[task]]
     if metrics:
         yield f"in {label} other metrics for {', '.join(f'{task} ({other.task_metrics[task]})' for task in metrics)}"
-    before, after = (json.loads(frames.study.data or "{}") for frames in (first, other))
+    before, after = data_of(first), data_of(other)
     changed = [task for task in first.tasks if before.get(task) != after.get(task)]
     if before and after and changed:
         yield f"in {label} other data for {', '.join(changed)}"

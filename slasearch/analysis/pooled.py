@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from slasearch.analysis.arm_words import failed_caution, unequal_sizes
+from slasearch.analysis.arm_words import failed_caution, other_winners, unequal_sizes
 from slasearch.analysis.crossed import Source, crossed_difference
 from slasearch.analysis.effects import detectable
 from slasearch.analysis.evidence import MARGIN, Standing, scores_by, standing
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.groups import SEEDS, WHAT, Group, full_role, group_of
 from slasearch.analysis.intervals import Estimate, holm, t_interval
+from slasearch.analysis.likeness import refuse_same_data
 from slasearch.analysis.measure import Measure, measuring
 from slasearch.analysis.paired import MeanDifference, NonInferiority, Statistic, non_inferiority
 from slasearch.analysis.roles import control_name, role_label
@@ -98,14 +99,15 @@ def compare_pooled(
         seed: Of the bootstrap.
 
     Raises:
-        ReportError: A study lacks the role, all others, a pair or the predictions; a metric is not built in; the
-            measure is not on the test split, or the margin is none.
+        ReportError: A study lacks the role, all others, a pair or the predictions; two have a task on the same data; a
+            metric is not built in; the measure is not on the test split, or the margin is none.
     """
     measure = measure or Measure()
     if measure.split != "test":
         raise ReportError(
             f"{WHAT}: expected the test split, whose predictions are kept, got {measure.split}. Leave the split out."
         )
+    refuse_same_data(studies)
     groups = [
         group_of(label, measuring(frames, measure), (trials or {}).get(label), measure)
         for label, frames in studies.items()
@@ -245,6 +247,7 @@ def _cautions(groups: Sequence[Group], first: str, others: Sequence[str]) -> Ite
         for role in (first, *others):
             complete = group.complete(role)["trial_id"].nunique()
             yield from failed_caution(f"{group.label}: {role_label(role)}", group.failed(role), complete)
+        yield from other_winners(group.label, group.frames, group.pair_of)
         left = [role for role in group.roles if role not in (first, *others)]
         if left:
             yield f"left out, as not every study has it: {', '.join(map(role_label, left))} of {group.label}"

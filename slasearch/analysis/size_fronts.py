@@ -19,6 +19,7 @@ from slasearch.analysis.evidence import scores_by
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.groups import SEEDS, Group, group_of
 from slasearch.analysis.intervals import Estimate
+from slasearch.analysis.likeness import data_of
 from slasearch.analysis.measure import Measure, measuring
 from slasearch.analysis.pareto import MARGIN, dominated_volume
 from slasearch.analysis.roles import control_name
@@ -56,6 +57,7 @@ def fronts_by_size(
 ) -> tuple[SizeFront, ...]:
     """The winner and every control of its size that all studies of the same tasks have, where these are two or more.
 
+    The same are tasks of the same names on the same data.
     Runs count in seed pairs that all of these arms have; where a study has none there is no front.
 
     Args:
@@ -68,11 +70,13 @@ def fronts_by_size(
         ReportError: A study has confirmed nothing, or not this trial, or lacks what is to be measured.
     """
     measure = measure or Measure()
-    alike: dict[tuple[str, ...], list[Group]] = {}
+    alike: dict[tuple[tuple[str, str | None], ...], list[Group]] = {}
     for label, frames in studies.items():
         group = group_of(label, measuring(frames, measure), (trials or {}).get(label), measure)
-        alike.setdefault(tuple(group.frames.tasks), []).append(group)
-    return tuple(front for tasks, groups in alike.items() if len(groups) > 1 for front in _fronts(tasks, groups, seed))
+        data = data_of(frames)
+        alike.setdefault(tuple((task, data.get(task)) for task in group.frames.tasks), []).append(group)
+    several = [groups for groups in alike.values() if len(groups) > 1]
+    return tuple(front for groups in several for front in _fronts(tuple(groups[0].frames.tasks), groups, seed))
 
 
 def _fronts(tasks: tuple[str, ...], groups: Sequence[Group], seed: int) -> list[SizeFront]:

@@ -1,5 +1,6 @@
 """A role beside the others, averaged over studies of different tasks, with intervals over seeds and test examples."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +88,28 @@ def test_what_cannot_be_answered_is_refused(stored: dict[str, StudyFrames], tmp_
     trials = stored["two"].trials.assign(init_seed=range(len(stored["two"].trials)))
     with pytest.raises(ReportError, match=r"of two under the same seeds, got none\. Let the confirm phase run"):
         compare_pooled({"two": replace(stored["two"], trials=trials)})
+
+
+def with_data(frames: StudyFrames, digests: dict[str, str]) -> StudyFrames:
+    return replace(frames, study=replace(frames.study, data=json.dumps(digests)))
+
+
+def test_the_same_data_twice_are_refused(stored: dict[str, StudyFrames]) -> None:
+    one, two = (with_data(stored[name], {task: f"{name}-{task}" for task in TASKS}) for name in PLANS)
+    assert compare_pooled({"one": one, "two": two}).contrasts == compare_pooled(stored).contrasts
+    two = with_data(two, {**json.loads(str(two.study.data)), "bbc": "one-bbc"})
+    with pytest.raises(ReportError, match=r"got the data of bbc in one and in two\. Leave one of them out"):
+        compare_pooled({"one": one, "two": two})
+
+
+def test_a_study_that_has_confirmed_other_trials_too_says_so(stored: dict[str, StudyFrames]) -> None:
+    found = [text for text in compare_pooled(stored).warnings if "confirmed" in text]
+    assert [text[: text.index(" (")].rstrip("0123456789") for text in found] == [
+        f"{name} confirmed {len(compare(stored[name]))} trials; compared is trial " for name in PLANS
+    ]
+    chosen = compare_pooled(stored, trials={name: compare(stored[name])[1].number for name in PLANS})
+    again = [text for text in chosen.warnings if "confirmed" in text]
+    assert len({*found, *again}) == 4, "the other one of each is named, if that is compared"
 
 
 def test_runs_on_other_examples_are_refused(stored: dict[str, StudyFrames]) -> None:

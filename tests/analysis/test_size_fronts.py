@@ -1,5 +1,6 @@
 """Shares of the trade-off of score and size, on studies whose arms are made to be known."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -68,6 +69,15 @@ def test_pairs_stay_pairs(stored: StudyFrames) -> None:
     assert difference.high is not None
     assert 0 < difference.low <= difference.mean <= difference.high
     assert fronts_by_size(studies) == fronts_by_size(studies), "the same seed draws the same"
+
+
+def test_other_data_are_another_front(stored: StudyFrames) -> None:
+    def on(digest: str, size: float) -> StudyFrames:
+        frames = arms(stored, size, {"winner": 0.8, "control:lora": 0.7})
+        return replace(frames, study=replace(frames.study, data=json.dumps(dict.fromkeys(TASKS, digest))))
+
+    studies = {"a1": on("a", 100.0), "b1": on("b", 100.0), "a2": on("a", 900.0), "c1": on("c", 100.0)}
+    assert {front.studies for front in fronts_by_size(studies)} == {("a1", "a2")}
 
 
 def test_one_size_is_no_trade_off(stored: StudyFrames) -> None:

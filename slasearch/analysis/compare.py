@@ -119,7 +119,7 @@ class Comparisons:
     def terms(self) -> tuple[str, ...]:
         """On what terms the arms were compared, as clauses."""
         lora = any(arm.role == "control:lora" for arm in self.arms)
-        size = ("a control LoRA is never smaller: its size is rounded up by less than one rank-one unit",) if lora else ()
+        size = ("a control LoRA is never smaller: it is rounded up by less than one rank-one unit",) if lora else ()
         tuning = tuning_terms(self.tunings, self.searched)
         return ("each run of the winner learns its own structure", *tuning, *size)
 

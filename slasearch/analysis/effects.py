@@ -113,7 +113,7 @@ def detectable(difference: MeanDifference) -> Statistic:
 
     It follows from the spread that was seen, not from the difference that was seen. In the unit of the scores, above 0.
     """
-    method = f"{POWER:.0%} power at a two-sided .05 before Holm, noncentral t; χ²-interval of the spread".replace("%", " %")
+    method = f"{POWER * 100:.0f} % power at a two-sided .05 before Holm, noncentral t; χ²-interval of the spread"
     n, error, df = difference.n, difference.error, difference.df
     if error is None or df is None:
         return Statistic(estimate=math.nan, low=None, high=None, n=n, method=method, warnings=difference.warnings)

@@ -167,7 +167,7 @@ SEVERAL_TASKS_CONTROLS = frozenset({"fusion", "shared"})
 """Controls that a study of one task cannot have."""
 UNSIZED_CONTROLS = frozenset({"linear_probe", "lora_r8", "bitfit", "fusion", "all_open", "full_fine_tuning"})
 """Controls that have no size to match: trained once for each seed pair, not once for each winner."""
-_LAYOUTS = ("qv", "qv_last", "linear_last", "linear_first", "linear_even", "attn_out")
+_LAYOUTS = ("qv", "linear_last", "qv_last", "linear_first", "linear_even", "attn_out")
 CONTROL_VARIANTS: Mapping[str, tuple[str, ...]] = {"lora": _LAYOUTS, "lora_gradient": _LAYOUTS}
 """Controls with several layouts, among which the best on validation is taken; the first is the default."""
 DRAWN_CONTROLS = frozenset({"random_best"})

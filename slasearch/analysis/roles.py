@@ -27,6 +27,7 @@ _NAMES = {
 
 _LAYOUTS = {
     "qv": "q and v",
+    "qv_last": "q and v, upper half",
     "linear_last": "last layers",
     "linear_first": "first layers",
     "linear_even": "even spread",

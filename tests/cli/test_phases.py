@@ -17,7 +17,7 @@ def test_trials_show_phase_and_layout(database_of: Callable[[Plan], str], comman
     url = database_of(PLAN)
     found = json.loads(command("trials", "synthetic", "--storage", url, "--json").out)
     tuned = [row for row in found if row["phase"] == "tune" and row["role"] == "control:lora"]
-    assert [row["control_variant"] for row in tuned[:2]] == ["qv", "qv_last"]
+    assert [row["control_variant"] for row in tuned[:2]] == ["qv", "linear_last"]
     assert all(row["trial"].startswith("c") and row["pair_of"] for row in tuned)
     text = command("trials", "synthetic", "--storage", url).out
     assert re.search(r"c0\s+tune\s+control:lora \(qv\)\s+complete", text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise, product
 
 import numpy as np
@@ -163,17 +163,11 @@ class Axes:
 def axes_of(coordinates: Coordinates) -> Axes:
     """The axes of a design: a grid has its own levels, other designs all that their fields can take."""
     fields, unit = coordinates.fields, coordinates.unit
-    axes = Axes(
-        fields=fields,
-        varied=tuple(column for column in range(len(fields)) if np.ptp(unit[:, column]) > 0),
-        still=unit[0],
-        levels=tuple(_levels(field) for field in fields),
-    )
-    if coordinates.sampler != "grid":
-        return axes
+    axes = Axes(fields, varied=(), still=unit[0], levels=tuple(_levels(field) for field in fields))
     active = axes.active(unit)
-    levels = tuple(np.unique(unit[active[:, column], column]) for column in range(len(fields)))
-    return Axes(fields, axes.varied, axes.still, levels)
+    taken = tuple(np.unique(unit[active[:, column], column]) for column in range(len(fields)))
+    varied = tuple(column for column, levels in enumerate(taken) if len(levels) > 1)
+    return replace(axes, varied=varied, levels=taken if coordinates.sampler == "grid" else axes.levels)
 
 
 def point_means(coordinates: Coordinates) -> tuple[Floats, Floats]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from optuna.distributions import CategoricalDistribution
+
 from slasearch.analysis.blocks import complete_blocks
 from slasearch.analysis.coordinates import DesignResponse, design_coordinates, response_words
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
 from slasearch.errors import ReportError
-from slasearch.space.design import block_size, morris_levels
+from slasearch.space.design import block_size, morris_levels, morris_step
+from slasearch.space.parameters import Parameter
 
 __all__ = ["Effect", "MorrisScreening", "morris_screening"]
 
@@ -22,7 +25,8 @@ class Effect:
     """One field's elementary effects, in units of the response over the whole range of the field.
 
     `mu_star` is the mean of their sizes with its 95 % bootstrap interval, `mu` their mean with sign, `sigma` their
-    standard deviation: large where the effect depends on the other fields or bends.
+    standard deviation: large where the effect depends on the other fields or bends. `choice`: the field is a list of
+    choices, and its effects are changes from one to another, of no direction.
     """
 
     field: str
@@ -31,11 +35,15 @@ class Effect:
     high: float
     mu: float
     sigma: float
+    choice: bool = False
 
 
 @dataclass(frozen=True)
 class MorrisScreening:
-    """Effects of all fields on one response, in the order of the study file, from `trajectories` of `n` trials."""
+    """Effects of all fields on one response, in the order of the study file, from `trajectories` of `n` trials.
+
+    `step` is Δ, the share of a field's range that a step of a trajectory goes.
+    """
 
     response: DesignResponse
     effects: tuple[Effect, ...]
@@ -43,6 +51,7 @@ class MorrisScreening:
     n: int
     method: str
     warnings: tuple[str, ...] = ()
+    step: float = 1.0
 
 
 def morris_screening(frames: StudyFrames, response: DesignResponse = "score") -> MorrisScreening:
@@ -70,6 +79,7 @@ def morris_screening(frames: StudyFrames, response: DesignResponse = "score") ->
             f"Morris screening: expected at least {_FEWEST} complete trajectories of {size} points each, got "
             f"{blocks.count}. Run the study further, or look at its failures with `slasearch trials`."
         )
+    step = morris_step(design)
     effects = morris.analyze(
         {"num_vars": len(found.names), "names": list(found.names), "bounds": [[0.0, 1.0]] * len(found.names)},
         blocks.unit,
@@ -82,9 +92,9 @@ def morris_screening(frames: StudyFrames, response: DesignResponse = "score") ->
     return MorrisScreening(
         response=response,
         effects=tuple(
-            Effect(name, float(mu_star), float(mu_star - half), float(mu_star + half), float(mu), float(sigma))
-            for name, mu_star, half, mu, sigma in zip(
-                found.names, effects["mu_star"], effects["mu_star_conf"], effects["mu"], effects["sigma"], strict=True
+            _effect(field, step, *map(float, numbers))
+            for field, *numbers in zip(
+                found.fields, *(effects[name] for name in ("mu_star", "mu_star_conf", "mu", "sigma")), strict=True
             )
         ),
         trajectories=blocks.count,
@@ -94,4 +104,13 @@ def morris_screening(frames: StudyFrames, response: DesignResponse = "score") ->
             f"{morris_levels(design)} levels{seeds}; 95 % bootstrap intervals"
         ),
         warnings=blocks.warnings,
+        step=step,
     )
+
+
+def _effect(field: Parameter, step: float, mu_star: float, half: float, mu: float, sigma: float) -> Effect:
+    """SALib divides by the step; that is undone for choices, of which a step goes from one to another."""
+    choice = isinstance(field.distribution, CategoricalDistribution)
+    scale = step if choice else 1.0
+    ends = (scale * (mu_star - half), scale * (mu_star + half))
+    return Effect(field.name, scale * mu_star, *ends, scale * mu, scale * sigma, choice)

@@ -23,17 +23,21 @@ _SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class BestRange:
-    """Neighbouring levels around the best one, none of which is told apart from it; `n` pairs at the least."""
+    """Neighbouring levels around the best one, none of which is told apart from it, from `n` pairs.
+
+    `rest_worse`: whether every level outside is told apart from it, and not only the next ones.
+    """
 
     best: float
     low: float
     high: float
     n: int
+    rest_worse: bool
 
 
 @dataclass(frozen=True)
 class Fall:
-    """The level from which on the mean is told to be below that of the lowest level; None: at no level up to `last`.
+    """The level from which on every mean is told to be below that of the lowest level; None: from none up to `last`.
 
     `change` is the mean difference there (at the last level, where there is none), over `n` pairs.
     """
@@ -67,7 +71,8 @@ def best_range(curve: Curve, blocks: Mapping[int, int] | None = None) -> BestRan
         low -= 1
     while high + 1 < len(order) and _alike(known[order[high + 1]]):
         high += 1
-    return BestRange(best, order[low], order[high], len(table))
+    outside = [*order[:low], *order[high + 1 :]]
+    return BestRange(best, order[low], order[high], len(table), not any(_alike(known[level]) for level in outside))
 
 
 def fall(curve: Curve, blocks: Mapping[int, int] | None = None) -> Fall | None:

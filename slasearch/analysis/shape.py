@@ -120,7 +120,8 @@ def _line(surrogate: Surrogate, averages: Averages, column: int) -> ResponseLine
 def response_surfaces(frames: StudyFrames, response: DesignResponse = "score") -> tuple[ResponseSurface, ...]:
     """The response over pairs of fields: measured means of a grid of two fields, else the surrogate's.
 
-    The pairs are those with the largest second order Sobol indices of the surrogate, at most three.
+    A grid in which a choice of one field switches the other off is none of two fields. The surrogate's pairs are those
+    with its largest second order Sobol indices, at most three.
 
     Raises:
         ReportError: There is neither such a grid nor a surrogate (see `fit_surrogate`).
@@ -129,7 +130,8 @@ def response_surfaces(frames: StudyFrames, response: DesignResponse = "score") -
     if design is not None and design.sampler.name == "grid":
         what = f"Surface of {response_words(response)}"
         coordinates = design_coordinates(frames, response, ("grid",), what=what)
-        if len(axes_of(coordinates).varied) == 2:
+        axes = axes_of(coordinates)
+        if len(axes.varied) == 2 and axes.active(coordinates.unit)[:, axes.varied].all():
             return (measured_surface(response, coordinates),)
     surrogate = fit_surrogate(frames, response)
     return surfaces_of(surrogate, indices_of(surrogate))

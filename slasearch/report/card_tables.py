@@ -155,7 +155,8 @@ def _number(value: float | None, error: float | None = None) -> str:
 
 def comparison_section(card: AdapterCard, item: Comparisons) -> Iterator[str]:
     """Test scores of the trial's settings over seeds, beside those of its controls."""
-    series = card.tasks[0].name if len(card.tasks) == 1 else MEAN
+    one_of_several = len(card.tasks) == 1 and len(item.winner.scores) > 2  # those of the mean and of one task alone
+    series = card.tasks[0].name if one_of_several else MEAN
     yield "## Beside controls"
     yield ""
     yield f"Test scores ({series_label(series)}) of trial {item.number}'s settings and of controls; {item.method}."

@@ -178,28 +178,25 @@ def front_table(fronts: Sequence[SizeFront], measure: Measure) -> ComparisonTabl
     title = "trade-off of score and size"
     notes = (
         "covered: share of the box of score and log size that an arm's means dominate (hypervolume); the box is common "
-        "to the arms of the same tasks",
-        "winner − arm: with its 95 % percentile interval over seed pairs",
+        "to the arms of the same tasks on the same data",
+        "winner − arm: with its 95 % t-interval, its error by a bootstrap over seed pairs",
         *measure.cautions,
     )
     return ComparisonTable(
         title=title,
         columns=("tasks", "arm", "covered", "winner − arm"),
         cells=tuple(
-            (", ".join(front.tasks), role_label(front.role), f"{front.share:.3f}", _between_ends(front.difference))
+            (
+                ", ".join(front.tasks),
+                role_label(front.role),
+                f"{front.share:.3f}",
+                "" if front.difference is None else front.difference.text(signed=True),
+            )
             for front in fronts
         ),
         notes=notes,
         data={"title": title, **asdict(measure), "fronts": [asdict(front) for front in fronts], "notes": notes},
     )
-
-
-def _between_ends(difference: Estimate | None) -> str:
-    """`+0.021 (+0.004 to +0.037)`: a percentile interval has sides of its own."""
-    if difference is None:
-        return ""
-    ends = "" if difference.low is None else f" ({difference.low:+.3f} to {difference.high:+.3f})"
-    return f"{difference.mean:+.3f}{ends}".replace("-", "−")
 
 
 def _table(

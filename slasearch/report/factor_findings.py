@@ -61,14 +61,15 @@ def _range(curve: Curve, repeats: Mapping[int, int]) -> Iterator[str]:
     """Which levels are as good as the best; along what is trained under, from which level on the score falls."""
     found = best_range(curve, repeats)
     if found is not None and found.low == found.high:
-        yield "every other level is told to be worse" if len(curve.levels) > 1 else "the only level"
+        worse = "every other level is" if found.rest_worse else "the levels next to it are"
+        yield f"{worse} told to be worse" if len(curve.levels) > 1 else "the only level"
     elif found is not None:
         yield f"from {level_label(found.low)} to {level_label(found.high)} no level is told apart from the best"
     fallen = fall(curve, repeats) if curve.factor.startswith("conditions.train.") else None
     if fallen is not None and fallen.start is not None:
         yield f"the score starts to fall at {level_label(fallen.start)} ({fallen.change:+.3f})".replace("-", "−")
     elif fallen is not None:
-        yield f"no fall is told up to {level_label(fallen.last)}"
+        yield f"no level is told from which on it falls, up to {level_label(fallen.last)}"
 
 
 def disturbance_findings(results: Results) -> Iterator[Finding]:
@@ -83,5 +84,5 @@ def disturbance_findings(results: Results) -> Iterator[Finding]:
             change = f"{found.change:+.3f}".replace("-", "−")
             text += f"; from {level_label(found.start)} on it is told to be lower ({change} there, {found.n} trials)"
         elif found is not None:
-            text += f"; no fall is told ({found.n} trials)"
+            text += f"; no level is told from which on it is lower ({found.n} trials)"
         yield Finding("Disturbance", f"{text}.")

@@ -5,7 +5,8 @@ of it is, for normal noise of standard deviation s, r seed pairs and steps of Δ
 
     E|e₁ − e₂| / Δ = 2s / (Δ √(π r)),    and of σ  √2 s / (Δ √r).
 
-A field is told to move a response if its interval lies above that.
+A field is told to move a response if its interval lies above that; of choices, whose effects are not divided by Δ,
+above Δ times that.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from slasearch.analysis.morris import Effect, MorrisScreening
 from slasearch.report.finding import NAMED, Finding, listed, some
 from slasearch.report.labels import number, sentences, short_factor, with_ends
 from slasearch.report.results import Results
-from slasearch.space.design import morris_levels
+from slasearch.space.design import morris_step
 
 __all__ = ["screening_findings", "seed_noise"]
 
@@ -43,7 +44,9 @@ def screening_findings(results: Results) -> Iterator[Finding]:
 
 
 def seed_noise(frames: StudyFrames, response: DesignResponse) -> tuple[float, float, int] | None:
-    """What seeds alone do to effects on a Morris design: to μ*, to σ, and over how many seed pairs points are averaged.
+    """What seeds alone do to effects on a Morris design, and over how many seed pairs points are averaged.
+
+    To μ* and to σ, of choices Δ times as much.
 
     From what is left of each trial's response without its point's and its seed pair's own mean, over points that have
     every repeat; of sizes that of the logarithm. None with one seed pair.
@@ -57,17 +60,17 @@ def seed_noise(frames: StudyFrames, response: DesignResponse) -> tuple[float, fl
         return None
     rest = wide.sub(wide.mean(axis=1), axis=0) - wide.mean() + wide.to_numpy().mean()
     spread = math.sqrt(float((rest**2).to_numpy().sum()) / ((points - 1) * (repeats - 1)))
-    levels = morris_levels(design)
-    step = levels / (2 * (levels - 1))
+    step = morris_step(design)
     return 2 * spread / (step * math.sqrt(math.pi * repeats)), math.sqrt(2 / repeats) * spread / step, repeats
 
 
 def _screening(item: MorrisScreening, noise: tuple[float, float, int] | None) -> str:
     floor, spread = noise[:2] if noise else (0.0, 0.0)
     ordered = sorted(item.effects, key=lambda one: -one.mu_star)
-    told = [one for one in ordered if one.low > floor]
+    unit = {one.field: item.step if one.choice else 1.0 for one in ordered}
+    told = [one for one in ordered if one.low > unit[one.field] * floor]
     rest = [short_factor(one.field) for one in ordered if one not in told]
-    bent = [one for one in told if one.sigma**2 - spread**2 >= (BENDS * one.mu_star) ** 2]
+    bent = [one for one in told if one.sigma**2 - (unit[one.field] * spread) ** 2 >= (BENDS * one.mu_star) ** 2]
     parts = [_moves(told, item.response)]
     if bent:
         ratios = [f"{short_factor(one.field)} (σ/μ* {one.sigma / one.mu_star:.1f})" for one in bent]
@@ -97,7 +100,7 @@ def _moves(told: list[Effect], response: DesignResponse) -> str:
     parts = []
     for place, one in enumerate(told[:NAMED]):
         way: Literal["up", "down", "both"] = "both"
-        if abs(one.mu) >= ONE_WAY * one.mu_star:
+        if not one.choice and abs(one.mu) >= ONE_WAY * one.mu_star:
             way = "up" if one.mu > 0 else "down"
         by = "by a factor of" if sized and way == "both" else "by"
         thing = "it" if place else f"the {what}"

@@ -29,10 +29,11 @@ Floats = NDArray[np.float64]
 
 def shape_findings(results: Results) -> Iterator[Finding]:
     """For each response where pairs of fields that act together are best, then where its strongest fields are."""
-    alone = _not_together(results)
+    together = _together(results)
     for surface in results.surfaces:
-        if (surface.response, frozenset((surface.x_field, surface.y_field))) not in alone:
-            yield from _surface(surface, together=bool(results.sobol))
+        known = together.get((surface.response, frozenset((surface.x_field, surface.y_field))))
+        if known is not False:
+            yield from _surface(surface, together=bool(known))
     for response in dict.fromkeys(line.response for line in results.lines):
         told = [found for line in results.lines if line.response == response and (found := _line(line))]
         for _, text in sorted(told, key=lambda item: -item[0])[:NAMED]:
@@ -42,9 +43,9 @@ def shape_findings(results: Results) -> Iterator[Finding]:
         yield design_caution(results, warning)
 
 
-def _not_together(results: Results) -> set[tuple[DesignResponse, frozenset[str]]]:
-    """Pairs whose share of variance is not told from nothing."""
-    return {(item.response, frozenset(pair.fields)) for item in results.sobol for pair in item.second if pair.low <= 0}
+def _together(results: Results) -> dict[tuple[DesignResponse, frozenset[str]], bool]:
+    """Whether the share of variance of each pair is told from nothing; some designs say nothing of pairs."""
+    return {(item.response, frozenset(pair.fields)): pair.low > 0 for item in results.sobol for pair in item.second}
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,14 @@ from slasearch import __version__
 from slasearch.analysis.intervals import CONFIDENCE
 from slasearch.report.figures._base import ReportFigure
 from slasearch.report.results import Results
-from slasearch.search.job import SEARCH_PHASES
+from slasearch.search.job import PHASES, SEARCH_PHASES
 
 __all__ = ["sidecar"]
 
 _PHASES = {"comparison": ("confirm",), "robustness": ("confirm",)}
 """Phases of a section's trials, where its tables do not name trials; the search for all others."""
+_OF_THE_DESIGN = ("sobol", "screening", "shape_", "surface_", "main_effects")
+"""How names of figures begin that are made from the design alone."""
 _SEED_PAIRS = 100
 
 
@@ -69,6 +71,10 @@ def _trials_of(results: Results, figure: ReportFigure) -> pd.DataFrame:
     if figure.section == "structure":
         return trials[trials["trial_id"].isin(results.frames.gates["trial_id"])]
     wanted: Sequence[str] = _PHASES.get(figure.section, SEARCH_PHASES)
+    if figure.name.startswith(_OF_THE_DESIGN):
+        wanted = ("design",)
+    elif figure.name == "ledger":
+        wanted = PHASES
     return trials[trials["phase"].isin(wanted)]
 
 

@@ -110,6 +110,8 @@ class Parameter:
         Raises:
             ValueError: The distribution does not hold the value.
         """
+        if isinstance(stored, float) and stored.is_integer() and isinstance(self.distribution, IntDistribution):
+            stored = int(stored)  # a column of a table in which some trials lack the field
         value = self.encode(self.decode(stored))
         if isinstance(self.distribution, CategoricalDistribution):
             return (self.distribution.choices.index(value) + 0.5) / len(self.distribution.choices)

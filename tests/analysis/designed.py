@@ -30,7 +30,9 @@ def level(index: int) -> str:
     return f"conditions.train.{KINDS[index]}.level"
 
 
-def study_of(phases: dict[str, Any], *, levels: int = 1, training: dict[str, Any] | None = None) -> StudyConfig:
+def study_of(
+    phases: dict[str, Any], *, levels: int = 1, training: dict[str, Any] | None = None, **changes: Any
+) -> StudyConfig:
     """A study with two log-uniform fields, so many noise levels, and what `training` searches."""
     return StudyConfig.model_validate(
         {
@@ -41,6 +43,7 @@ def study_of(phases: dict[str, Any], *, levels: int = 1, training: dict[str, Any
             "training": {"epochs": 1, "learning_rate": {"log_float": [1e-4, 1e-2]}, **(training or {})},
             "conditions": {"train": [{"kind": kind, "level": {"float": [0.0, 0.5]}} for kind in KINDS[:levels]]},
             "phases": phases,
+            **changes,
         }
     )
 

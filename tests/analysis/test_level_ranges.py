@@ -50,6 +50,25 @@ def test_levels_close_to_the_best_are_in_its_range_and_far_ones_are_not() -> Non
     assert unpaired is None, "without a seed in common nothing is compared"
 
 
+def test_a_far_level_that_is_not_told_apart_is_not_said_to_be_worse() -> None:
+    """The neighbour is told to be worse, the last level has collapsed under one seed alone."""
+    seeds = np.array([0.0, 0.01, -0.01])
+    values = {
+        0.01: list(0.75 + seeds),
+        0.1: list(0.84 + seeds + np.array([0.0, 0.001, 0.0])),
+        1.0: list(0.80 + seeds + np.array([0.001, 0.0, 0.0])),
+        10.0: [0.80, 0.40, 0.83],
+    }
+    curve = curve_of(values)
+    found = best_range(curve, blocks(curve))
+    assert found is not None
+    assert (found.best, found.low, found.high, found.rest_worse) == (0.1, 0.1, 0.1, False)
+    steady = curve_of({**values, 10.0: list(0.70 + seeds + np.array([0.0, 0.0, 0.001]))})
+    again = best_range(steady, blocks(steady))
+    assert again is not None
+    assert again.rest_worse
+
+
 def test_the_fall_starts_where_the_first_lower_level_is_told_that_stays_lower() -> None:
     rng = np.random.default_rng(1)
     base = rng.normal(0.8, 0.03, 6)
@@ -105,7 +124,11 @@ def test_the_page_says_the_best_range_and_where_the_score_falls(results: Results
     for factor, word in ((NOISE, "Embedding noise in training"), (TYPOS, "Typos in training")):
         lower = fall(curves[factor], repeats)
         assert lower is not None
-        wanted = "no fall is told up to" if lower.start is None else f"the score starts to fall at {lower.start:g}"
+        wanted = (
+            "no level is told from which on it falls"
+            if lower.start is None
+            else f"the score starts to fall at {lower.start:g}"
+        )
         assert wanted in sensitivity(found, word)
     disturbed = [item.text for item in found if item.topic == "Disturbance"]
     assert len(disturbed) == 2

@@ -63,8 +63,9 @@ def test_choices_and_whole_numbers_are_moved_too() -> None:
     score = lambda point: point.params["training.batch_size"] + 8.0 * (point.params["pool.ranks"] == "[4]")  # noqa: E731
     effects = {effect.field: effect for effect in morris_screening(design_frames(config, score)).effects}
     assert effects["training.batch_size"].mu == pytest.approx(15)  # from 1 to 11 and from 6 to 16 over 2/3 of the range
-    assert effects["pool.ranks"].mu == pytest.approx(12)  # 8 over 2/3 of the range
+    assert effects["pool.ranks"].mu == pytest.approx(8), "a choice goes from one to another, whatever the step"
     assert effects["pool.ranks"].sigma == pytest.approx(0, abs=1e-9)
+    assert [name for name, effect in effects.items() if effect.choice] == ["pool.ranks"]
     assert effects[RATE].mu_star == 0
 
 

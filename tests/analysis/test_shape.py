@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from designed import RATE, WEIGHT, ishigami, level, sampled, study_of, write_design
 
+from slasearch.analysis.axes import axes_of
+from slasearch.analysis.coordinates import design_coordinates
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.shape import ResponseLine, lines_of, response_lines, response_surfaces, surfaces_of
 from slasearch.analysis.surrogate import Surrogate, indices_of, surrogate_of
@@ -33,6 +35,24 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> StudyFrames:
 
 def line(lines: tuple[ResponseLine, ...], field: str) -> ResponseLine:
     return next(one for one in lines if one.field == field)
+
+
+def test_a_grid_over_a_field_that_a_choice_switches_off_is_none_of_two_fields(tmp_path: Path) -> None:
+    """Points without the field have no level of it, and nothing is missing."""
+    names = ("gates.family", "gates.threshold")
+    config = study_of(
+        {"design": {"sampler": {"name": "grid"}, "levels": {names[0]: ["sigmoid", "proximal"], names[1]: [0.2, 0.8]}}},
+        gates={
+            "family": {"categorical": ["sigmoid", "proximal"]},
+            "threshold": {"float": [0.1, 0.9], "when": {names[0]: "sigmoid"}},
+        },
+    )
+    frames = write_design(tmp_path, config, lambda unit: unit.sum(axis=1))
+    axes = axes_of(design_coordinates(frames, "score", ("grid",), what="test"))
+    assert set(axes.names) == set(names)
+    assert [len(levels) for column in axes.varied if (levels := axes.levels[column]) is not None] == [2, 2]
+    with pytest.raises(ReportError):
+        response_surfaces(frames)
 
 
 def test_partial_dependence_is_the_expectation(surrogate: Surrogate) -> None:

@@ -68,6 +68,7 @@ def test_pairs_stay_pairs(stored: StudyFrames) -> None:
     assert difference.low is not None
     assert difference.high is not None
     assert 0 < difference.low <= difference.mean <= difference.high
+    assert difference.mean - difference.low == pytest.approx(difference.high - difference.mean)
     assert fronts_by_size(studies) == fronts_by_size(studies), "the same seed draws the same"
 
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
 from synthetic import Plan
 
-from slasearch.analysis.frames import MEAN
+from slasearch.analysis.compare import compare
+from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.roles import layout_label, role_label, role_phrase
 from slasearch.registry import CONTROL_VARIANTS, CONTROLS
+from slasearch.report.card_tables import comparison_section
 from slasearch.report.figures import comparison, robustness
 from slasearch.report.findings import findings
 from slasearch.report.html import render
-from slasearch.report.labels import arm_label
+from slasearch.report.labels import arm_label, p_label
 from slasearch.report.results import Results
 from slasearch.report.style import role_marks
 from slasearch.report.table import result_table
@@ -190,3 +195,21 @@ def test_robustness_of_many_controls_stays_inside_its_figure(many: Results) -> N
     (line,) = [line for line in picture.axes[0].lines if line.get_linewidth() > 2]
     assert len(picture.axes[0].lines) == 1 + len(ROLES)
     assert line.get_zorder() == max(found.get_zorder() for found in picture.axes[0].lines), "the winner is on top"
+
+
+def test_the_card_of_a_study_of_one_task_adjusts_as_the_report_does(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    """The task's own numbers are the mean's there, but without Holm's adjustment."""
+    frames = frames_of(Plan(controls=("lora", "random", "bitfit"), seeds=3))
+    config = frames.config.model_copy(update={"tasks": frames.config.tasks[:1]})
+    task = config.tasks[0].name
+    (item, *_) = compare(replace(frames, config=config))
+    card: Any = SimpleNamespace(tasks=[SimpleNamespace(name=task)])
+    rows = [line.split(" | ") for line in comparison_section(card, item) if " | " in line]
+    adjusted = {role_label(one.control): one for one in item.differences if one.series == MEAN}
+    shown = {row[0].removeprefix("| "): row for row in rows if row[0].removeprefix("| ") in adjusted}
+    assert shown.keys() == adjusted.keys()
+    for label, one in adjusted.items():
+        assert shown[label][-2] == p_label(one).removeprefix("p ")
+        assert shown[label][-1].removesuffix(" |") == one.verdict
+    several = "\n".join(comparison_section(card, compare(frames)[0]))
+    assert f"Test scores ({task}" in several, "of several tasks the card's own"

@@ -148,6 +148,17 @@ def test_effects_on_a_size_are_factors() -> None:
     assert "embedding noise in training multiplies it by 1.01 [1.01, 1.02]" in text
 
 
+def test_choices_have_no_direction_and_noise_of_their_own() -> None:
+    """Seeds make Δ times of what they make of a range, whose effects are divided by Δ."""
+    choice = Effect("pool.ranks", 0.03, 0.024, 0.036, 0.03, 0.0, choice=True)
+    item = replace(screened(choice), step=2 / 3)
+    text = _screening(item, (0.03, 0.012, 3))
+    assert text.startswith(
+        "On average over its whole range, ranks in the pool changes the score by 0.030 [0.024, 0.036]"
+    )
+    assert _screening(replace(item, effects=(replace(choice, choice=False),)), (0.03, 0.012, 3)).startswith("No field")
+
+
 def test_many_effects_are_counted_and_none_is_said_to_be_none() -> None:
     many = [Effect(f"x.field_{place}", 0.2 - 0.01 * place, 0.05, 0.3, 0.2 - 0.01 * place, 0.0) for place in range(6)]
     text = _screening(screened(*many), (0.01, 0.0, 2))
@@ -165,7 +176,7 @@ def morris(tmp_path_factory: pytest.TempPathFactory) -> StudyFrames:
 
 
 def test_noise_of_seeds_is_what_an_idle_field_shows(morris: StudyFrames) -> None:
-    deviation = 0.02
+    deviation, step = 0.02, 2 / 3
     floors, spreads, sizes, sigmas = [], [], [], []
     trials = morris.trials.sort_values("trial_id")
     for seed in range(12):
@@ -177,9 +188,9 @@ def test_noise_of_seeds_is_what_an_idle_field_shows(morris: StudyFrames) -> None
         spreads.append(found[1])
         assert found[2] == 3
         effects = morris_screening(frames).effects
-        sizes += [effect.mu_star for effect in effects]
-        sigmas += [effect.sigma for effect in effects]
-    step = 2 / 3
+        assert any(effect.choice for effect in effects)
+        sizes += [effect.mu_star / (step if effect.choice else 1) for effect in effects]
+        sigmas += [effect.sigma / (step if effect.choice else 1) for effect in effects]
     assert np.mean(floors) == pytest.approx(2 * deviation / (step * math.sqrt(3 * math.pi)), rel=0.03)
     assert np.mean(spreads) == pytest.approx(math.sqrt(2 / 3) * deviation / step, rel=0.03)
     assert np.mean(sizes) == pytest.approx(np.mean(floors), rel=0.08)
@@ -246,6 +257,21 @@ def test_of_sizes_fewest_are_best_and_choices_have_no_range() -> None:
         "Ranks in the pool: averaged over the other fields the score is best at 1 + 4, 0.800 [0.790, 0.810], and "
         "lowest at 1, 0.700 [0.690, 0.710]."
     ]
+
+
+def test_two_fields_act_together_only_where_that_is_told() -> None:
+    """A direct design says nothing of pairs unless it was asked to."""
+    pair = replace(indices().second[0], fields=(RATE, WEIGHT), low=0.03)
+    for second, begin in (
+        ((pair,), "act together: the score is best"),
+        ((), "Over "),
+        ((replace(pair, low=0.0),), None),
+    ):
+        found = [
+            text for text in shapes(surfaces=(surface(),), sobol=(indices(second=second),)) if "caution" not in text
+        ]
+        assert len(found) == (begin is not None)
+        assert all(begin in text for text in found)
 
 
 def test_the_three_fields_that_do_most_have_a_sentence() -> None:

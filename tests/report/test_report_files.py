@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,8 @@ from synthetic import Plan
 
 from slasearch.analysis.frames import StudyFrames
 from slasearch.report.figures._base import ReportFigure
+from slasearch.report.results import Results
+from slasearch.report.sidecar import sidecar
 from slasearch.report.write import DEFAULT_FORMATS, REPORT_FORMATS, write_report
 
 
@@ -73,6 +76,18 @@ def test_the_description_names_sampler_seeds_trials_and_interval(written: Path) 
     assert history["sampler"] == ["one_at_a_time", "tpe"]
     assert history["interval"] is None
     assert set(history["n"]["states"]) == {"complete", "pruned", "fail"}
+
+
+def test_trials_are_those_of_the_phases_that_the_numbers_come_from(
+    written: Path, results: Results, figures: dict[str, ReportFigure]
+) -> None:
+    """Costs are of all phases; what is read off a design is of the design alone, though the search went on."""
+    ledger = json.loads((written / "data" / "ledger.json").read_text())
+    assert ledger["phases"] == ["design", "optimise", "confirm"]
+    assert ledger["n"]["trials"] == len(results.frames.trials)
+    plain = replace(figures["history"], table=pd.DataFrame({"field": ["a"]}))
+    for name, phases in (("history", ["design", "optimise"]), ("sobol_pairs", ["design"]), ("shape_score", ["design"])):
+        assert json.loads(sidecar(results, replace(plain, name=name)))["phases"] == phases
 
 
 def test_the_usual_formats_hold_figures_numbers_and_descriptions() -> None:

@@ -107,6 +107,17 @@ def test_the_share_of_a_value_gives_it_again(study: Study, u: float) -> None:
             assert parameter.at(share) == stored, "the middle of the shares that give it"
 
 
+def test_a_whole_number_may_come_from_a_column_of_floats(study: Study) -> None:
+    """As of a field that only some trials have; what a study file says stays strict."""
+    whole = [one for one in parameters(study()) if isinstance(one.distribution, IntDistribution)]
+    assert whole
+    for parameter in whole:
+        stored = parameter.at(0.7)
+        assert parameter.share(float(stored)) == parameter.share(stored)
+        with pytest.raises(ValueError, match="whole number"):
+            parameter.encode(float(stored))
+
+
 def test_the_middle_is_geometric_on_a_log_scale(study: Study) -> None:
     found = by_name(study("size_control.sparsity_weight={log_float: [1e-4, 1e-2]}"))
     assert found["size_control.sparsity_weight"].middle == 0.001

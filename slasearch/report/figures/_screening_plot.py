@@ -109,8 +109,8 @@ def screening_plot(item: MorrisScreening) -> ScreeningPlot:
 
 
 def way_of(effect: Effect) -> str:
-    """`up` and `down` where most of a field's effects go one way, else `both`."""
-    if abs(effect.mu) < ONE_WAY * effect.mu_star or effect.mu == 0:
+    """`up` and `down` where most of a range's effects go one way, else `both`; choices have no order."""
+    if effect.choice or abs(effect.mu) < ONE_WAY * effect.mu_star or effect.mu == 0:
         return "both"
     return "up" if effect.mu > 0 else "down"
 

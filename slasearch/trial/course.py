@@ -207,8 +207,8 @@ class Course:
         with TaskModel(backbone, pool, heads, adaptation=adaptation) as model:
             yield model
 
-    def _aim(self, model: TaskModel, trainer: Trainer) -> None:
-        """Turns fresh modules along the gradient, where that is what they start from."""
+    def _aim(self, model: TaskModel, trainer: Trainer, structure: Structure | None = None) -> None:
+        """Turns fresh modules along the gradient, where that is what they start from; `structure` if there is one."""
         own = self._control.start if isinstance(self._control, SlotsControl) else None
         started = perf_counter()
         if model.adaptation is None and (own or self.spec.pool.start) == "gradient":
@@ -217,7 +217,7 @@ class Course:
                 trainer.data,
                 weights=[task.weight for task in self.spec.tasks],
                 steps=self._plan.total - trainer.step,
-                uses=self._may_use,
+                uses=self._may_use if structure is None else lambda task, slot: slot in structure.slots_of(task),
                 generator=generator(self.spec.seeds.init, "directions"),
             )
         self._seconds["train"] += perf_counter() - started
@@ -229,7 +229,8 @@ class Course:
     @property
     def _holds_out(self) -> bool:
         """Whether gates or the ranking need examples that weights do not train on."""
-        return self.spec.gates.learn_on != "train" or self.spec.finalisation.ranking != "gate"
+        end = self.spec.finalisation  # `progressive` ranks by what it has seen in training
+        return self.spec.gates.learn_on != "train" or (end.ranking != "gate" and end.finish != "progressive")
 
     def _gate_data(self, tasks: Sequence[TaskData], backbone: Backbone) -> TrainingData | None:
         """Held-out batches that gates learn on; None: the training batches."""
@@ -277,7 +278,7 @@ class Course:
         self._events.extend(done.events)
         if spec.finalisation.finish == "retrain":
             self._put_in_fresh(model, tasks, done.structure)
-            self._aim(model, trainer)
+            self._aim(model, trainer, done.structure)
             trainer.restart_schedule()
         else:
             pool.keep(done.structure, done.values)
@@ -326,7 +327,8 @@ class Course:
             return learner.strength()
         data = self._resources.training(tasks, ("gate",), model.backbone, self.spec)
         batches = [batch for batch, _ in zip(data, range(data.batches_per_epoch), strict=False)]
-        return rank_slots(model, bank.value(), bank.alive, batches, how)
+        worth = rank_slots(model, bank.value(), bank.alive, batches, how)
+        return worth.mean(0, keepdim=True).expand_as(worth) if bank.shared else worth
 
     # ------------------------------------------------------------ on the way
 

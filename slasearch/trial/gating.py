@@ -206,6 +206,8 @@ class GateLearner:
                     now = now.mean(0, keepdim=True).expand_as(now)
                 self._saliency = _MEMORY * self._saliency + (1 - _MEMORY) * now
             return
+        if gradient is not None:
+            return  # weights have no gradient of their own in this pass
         there = [column for column, slot in enumerate(self._pool.candidates) if slot in self._pool.present]
         found = torch.stack([first_order(self._pool.modules_of(self._pool.candidates[column])) for column in there])
         columns = torch.tensor(there).to(found.device, non_blocking=True)

@@ -159,6 +159,8 @@ class PrefixStore:
                     self._make(piece, number, lock, values, wait=wait)
             with _holding(lock, _DOOR):
                 if _is_at(lock, lock_file):  # else others have finished it
+                    if isinstance(values, np.memmap):
+                        values.flush()  # to the disk: a name must not outlive what it stands for
                     part.replace(file)
                     lock_file.unlink()
         finally:

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor
 
 from slasearch.records import ConditionSpec
@@ -21,7 +22,7 @@ from slasearch.trial.prefix import HiddenStates, Piece, PrefixStore, key_of
 
 __all__ = ["Reuse", "gathered"]
 
-_VERSION = 3
+_VERSION = 4
 """Part of every key: raised when the way in which hidden states are computed changes."""
 
 
@@ -111,8 +112,9 @@ class Reuse:
         if inputs not in keys:
             backbone = self._backbone
             noise = (inputs, split.example_ids) if inputs.conditions else None
-            where = (torch.__version__, backbone.device.type, backbone.spec.precision)
-            keys[inputs] = key_of(split, _VERSION, backbone.fingerprint, where, noise)[:40]
+            by = (torch.__version__, transformers.__version__, backbone.device.type, backbone.spec.precision)
+            config: Any = backbone.model.config
+            keys[inputs] = key_of(split, _VERSION, backbone.fingerprint, (*by, config.to_json_string()), noise)[:40]
         return keys[inputs]
 
 

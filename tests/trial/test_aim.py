@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -184,8 +185,9 @@ def test_fresh_modules_of_a_structure_start_along_the_gradient_too(
 ) -> None:
     seen: list[Structure] = []
 
-    def watched(model: TaskModel, *args: object, **kwargs: object) -> None:
-        seen.append(Structure((("all", model.pool.slots),)))
+    def watched(model: TaskModel, *args: object, **kwargs: Any) -> None:
+        uses, slots = kwargs["uses"], model.pool.slots
+        seen.append(Structure(tuple((task, tuple(s for s in slots if uses(task, s))) for task in ("things", "mood"))))
         aim(model, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr("slasearch.trial.course.aim", watched)
@@ -198,5 +200,6 @@ def test_fresh_modules_of_a_structure_start_along_the_gradient_too(
     )
     report = finish(spec)
     assert report.state == "complete", report.traceback
-    used = {row.slot for row in report.gates if row.open}
-    assert [set(structure.union) == used for structure in seen] == [False] + [True] * (finish_by == "retrain")
+    used = {task: {row.slot for row in report.gates if row.open and row.task == task} for task in ("things", "mood")}
+    found = [{task: set(structure.slots_of(task)) == used[task] for task in used} for structure in seen]
+    assert found == [dict.fromkeys(used, same) for same in ([False, True] if finish_by == "retrain" else [False])]

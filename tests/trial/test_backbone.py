@@ -24,7 +24,14 @@ from slasearch.tasks.batches import Batch
 from slasearch.testing.kinds import disturb_weights
 from slasearch.testing.tiny import TINY_FAMILIES, run_tiny, save_tiny, tiny_backbone
 from slasearch.trial.attention import set_attention
-from slasearch.trial.backbone import Backbone, BackboneShapes, backbone_folder, load_backbone, read_shapes
+from slasearch.trial.backbone import (
+    Backbone,
+    BackboneShapes,
+    backbone_folder,
+    load_backbone,
+    read_shapes,
+    weights_fingerprint,
+)
 
 CPU = torch.device("cpu")
 
@@ -286,3 +293,15 @@ def test_a_checkpoint_with_a_language_head_is_read_without_it(tmp_path: Path) ->
     whole.save_pretrained(tmp_path)
     backbone = load_backbone(BackboneSpec(f"path:{tmp_path}"), CPU)
     assert torch.equal(run_tiny(backbone.model), run_tiny(tiny_backbone("llama")))
+
+
+def test_weights_that_differ_in_the_middle_alone_are_others(tmp_path: Path) -> None:
+    """Two merged adapters change a few layers of one backbone; hidden states are kept by this fingerprint."""
+    found = []
+    for value in (0.0, 1.0):
+        weights = {name: torch.zeros(400_000) for name in ("a", "b", "c", "d", "e")}
+        weights["c"][200_000] = value
+        safetensors.torch.save_file(weights, tmp_path / "model.safetensors")
+        found.append(weights_fingerprint(tmp_path))
+    assert len(set(found)) == 2
+    assert weights_fingerprint(tmp_path) == found[1]

@@ -18,6 +18,7 @@ from slasearch.records import (
     TrialSpec,
 )
 from slasearch.registry import GATES
+from slasearch.trial.course import Course
 from slasearch.trial.evaluate import evaluate
 from slasearch.trial.run import TrialWorker
 
@@ -123,6 +124,34 @@ def test_shared_gates_give_every_task_the_same_path(make_spec: Spec, finish: Fin
     size = SizeSpec("budget", budget=5000)
     found = paths(finish(make_spec(pool=POOL, gates=gates("sigmoid", shared=True), size=size, training=TRAINING)))
     assert found["things"] == found["mood"]
+
+
+@pytest.mark.parametrize("ranking", ["saliency", "ablation"])
+@pytest.mark.parametrize("finish_by", ["continue", "retrain"])
+def test_shared_gates_are_ranked_by_held_out_batches_of_all_tasks(
+    ranking: str, finish_by: str, make_spec: Spec, finish: Finish, gate_worker: TrialWorker
+) -> None:
+    size = SizeSpec("budget", budget=5000, scope="per_task")
+    end = FinalisationSpec(ranking, finish_by)  # type: ignore[arg-type]
+    shared = gates("sigmoid", shared=True)
+    report = finish(make_spec(pool=POOL, gates=shared, size=size, training=TRAINING, finalisation=end), gate_worker)
+    assert paths(report)["things"] == paths(report)["mood"]
+    assert report.objectives["exported_parameters"] <= 5000
+
+
+def test_progressive_ranks_by_training_and_so_trains_on_gate_examples_from_the_start(
+    make_spec: Spec, finish: Finish, gate_worker: TrialWorker
+) -> None:
+    """Nothing looks at the gate split where gates learn on the training examples: it need not wait."""
+    size, seen = SizeSpec("budget", budget=5000), {}
+    for name in ("progressive", "continue"):
+        learn = dataclasses.replace(gates("sigmoid"), learn_on="train")
+        end = FinalisationSpec("saliency", name)  # type: ignore[arg-type]
+        course = Course(
+            make_spec(pool=POOL, gates=learn, size=size, training=TRAINING, finalisation=end), gate_worker.resources
+        )
+        seen[name] = course._holds_out
+    assert seen == {"progressive": False, "continue": True}
 
 
 @pytest.mark.parametrize("control", [None, "lora", "random"])

@@ -179,6 +179,23 @@ def test_moving_saliency_tells_tasks_apart() -> None:
     assert warm.requires_grad
 
 
+def test_weights_count_once_in_a_step_that_has_a_pass_for_gates_too() -> None:
+    """Of one task: in the pass over held-out batches the weights' gradients are still those of the training batch."""
+    pool = pool_of([(0, 0), (1, 0), (2, 0)])
+    end = FinalisationSpec("saliency", "progressive")
+    learner = learner_of(pool, "sigmoid", SizeSpec("budget", budget=16), end, 20)
+    for weight in pool.parameters():
+        weight.grad = torch.ones_like(weight)
+    learner.begin(0)
+    z = learner.sample(torch.Generator().manual_seed(0))
+    learner.observe(z.detach())
+    assert learner._saliency is not None
+    once = learner._saliency.clone()
+    assert bool((once > 0).any())
+    learner.observe(z, torch.ones_like(z))
+    assert torch.equal(learner._saliency, once)
+
+
 def test_moving_saliency_of_shared_gates_is_the_mean_over_tasks() -> None:
     """As with gates of their own, by |z·∂L/∂z|, so that only the sharing differs."""
     pool = pool_of([(0, 0), (1, 0), (2, 0)], 2)

@@ -85,11 +85,11 @@ def _cell(row: dict[str, Any], column: str) -> Any:
 
 def _show_structure(store: Store, study: StudyRow, row: TrialRow, *, as_json: bool) -> None:
     from slasearch.analysis.paths import paths_of
-    from slasearch.config.schema import StudyConfig
+    from slasearch.config.load import stored_study
     from slasearch.report.choice import trial_label
     from slasearch.report.path_text import path_data, path_text
 
-    tasks = [task.name for task in StudyConfig.model_validate_json(study.config).tasks]
+    tasks = [task.name for task in stored_study(study.config).tasks]
     paths = paths_of(store.gates(row.id), tasks, label=trial_label(row))
     if as_json:
         emit_json(path_data(paths))

@@ -220,6 +220,10 @@ class Book:
         lost = (WORKER_LOST, OUT_OF_MEMORY)
         return sum((earlier.reason or "").startswith(lost) for earlier in self.earlier(row))
 
+    def was_lost(self, row: TrialRow) -> bool:
+        """Whether this attempt ended through no fault of its own, so that the next one goes on from its checkpoints."""
+        return (row.reason or "").startswith((WORKER_LOST, DRIVER_LOST, OUT_OF_MEMORY))
+
     def left_checkpoints(self, row: TrialRow) -> bool:
         """Whether this attempt or an earlier one at the same trial may have left checkpoints where it ran."""
         kept = (WORKER_LOST, DRIVER_LOST, OUT_OF_MEMORY, CANCELLED)

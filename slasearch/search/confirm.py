@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from slasearch.config.schema import BudgetSize, ConfirmPhase, StudyConfig
@@ -82,9 +82,16 @@ def missing_tune(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator[Jo
         begun = [trial for trial in mine if (trial.point or 0) < first]
         if len(begun) < first * len(repeats) or any(trial.open for trial in begun):
             continue
+        known = {trial.point: trial for trial in mine}
         for number, repeat in product(range(first, count), repeats):
             if (*control.key, number, repeat) not in made:
-                yield _tuning_job(config, control, number, repeat, begun)
+                job = _tuning_job(config, control, number, repeat, begun)
+                yield _like(job, known[number]) if number in known else job
+
+
+def _like(job: Job, made: TrialRow) -> Job:
+    """The job with the settings of a trial of its number: a retry of a first one may since have changed the order."""
+    return replace(job, sampler=made.sampler, params=made.values, control_variant=made.control_variant)
 
 
 def _seeds(config: StudyConfig) -> int:

@@ -56,7 +56,7 @@ class Pruner(Protocol):
         """Whether to stop the trial now.
 
         Args:
-            trial: The trial's number in the search.
+            trial: The trial's number in the search, that of its first attempt.
             report: What it has reached; higher scores are better.
             prunable: Whether it may be stopped at all; one that may not still counts for the others.
         """
@@ -185,7 +185,7 @@ def make_pruner(config: PrunerConfig, *, is_bad: Callable[[int, BasePruner], boo
 
 
 def curves(rows: Iterable[TrialRow], reports: Mapping[int, Iterable[tuple[int, float]]]) -> dict[int, list[Report]]:
-    """What search trials have reached, by their numbers.
+    """What search trials have reached, by the numbers of their first attempts: a rung counts what came there first.
 
     A trial that ended early on a plateau stands at its last score from there on.
 
@@ -193,12 +193,16 @@ def curves(rows: Iterable[TrialRow], reports: Mapping[int, Iterable[tuple[int, f
         rows: All trials of a study.
         reports: (step, score) pairs by the trial's id.
     """
-    found = {}
-    for row in rows:
-        if row.optuna_study == "search" and row.number is not None and row.budget_max:
+    found: dict[int, list[Report]] = {}
+    first: dict[int, int] = {}
+    for row in sorted(rows, key=lambda row: row.id):
+        if row.optuna_study != "search" or row.number is None:
+            continue
+        first[row.id] = row.number if row.retry_of is None else first[row.retry_of]
+        if row.budget_max:
             warm_up = round(_warm_up(row) * row.budget_max)
             curve = [Report(step / row.budget_max, score, step > warm_up) for step, score in reports.get(row.id, ())]
-            found[row.number] = [*curve, *ended_early(row)]
+            found.setdefault(first[row.id], []).extend((*curve, *ended_early(row)))
     return found
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 import optuna
+from optuna.pruners import BasePruner
 
 from slasearch.config.document import problem_line
 from slasearch.config.locations import Locations
@@ -34,7 +35,7 @@ from slasearch.search.samplers import make_sampler
 from slasearch.search.summary import StudySummary, summarise
 from slasearch.search.truth import untrue
 from slasearch.search.warm_start import refuse_other_data
-from slasearch.search.winners import last_attempts, winners
+from slasearch.search.winners import last_attempts, last_attempts_at, winners
 from slasearch.space import design_points, option_problems, parameters, resolve, seeds_for, suggest
 from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.engine import storage_errors
@@ -189,7 +190,7 @@ class StudySession:
     def _state(self) -> str:
         """The study's state if the session ends now."""
         if plan(self._config, self._book.rows, self._design) == "done":
-            if not self._handed and self._study.state != "running":
+            if not self._handed and self._study.state in ("finished", "failed"):
                 return self._study.state
             found = winners(self._config.objectives, self._book.rows, top=1, constraints=self._config.constraints)
             return "finished" if found else "failed"
@@ -271,8 +272,9 @@ class StudySession:
         minutes = self._config.resources.checkpoint_minutes
         if minutes is None:
             return None
-        earlier = [attempt.id for attempt in self._book.earlier(row)]
-        known = self._store.checkpoints(earlier) if earlier else ()
+        earlier = self._book.earlier(row)
+        going_on = bool(earlier) and self._book.was_lost(earlier[-1])  # any other end removed them
+        known = self._store.checkpoints([attempt.id for attempt in earlier]) if going_on else ()
         return CheckpointPlan(str(self._checkpoint_folder(row)), minutes, known)
 
     def leftovers(self) -> list[Path]:
@@ -357,9 +359,21 @@ class StudySession:
             return self._race is not None and self._raced(self._race, row, progress)
         if row.optuna_study == "confirm" or self._book[trial_id].score is None:
             return False
-        assert row.number is not None
         reached = Report(progress.budget / progress.budget_max, progress.score, progress.prunable)
-        return self._pruner.judge(row.number, reached, prunable=row.phase == "optimise")
+        return self._pruner.judge(self._first_number(row), reached, prunable=row.phase == "optimise")
+
+    def _first_number(self, row: TrialRow) -> int:
+        """That of the first attempt, so that a trial which was lost and tried again counts once among others."""
+        number = [*self._book.earlier(row), row][0].number
+        assert number is not None
+        return number
+
+    def _judged_bad(self, first: int, pruner: BasePruner) -> bool:
+        """What one of Optuna's pruners says of the last attempt at the trial of this first number."""
+        rows = [row for row in self._book.rows if row.optuna_study == "search"]
+        (last,) = last_attempts_at(rows, [row.id for row in rows if row.number == first])
+        assert last.number is not None
+        return self._search.judged_bad(last.number, pruner)
 
     def _report(self, row: TrialRow, progress: Progress) -> None:
         """Stores a report; Optuna, whose pruner compares what it is given, hears of training with warm gates."""
@@ -393,7 +407,7 @@ class StudySession:
         self._limits.ended(failed=reason is not None)
         if row.optuna_study == "search" and row.number is not None:
             for last in ended_early(self._book[trial_id]):
-                self._pruner.judge(row.number, last, prunable=False)
+                self._pruner.judge(self._first_number(row), last, prunable=False)
             if self._race is not None and row.phase == "optimise" and reason is None:
                 self._race.complete(row.number, standing(report.objectives, report.metrics, self._race.measure))
 
@@ -469,4 +483,4 @@ class StudySession:
         optimise = self._config.phases.optimise
         config = PrunerConfig() if optimise is None else optimise.pruner
         earlier = {} if config.name == "none" else curves(self._book.rows, self._store.reports(self._study.id))
-        return make_pruner(config, is_bad=self._search.judged_bad, earlier=earlier)
+        return make_pruner(config, is_bad=self._judged_bad, earlier=earlier)

@@ -133,7 +133,7 @@ def _fitting(space: Sequence[Parameter], row: TrialRow) -> EarlierTrial | None:
     if values.keys() != params.keys():
         return None
     assert row.number is not None
-    return EarlierTrial(row.number, values, row.score, row.exported_parameters, row.robustness)
+    return EarlierTrial(row.number, values, row.score, row.exported_parameters, row.robustness, row.latency)
 
 
 def _refused(config: StudyConfig, *problems: Problem) -> ConfigError:

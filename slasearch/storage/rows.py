@@ -147,9 +147,10 @@ class EarlierTrial:
     score: float | None
     exported_parameters: float | None
     robustness: float | None
+    latency: float | None = None
 
     def objective(self, name: str) -> float | None:
-        """Its `score`, `exported_parameters` or `robustness`; None if it has none."""
+        """Its `score`, `exported_parameters`, `robustness` or `latency` (ms); None if it has none."""
         value: float | None = getattr(self, name)
         return value
 

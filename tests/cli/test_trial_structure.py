@@ -1,7 +1,9 @@
 """The structure of a trial and warnings of its gates in the terminal, of the small real study."""
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,16 @@ def test_the_structure_as_json_is_what_was_stored(study: Path, command: Command)
     (task,) = found["tasks"]
     assert {module["kind"] for module in task["modules"]} <= {"lora", "bias"}
     assert task["slots"] == sum(len(module["slots"]) for module in task["modules"])
+
+
+def test_a_structure_is_shown_without_the_metric_that_a_program_had_registered(study: Path, command: Command) -> None:
+    with closing(sqlite3.connect(study / ".slasearch" / "slasearch.db")) as database, database:
+        (config,) = database.execute("SELECT config FROM sla_study WHERE name = 'tiny'").fetchone()
+        changed = json.loads(config)
+        changed["tasks"][0]["metric"] = "hits_of_mine"
+        database.execute("UPDATE sla_study SET config = ? WHERE name = 'tiny'", (json.dumps(changed),))
+    answer = command("trials", "tiny", "--structure", "1")
+    assert (answer.code, answer.err) == (0, "")
 
 
 def test_trials_without_modules_have_no_structure(study: Path, command: Command) -> None:

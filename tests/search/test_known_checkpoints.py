@@ -45,6 +45,22 @@ def test_a_new_attempt_looks_where_the_first_one_saved_and_knows_what_was_said(s
     assert Path(first.checkpoints.folder).parent == where.checkpoints / "toy"
 
 
+def test_after_a_failure_of_its_own_nothing_is_known_as_the_worker_has_removed_it(session, where):
+    """Else the retry would say that a folder which all nodes see might have held it."""
+    ask = begun(session)
+    session.progress(ask.trial_id, replace(progress(3, 0.5), checkpoint=FIRST))
+    session.lost(ask.trial_id, "node gone")
+    again = begun(session)
+    assert again.checkpoints.known == (FIRST,)
+    session.finish(again.trial_id, report(again, state="fail", reason="diverged"))
+    store = Store(where.storage_url)
+    send(where, store.study("toy"), "retry", [again.trial_id], wait=0)
+    store.close()
+    session.requests()
+    third = begun(session)
+    assert (third.attempt, third.checkpoints.known) == (3, ())
+
+
 def test_a_study_may_save_nothing_or_in_a_folder_that_all_nodes_see(where, tmp_path):
     config = study(optimise=2, resources={"checkpoint_minutes": None})
     session = StudySession.open(config, where)

@@ -1,11 +1,12 @@
 import numpy as np
 import optuna
 import pytest
-from session_kit import RATE, WEIGHT, study
+from session_kit import RATE, WEIGHT, progress, report, study, trials_of
 
 from slasearch.config.schema import SamplerConfig
-from slasearch.search.pruners import Hyperband, MedianPruner, NoPruner, Report, SuccessiveHalving
+from slasearch.search.pruners import Hyperband, MedianPruner, NoPruner, Report, SuccessiveHalving, curves
 from slasearch.search.samplers import make_sampler, sampler_seed
+from slasearch.search.study import StudySession
 from slasearch.space import parameters, suggest
 
 
@@ -204,3 +205,55 @@ def test_tpe_takes_its_options():
 
 def test_seeds_differ_by_study_and_number():
     assert len({sampler_seed(seed, number) for seed in range(20) for number in range(20)}) == 400
+
+
+def test_a_trial_that_was_lost_and_tried_again_counts_once(where):
+    """At the rung stand .9 and .8: of two, both are too few to stop one. With .9 twice .8 would be stopped."""
+    pruner = {"name": "successive_halving", "options": {"reduction_factor": 3, "first_share": 0.25}}
+    config = study(optimise=4, sampler={"name": "random"}, pruner=pruner, objectives=("score",))
+    session = StudySession.open(config, where)
+
+    def begin():
+        ask = session.next()
+        session.started(ask.trial_id, ray_trial_id="r")
+        return ask
+
+    def at_rung(ask, score):
+        return session.progress(ask.trial_id, progress(4, score, of=16))
+
+    lost = begin()
+    assert at_rung(lost, 0.9) is False
+    session.lost(lost.trial_id, "node gone")
+    again = begin()
+    assert again.attempt == 2
+    assert at_rung(again, 0.9) is False
+    assert at_rung(begin(), 0.8) is False
+    rows, reports = trials_of(where), session._store.reports(session._study.id)
+    assert {number: len(curve) for number, curve in curves(rows, reports).items()} == {0: 2, 2: 1}
+    session.close()
+    session = StudySession.open(config, where)
+    assert at_rung(begin(), 0.7) is False, "a restart counts no trial twice either: .7 is one of three"
+    session.close()
+
+
+def test_the_median_asks_of_the_attempt_that_runs(where):
+    config = study(
+        optimise=3,
+        sampler={"name": "random"},
+        pruner={"name": "median", "options": {"n_startup_trials": 1}},
+        objectives=("score",),
+    )
+    session = StudySession.open(config, where)
+    for number in range(2):
+        ask = session.next()
+        session.started(ask.trial_id, ray_trial_id="r")
+        stop = session.progress(ask.trial_id, progress(4, 0.9 - 0.5 * number))
+        if number == 0:
+            assert stop is False
+            session.finish(ask.trial_id, report(ask))
+    assert stop is True
+    session.lost(ask.trial_id, "node gone")
+    again = session.next()
+    session.started(again.trial_id, ray_trial_id="r")
+    assert session.progress(again.trial_id, progress(4, 0.95)) is False, "the lost attempt's score is not its own"
+    session.close()

@@ -55,6 +55,24 @@ def test_failed_trials_are_asked_again_with_the_same_parameters_and_the_next_run
     assert (session.summary().failed, session.summary().retried) == (0, 2)
 
 
+def test_a_study_whose_last_waiting_trial_was_cancelled_is_finished_and_not_stopped_for_ever(where):
+    config = study(optimise=2)
+    session = StudySession.open(config, where)
+    for number in range(2):
+        ask = session.next()
+        session.started(ask.trial_id, ray_trial_id="r")
+        if number == 0:
+            session.finish(ask.trial_id, report(ask))
+    session.stop("interrupted")
+    session.close()
+    (waiting,) = [row for row in trials_of(where) if row.state == "waiting"]
+    send(where, stored(where), "cancel", [waiting.id])
+    session = StudySession.open(config, where)
+    assert session.next() == "done"
+    session.close()
+    assert stored(where).state == "finished"
+
+
 def test_a_trial_that_did_not_fail_is_not_asked_again_and_asking_twice_changes_nothing(where):
     failing(where)
     rows = trials_of(where)

@@ -174,6 +174,26 @@ def test_they_are_known_when_each_layout_has_been_tried_and_other_controls_go_on
     ]  # fmt: skip
 
 
+def test_a_retry_that_changes_the_order_of_layouts_leaves_settings_that_were_begun_as_they_are():
+    config = study(optimise=3, confirm=confirming(tuning=5, tuning_seeds=2), objectives=("score",))
+    scores = {"qv": 0.5, "all": 0.7, "last": 0.6}
+
+    def answer(job):
+        lost = job.control_variant == "qv"
+        return {"state": "fail", "score": None} if lost else {"score": scores[job.control_variant]}
+
+    rows = list(SEARCHED)
+    for _ in range(7):
+        job = plan(config, rows, [])
+        rows.append(answered(job, len(rows) + 100, **answer(job)))
+    assert (rows[-1].control_variant, rows[-1].point, rows[-1].repeat) == ("all", 3, 0)
+    better = [replace(row, state="complete", score=0.9) if row.control_variant == "qv" else row for row in rows]
+    jobs, _ = jobs_of(config, better)
+    assert [(job.control_variant, job.point, job.repeat) for job in jobs] == [("all", 3, 1), ("qv", 4, 0), ("qv", 4, 1)]
+    assert jobs[0].params == rows[-1].values
+    assert jobs[0].sampler == rows[-1].sampler
+
+
 def test_a_layout_that_failed_comes_last():
     def answer(job):
         return {"state": "fail", "score": None} if job.control_variant == "qv" else {"score": 0.5}

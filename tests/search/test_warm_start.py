@@ -212,6 +212,18 @@ def test_a_study_that_is_missing_or_has_no_trial_to_learn_from_is_refused(where,
     assert column(where, sa.select(SlaWarmStart.source)) == []
 
 
+def test_a_bound_on_latency_holds_for_earlier_trials_too(where, old):
+    """None of them measured it, so that none keeps it."""
+    bounds = [{"name": "latency", "max": 5.0}]
+    session = StudySession.open(warm(study(optimise=1, objectives=SCORE, constraints=bounds)), where)
+    ask = session.next()
+    session.started(ask.trial_id, ray_trial_id="r")
+    session.finish(ask.trial_id, report(ask, objectives={"score": 0.5, "exported_parameters": 9.0, "latency": 4.0}))
+    assert session.next() == "done"
+    session.close()
+    StudySession.open(warm(study(optimise=1, objectives=SCORE, constraints=bounds)), where).close()
+
+
 def test_other_data_are_refused_and_other_studies_data_are_not_asked_for(where, old):
     session = StudySession.open(warm(study(optimise=1, objectives=SCORE)), where)
     with pytest.raises(StudyConflictError, match=r"expected the data of study old.*got other data for spam\. Put"):

@@ -26,6 +26,7 @@ __all__ = [
     "KINDS",
     "METRICS",
     "OPTIMISE_SAMPLERS",
+    "PEFT_CONTROLS",
     "PRUNERS",
     "PRUNER_OPTIONS",
     "SAMPLERS",
@@ -174,6 +175,8 @@ DRAWN_CONTROLS = frozenset({"random_best"})
 """Controls of which each tuning trial draws another structure, known by its number as the variant."""
 SEARCHING_CONTROLS = frozenset({"shared"})
 """Controls that are searches themselves: they are tuned over the fields of pool, gates and finalisation too."""
+PEFT_CONTROLS = frozenset({"adalora", "prefix"})
+"""Controls that the package peft brings."""
 UNFELT_FIELDS: Mapping[str, tuple[str, ...]] = {"linear_probe": ("training.learning_rate",)}
 """Fields of training that change nothing in a control, so that it is not tuned over them: a probe has heads alone."""
 

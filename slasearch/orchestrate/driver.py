@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import closing, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
@@ -50,6 +53,10 @@ workers that give way to the driver a little (Ray's own niceness of 15 starves t
 JOIN_SECONDS = 60.0
 """How long a cluster may take until it can run one trial."""
 
+RENEW_SECONDS = 5.0
+"""How often the lease is renewed while nothing else happens."""
+
+T = TypeVar("T")
 Heartbeat = Callable[[], None]
 
 
@@ -120,10 +127,13 @@ def _run(
         printer.note(session.warm.words)
     session.check_store()
     printer.tick(session.summary, first.phase)
-    tasks = [load_task(task, data.get(task.name)) for task in first.spec.tasks]
+    specs = first.spec.tasks
+    tasks = _while_renewing(session, lambda: [load_task(task, data.get(task.name)) for task in specs])
     session.check_data({task.spec.name: data_digest(task) for task in tasks})
     with environment(QUIET), _ray(config, locations, address) as heartbeat, _silent_logs():
-        printer.concurrency = _concurrency(config, patience=0.0 if address is None else JOIN_SECONDS)
+        session.renew()
+        patience = 0.0 if address is None else JOIN_SECONDS
+        printer.concurrency = _while_renewing(session, lambda: _concurrency(config, patience=patience))
         desk = TrialDesk(session, printer, first=first, heartbeat=heartbeat)
         with interrupts.counted():
             _loop(desk, interrupts, config, locations, tasks, worker_factory, printer.concurrency)
@@ -131,6 +141,26 @@ def _run(
                 remove_on_all_nodes(session.leftovers())
     if desk.error is not None:
         raise desk.error
+
+
+def _while_renewing(session: StudySession, work: Callable[[], T]) -> T:
+    """What `work` gives, the lease renewed beside it: a download may take longer than others wait for a silent driver."""
+    found: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(work())
+        except Exception as error:
+            found.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()  # an interruption does not wait for it
+    while True:
+        try:
+            return found.result(timeout=RENEW_SECONDS)
+        except FutureTimeout:
+            if found.done():
+                raise  # the work's own
+            session.renew()
 
 
 def _loop(

@@ -15,7 +15,7 @@ from slasearch.config.load import LoadedStudy, open_study
 from slasearch.config.problems import shown
 from slasearch.config.schema import DesignPhase, StudyConfig
 from slasearch.space.design import base_values, block_size, point_count
-from slasearch.space.fit import backbone_problems, source_problems
+from slasearch.space.fit import backbone_problems, control_problems, source_problems
 from slasearch.space.options import option_problems
 from slasearch.space.parameters import Parameter, active_only, parameters
 from slasearch.space.rules import contradictions, inert
@@ -60,7 +60,7 @@ def check(config: StudyConfig, *, download: bool = False) -> list[Problem]:
     pools_can_be_built = not problems
     if pools_can_be_built:
         problems += contradictions(config, found)
-    problems += [*inert(config), *option_problems(config), *source_problems(config)]
+    problems += [*inert(config), *option_problems(config), *source_problems(config), *control_problems(config)]
     if config.phases.design is not None:
         problems += _design(config.phases.design, found)
     return [*problems, *backbone_problems(config, found, download=download)] if pools_can_be_built else problems

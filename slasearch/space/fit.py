@@ -5,6 +5,7 @@ Reads names, paths and shapes, never data or weights.
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from slasearch.config.document import Problem
 from slasearch.config.schema import BudgetSize, StudyConfig
 from slasearch.errors import BackboneError, ConfigError, MissingExtraError
 from slasearch.records import BackboneSpec, PoolSpec
-from slasearch.registry import KINDS, SOURCES
+from slasearch.registry import KINDS, PEFT_CONTROLS, SOURCES
 from slasearch.space.parameters import Parameter
 from slasearch.space.resolve import pool_spec
 from slasearch.space.substitute import substituted
@@ -21,9 +22,11 @@ from slasearch.space.substitute import substituted
 if TYPE_CHECKING:
     from slasearch.trial.backbone import BackboneShapes
 
-__all__ = ["backbone_problems", "downloads", "source_problems"]
+__all__ = ["WITHOUT_PAST", "backbone_problems", "control_problems", "downloads", "source_problems"]
 
 _MOST_POOLS = 256
+WITHOUT_PAST = ("distilbert", "deberta-v2")
+"""Families that take no past keys and values, as prefix tuning by peft needs them."""
 
 
 def source_problems(config: StudyConfig) -> Iterator[Problem]:
@@ -37,6 +40,15 @@ def source_problems(config: StudyConfig) -> Iterator[Problem]:
         if task.splits and not source.splits:
             expected = f"no names of splits, as a task from {scheme}: has none of its own"
             yield Problem(("tasks", number, "splits"), expected, ", ".join(task.splits.values()))
+
+
+def control_problems(config: StudyConfig) -> Iterator[Problem]:
+    """Controls whose package is not installed: they would fail one by one once the search has ended."""
+    controls = [] if config.phases.confirm is None else config.phases.confirm.controls
+    lacking = [name for name in controls if name in PEFT_CONTROLS]
+    if lacking and importlib.util.find_spec("peft") is None:
+        got = f"{', '.join(lacking)} without the package peft. Run `pip install 'slasearch[peft]'`"
+        yield Problem(("phases", "confirm", "controls"), "controls whose packages are installed", got)
 
 
 def downloads(config: StudyConfig) -> list[str]:
@@ -87,6 +99,10 @@ def backbone_problems(config: StudyConfig, found: tuple[Parameter, ...], *, down
             beyond = [Problem(("pool",), "a kind that fits one of the sites", got)]
         problems.update(dict.fromkeys(beyond))
         needed = max(needed, cheapest or 0)
+    confirm = config.phases.confirm
+    if confirm is not None and "prefix" in confirm.controls and shapes.family in WITHOUT_PAST:
+        expected = f"controls for a {shapes.family} backbone, which takes no past keys and values"
+        problems[Problem(("phases", "confirm", "controls"), expected, "prefix. Name prefix_gated instead")] = None
     budget = _smallest_budget(config, found)
     if budget is not None and budget < needed:
         expected = f"at least the {needed} parameters of the cheapest slot of each pool"

@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,6 +36,29 @@ from slasearch.search.summary import StudySummary
 from slasearch.storage.rows import Verb
 from slasearch.storage.store import Store
 from slasearch.testing.tiny import save_tiny
+
+
+def test_the_lease_is_renewed_while_data_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes long is done aside; its result, and its error as it is, come back."""
+    monkeypatch.setattr(driver, "RENEW_SECONDS", 0.05)
+    renewed: list[float] = []
+    session: Any = SimpleNamespace(renew=lambda: renewed.append(time.monotonic()))
+
+    def slow() -> int:
+        time.sleep(0.5)
+        return 7
+
+    def late() -> int:
+        time.sleep(0.2)
+        raise TimeoutError("the hub")
+
+    assert driver._while_renewing(session, slow) == 7
+    assert len(renewed) >= 3
+    with pytest.raises(TimeoutError, match="the hub"):
+        driver._while_renewing(session, late)
+    session.renew = lambda: (_ for _ in ()).throw(LeaseError("taken over"))
+    with pytest.raises(LeaseError, match="taken over"):
+        driver._while_renewing(session, slow)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,5 +1,6 @@
 """What the schema cannot see: distributions over wrong values, inert fields, conditions, designs, backbone, budget."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import ConfigError
 from slasearch.space import check, load_checked
+from slasearch.space.fit import WITHOUT_PAST
+from slasearch.testing.tiny import TINY_FAMILIES, save_tiny, tiny_backbone
+from slasearch.trial.controls.prefix import _argument
 
 Study = Callable[..., StudyConfig]
 
@@ -239,3 +243,31 @@ def test_a_design_needs_something_to_vary(file: Path) -> None:
 def test_problems_of_all_sorts_come_together(file: Path) -> None:
     found = lines(file, "pool.layers=[9]", "tasks.0.source=bundled:foo", DESIGN % ("qmc", "points: 2, base: {foo: 1}"))
     assert [line.split(": ")[-2] for line in found] == ["tasks.0.source", "phases.design.base.foo", "pool.layers"]
+
+
+CONTROLS = "phases.confirm={top: 1, seeds: 1, controls: [lora, %s]}"
+
+
+@pytest.mark.parametrize("control", ["adalora", "prefix"])
+def test_controls_whose_package_is_missing_are_refused_before_the_search(
+    control: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_checked(file, [CONTROLS % control])
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "peft" else find(name, *more))
+    (line,) = lines(file, CONTROLS % control)
+    assert line.endswith(
+        f"phases.confirm.controls: expected controls whose packages are installed, got {control} without the package "
+        "peft. Run `pip install 'slasearch[peft]'`"
+    )
+    assert load_checked(file, [CONTROLS % "lora_xs"])
+
+
+def test_prefix_tuning_is_refused_for_families_that_take_no_past(file: Path, tmp_path: Path) -> None:
+    for family in TINY_FAMILIES:
+        assert (_argument(tiny_backbone(family)) is None) == (family in WITHOUT_PAST), family
+    save_tiny("distilbert", tmp_path / "model")
+    small = [f"backbone.id=path:{tmp_path / 'model'}", "pool.layers=all"]
+    (line,) = lines(file, *small, CONTROLS % "prefix")
+    assert "expected controls for a distilbert backbone, which takes no past keys and values, got prefix. Name" in line
+    assert load_checked(file, [*small, CONTROLS % "prefix_gated"])

@@ -144,7 +144,7 @@ def _run(
 
 
 def _while_renewing(session: StudySession, work: Callable[[], T]) -> T:
-    """What `work` gives, the lease renewed beside it: a download may take longer than others wait for a silent driver."""
+    """What `work` gives, the lease renewed beside it: a download may take longer than a silent driver is believed."""
     found: Future[T] = Future()
 
     def run() -> None:

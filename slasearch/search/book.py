@@ -176,7 +176,7 @@ class Book:
             changes.update({name: finite_or_none(report.objectives.get(name)) for name in _RESULTS})
         trained = {} if report is None or state != "complete" else report.artifact
         files = self._artifacts.write(row.id, trained)
-        changes["log"] = write_log(self._home, self._study.name, replace(row, **changes), report)
+        changes["log"] = write_log(self._home, self._study, replace(row, **changes), report)
         metrics = [] if report is None else self._new_metrics(row, report.metrics)
         again = _again(row, at)
 

@@ -7,31 +7,31 @@ from pathlib import Path
 
 from slasearch.records import TrialReport
 from slasearch.storage.places import Folder, disk_errors
-from slasearch.storage.rows import TrialRow
+from slasearch.storage.rows import StudyRow, TrialRow
 
 __all__ = ["discard_logs", "write_log"]
 
 
-def write_log(home: Path, study: str, row: TrialRow, report: TrialReport | None) -> str:
+def write_log(home: Path, study: StudyRow, row: TrialRow, report: TrialReport | None) -> str:
     """Writes the log of an ended attempt; returns its path relative to `home`.
 
     Raises:
         StorageError: The disk refuses.
     """
-    path = home / "logs" / study / f"{row.id}-{row.attempt}.log"
+    path = home / "logs" / study.folder / f"{row.id}-{row.attempt}.log"
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_text(study, row, report), encoding="utf-8")
+        path.write_text(_text(study.name, row, report), encoding="utf-8", errors="backslashreplace")
     return path.relative_to(home).as_posix()
 
 
-def discard_logs(home: Path, study: str) -> None:
+def discard_logs(home: Path, study: StudyRow) -> None:
     """Removes the logs of a study's trials.
 
     Raises:
         StorageError: The disk refuses.
     """
-    Folder(home).remove(f"logs/{study}")
+    Folder(home).remove(f"logs/{study.folder}")
 
 
 def _text(study: str, row: TrialRow, report: TrialReport | None) -> str:

@@ -107,11 +107,11 @@ def with_data(store: Store, study: StudyRow, digests: Mapping[str, str], now: fl
     return replace(study, data=text, updated_at=now)
 
 
-def checkpoint_folder(config: StudyConfig, locations: Locations) -> Path:
+def checkpoint_folder(study: StudyRow, config: StudyConfig, locations: Locations) -> Path:
     """Where checkpoints of the study's trials lie, on each node or for all; nothing else does, since it is removed."""
     shared = config.resources.checkpoint_folder
     folder = locations.checkpoints if shared is None else Path(shared).absolute() / "slasearch-checkpoints"
-    return folder / config.name
+    return folder / study.folder
 
 
 def optuna_studies(

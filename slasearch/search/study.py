@@ -169,7 +169,7 @@ class StudySession:
             book = Book(store, locations.home, artifacts, study, objectives, config.constraints, both, distributions)
             book.mend(lease.previous, now())
             carry_out(store, book, study.id, now(), at_work=False)
-            checkpoints = checkpoint_folder(config, locations)
+            checkpoints = checkpoint_folder(study, config, locations)
             return cls(config, store, lease, study, warm, book, search, artifacts, checkpoints, undo.pop_all(), now)
 
     @_database

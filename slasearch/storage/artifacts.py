@@ -28,22 +28,22 @@ class Artifacts:
     """The files of one study's trials.
 
     Args:
-        home: The home folder; the study's files are in `artifacts/STUDY/TRIAL/` under it.
+        home: The home folder; the study's files are in `artifacts/FOLDER/TRIAL/` under it.
         study: The study's name.
-        store: Where they are written instead; None: nowhere else.
-        folder: The study's folder in the store, which no other study of that name has.
+        folder: The study's folder, which no other study of that name has.
+        store: Where they are written instead, in `FOLDER/TRIAL/`; None: nowhere else.
     """
 
     home: Place
     study: str
+    folder: str
     store: Place | None = None
-    folder: str = ""
 
     @classmethod
     def of(cls, study: StudyRow, home: Path, storage_path: str | None) -> Artifacts:
         """Those of a stored study whose file has this `resources.storage_path`."""
         store = None if storage_path is None else place_of(storage_path)
-        return cls(Folder(home), study.name, store, f"{study.name}-{study.created_at:.0f}")
+        return cls(Folder(home), study.name, study.folder, store)
 
     def prepare(self) -> None:
         """Finds out whether a store of the study's own takes files, by leaving one that says whose they are.
@@ -112,13 +112,13 @@ class Artifacts:
         Raises:
             StorageError: The disk or the store refuses.
         """
-        self.home.remove(f"{_AT_HOME}/{self.study}")
+        self.home.remove(f"{_AT_HOME}/{self.folder}")
         if self.store is not None:
             self.store.remove(self.folder)
 
     def _of_trial(self, trial_id: int) -> tuple[Place, str]:
         if self.store is None:
-            return self.home, f"{_AT_HOME}/{self.study}/{trial_id}"
+            return self.home, f"{_AT_HOME}/{self.folder}/{trial_id}"
         return self.store, f"{self.folder}/{trial_id}"
 
     def _place(self, row: ArtifactRow) -> Place:

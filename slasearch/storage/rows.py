@@ -42,6 +42,11 @@ class StudyRow:
     updated_at: float
     data: str | None = None
 
+    @property
+    def folder(self) -> str:
+        """Its folder wherever files lie, which no study of that name in another database shares."""
+        return f"{self.name}-{self.created_at:.0f}"
+
 
 @dataclass(frozen=True)
 class TrialRow:

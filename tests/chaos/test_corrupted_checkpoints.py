@@ -98,7 +98,7 @@ def test_checkpoints_are_corrupted(times: int, tmp_path: Path, row: Callable[...
         study = Study(config, where, tmp_path / f"notes{number}")
         worker = partial(trained, dies_after=draw.randint(4, STEPS + STEPS // 2))
         assert study.run(seed=draw.randrange(10**6), worker=worker) == -signal.SIGKILL
-        folders = [folder for folder in (where.checkpoints / config.name).iterdir() if any(folder.glob("*.json"))]
+        folders = [folder for folder in where.checkpoints.glob(f"{config.name}-*/*") if any(folder.glob("*.json"))]
         for folder in folders:
             newest = max(folder.glob("[0-9]*.json")).with_suffix(draw.choice([".json", ".safetensors"]))
             DAMAGES[(number + told.disturbances) % len(DAMAGES)](newest, draw)

@@ -163,7 +163,7 @@ def test_export_writes_over_its_own_files_only(study: Path, command: Command) ->
 
 
 def test_a_changed_artifact_is_not_exported(study: Path, command: Command) -> None:
-    path = next((study / ".slasearch" / "artifacts" / "tiny").glob("1/adapter.json"))
+    path = next((study / ".slasearch" / "artifacts").glob("tiny-*/1/adapter.json"))
     kept = path.read_bytes()
     path.write_bytes(kept + b" ")
     answer = command("export", "tiny", "--trial", "0", "--out", "damaged")

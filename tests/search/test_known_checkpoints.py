@@ -42,7 +42,7 @@ def test_a_new_attempt_looks_where_the_first_one_saved_and_knows_what_was_said(s
     other = begun(session)
     assert other.checkpoints.folder != first.checkpoints.folder
     assert other.checkpoints.known == ()
-    assert Path(first.checkpoints.folder).parent == where.checkpoints / "toy"
+    assert Path(first.checkpoints.folder).parent == where.checkpoints / session._study.folder
 
 
 def test_after_a_failure_of_its_own_nothing_is_known_as_the_worker_has_removed_it(session, where):
@@ -69,7 +69,10 @@ def test_a_study_may_save_nothing_or_in_a_folder_that_all_nodes_see(where, tmp_p
     shared = study(optimise=2, resources={"checkpoint_minutes": 2.5, "checkpoint_folder": str(tmp_path / "shared")})
     session = StudySession.open(shared, where)
     plan = session.next().checkpoints
-    assert (Path(plan.folder).parent, plan.minutes) == (tmp_path / "shared" / "slasearch-checkpoints" / "toy", 2.5)
+    assert (Path(plan.folder).parent, plan.minutes) == (
+        tmp_path / "shared" / "slasearch-checkpoints" / session._study.folder,
+        2.5,
+    )
     session.close()
 
 

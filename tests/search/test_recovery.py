@@ -123,7 +123,7 @@ def test_killed_after_any_step_of_a_trial(step, where, monkeypatch):
     assert len(rows) - 4 == sum((row.reason or "").startswith(DRIVER_LOST) for row in rows) <= 1
     trained = [row for row in rows if row.state == "complete"]
     assert column(where, sa.select(SlaArtifact.trial_id).distinct()) == [row.id for row in trained]
-    folder = where.artifacts / "toy"
+    (folder,) = where.artifacts.iterdir()
     assert {int(path.name) for path in folder.iterdir()} == {row.id for row in trained}
 
 

@@ -1,11 +1,23 @@
 """What commands ask of a study: its driver carries it out, and where it has none the command does."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
-from session_kit import SMALL_DESIGN, check_truth, column, dead_holder, optuna_trials, report, run_all, study, trials_of
+from session_kit import (
+    SMALL_DESIGN,
+    check_artifacts,
+    check_truth,
+    column,
+    dead_holder,
+    optuna_trials,
+    report,
+    run_all,
+    study,
+    trials_of,
+)
 
 from slasearch.errors import LeaseError, StudyConflictError, StudyNotFoundError
 from slasearch.search.book import CANCELLED
@@ -220,10 +232,11 @@ def test_a_deleted_study_leaves_nothing_and_others_stay_whole(where):
     before = rows_of(where), optuna_trials(where, "other")
     failing(where)
     send(where, stored(where), "retry", [row.id for row in failed_trials(trials_of(where))])
-    assert (where.artifacts / "toy").is_dir()
+    assert (where.artifacts / stored(where).folder).is_dir()
     assert delete_study(where, "toy") == 9
     assert (rows_of(where), optuna_trials(where, "other")) == before
-    assert [path.name for folder in (where.artifacts, where.logs) for path in folder.iterdir()] == ["other"] * 2
+    kept = [stored(where, "other").folder] * 2
+    assert [path.name for folder in (where.artifacts, where.logs) for path in folder.iterdir()] == kept
     with pytest.raises(StudyNotFoundError, match="other"):
         delete_study(where, "toy")
     failing(where)
@@ -237,6 +250,23 @@ def test_a_study_that_is_being_run_is_not_deleted(where):
     run_all(session)
     session.close()
     check_truth(CONFIG, where)
+
+
+def test_a_study_of_the_same_name_in_another_database_beside_it_keeps_its_files(where):
+    """Two databases in one folder have one home."""
+    other = replace(where, storage_url=where.storage_url.replace("study.db", "other.db"))
+    assert other.storage_url != where.storage_url
+    config = study(optimise=2)
+    for number, place in enumerate((where, other)):
+        clock = 1_750_000_000.0 + 60 * number
+        session = StudySession.open(config, place, now=lambda at=clock: at)
+        run_all(session)
+        session.close()
+    logs = [where.home / row.log for row in trials_of(other)]
+    delete_study(where, "toy")
+    check_artifacts(trials_of(other), other)
+    assert all(log.is_file() for log in logs)
+    assert not any((where.home / "logs").glob("toy-1750000000"))
 
 
 def test_an_interrupted_deletion_keeps_the_study_from_being_run_and_is_finished_by_the_next(where, monkeypatch):

@@ -38,7 +38,7 @@ def artifacts(request, tmp_path):
 def test_what_is_written_is_read(artifacts):
     artifacts.prepare()
     rows = artifacts.write(7, FILES)
-    folder = "artifacts/toy/7" if artifacts.store is None else "toy-1750000000/7"
+    folder = "artifacts/toy-1750000000/7" if artifacts.store is None else "toy-1750000000/7"
     sha256 = hashlib.sha256(b"tensors").hexdigest()
     assert rows[0] == ArtifactRow("adapter.safetensors", f"{folder}/adapter.safetensors", sha256, 7)
     assert [artifacts.read(row) for row in rows] == list(FILES.values())

@@ -74,6 +74,7 @@ class GateLearner:
         self.to(bank.family.logits.device)
         if self._progressive and size.budget is not None:
             self._close_what_never_fits(size.budget)
+        self._open = self._open_size()
 
     def to(self, device: torch.device | str) -> None:
         """Moves the gates and what belongs to them."""
@@ -120,7 +121,21 @@ class GateLearner:
         self.bank.family.set_progress(self.path.progress(step))
         used = zip(self._pool.candidates, self.bank.alive.any(0).tolist(), strict=True)
         self._pool.discard([slot for slot, open_ in used if not open_ and slot in self._pool.present])
+        self._open = self._open_size()
         self.to(self.bank.family.logits.device)
+
+    @property
+    def rate_factor(self) -> float:
+        """By what modules' learning rate is multiplied: under a budget, by its share in all that may still be open.
+
+        Adam's step is as long for each module however many there are, and the steps of all of them add up: at a rate
+        that suits the structure, a pool of five times its size would take five times as long ones together.
+        """
+        return 1.0 if self._size.budget is None else min(1.0, self._size.budget / self._open)
+
+    def _open_size(self) -> float:
+        """Parameters of all that may still be open, by the budget's scope."""
+        return float(pool_size(self.bank.alive.cpu(), self._costs.cpu(), self._size.scope))
 
     def begin(self, step: int) -> None:
         """Sets temperatures and λ (or μ) for gated step number `step` (from 0), and forgets old gradients."""
@@ -237,6 +252,7 @@ class GateLearner:
         used = zip(self._pool.candidates, self.bank.alive.any(0).tolist(), strict=True)
         gone = [slot for slot, open_ in used if not open_ and slot in self._pool.present]
         self._pool.discard(gone)
+        self._open = self._open_size()
         return bool(gone)
 
     def strength(self) -> Tensor:

@@ -161,10 +161,11 @@ class Trainer:
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         heads = [parameter for head in self.model.heads.values() for parameter in head.parameters()]
-        groups = [{"params": heads, "peak": self.training.head_learning_rate}]
+        groups = [{"params": heads, "peak": self.training.head_learning_rate, "heads": True}]
         factors = dict(self.training.kind_factors) | self.model.rates
         for kind, weights in self.model.weights_by_kind().items():
-            groups.append({"params": weights, "peak": self.training.learning_rate * factors.get(kind, 1.0)})
+            peak = self.training.learning_rate * factors.get(kind, 1.0)
+            groups.append({"params": weights, "peak": peak, "heads": False})
         self._clipped = [weight for group in groups for weight in group["params"]]  # type: ignore[attr-defined]
         return torch.optim.AdamW(groups, lr=1.0, weight_decay=self.training.weight_decay, fused=True)
 
@@ -223,8 +224,9 @@ class Trainer:
 
     def _weight_step(self, gates: Tensor | Structure | None, learner: GateLearner | None = None) -> None:
         share = (self.step - self._schedule_start) / self._schedule_length
+        factor = 1.0 if learner is None else learner.rate_factor
         for group in self._optimizer.param_groups:
-            group["lr"] = group["peak"] * rate(self.training.schedule, share)
+            group["lr"] = group["peak"] * rate(self.training.schedule, share) * (1.0 if group["heads"] else factor)
         batch, noise = next(self._batches)
         self._drawn += 1
         self._optimizer.zero_grad(set_to_none=True)

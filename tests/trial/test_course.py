@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from slasearch.registry import GATES
 from slasearch.trial.course import Course
 from slasearch.trial.evaluate import evaluate
 from slasearch.trial.run import TrialWorker
+from slasearch.trial.train import Trainer
 
 Spec = Callable[..., TrialSpec]
 Finish = Callable[..., TrialReport]
@@ -137,6 +139,29 @@ def test_shared_gates_are_ranked_by_held_out_batches_of_all_tasks(
     report = finish(make_spec(pool=POOL, gates=shared, size=size, training=TRAINING, finalisation=end), gate_worker)
     assert paths(report)["things"] == paths(report)["mood"]
     assert report.objectives["exported_parameters"] <= 5000
+
+
+def test_heads_keep_their_rate_and_modules_share_theirs_while_gates_learn(
+    make_spec: Spec, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[tuple[float, float]] = []
+    step = Trainer._weight_step
+
+    def watched(trainer: Trainer, *args: Any) -> None:
+        step(trainer, *args)
+        heads, modules, *_ = trainer._optimizer.param_groups
+        rates.append((heads["lr"] / heads["peak"], modules["lr"] / modules["peak"]))
+
+    monkeypatch.setattr(Trainer, "_weight_step", watched)
+    report = finish(make_spec(pool=POOL, size=SizeSpec("budget", budget=3000), training=TRAINING))
+    assert report.state == "complete", report.reason
+    shares = [module / head for head, module in rates]
+    gated = round(0.6 * 20)
+    whole = sum({row.slot: row.parameters for row in report.gates}.values())
+    assert whole > 9000
+    assert shares[:gated] == pytest.approx([3000 / whole] * gated)
+    assert shares[gated:] == pytest.approx([1.0] * (20 - gated))
+    assert [head for head, _ in rates] == pytest.approx([1 - number / 20 for number in range(20)])
 
 
 def test_progressive_ranks_by_training_and_so_trains_on_gate_examples_from_the_start(

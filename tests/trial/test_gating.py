@@ -179,6 +179,32 @@ def test_moving_saliency_tells_tasks_apart() -> None:
     assert warm.requires_grad
 
 
+def test_modules_learn_at_the_rate_of_a_structure_of_the_budgets_size() -> None:
+    """However many are open, the steps of all of them together are as long."""
+    pool = pool_of([(place, 0) for place in range(6)])
+    end = FinalisationSpec("gate", "progressive")
+    learner = learner_of(pool, "sigmoid", SizeSpec("budget", budget=32), end, 10)
+    assert learner.rate_factor == 32 / 96
+    seen = []
+    for step in range(10):
+        learner.begin(step)
+        learner.prune(step + 1)
+        seen.append(learner.rate_factor)
+        size = sum(pool.costs[slot].parameters for slot in pool.slots)
+        assert learner.rate_factor == pytest.approx(min(1.0, 32 / size))
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+    two = pool_of([(place, 0) for place in range(4)], 2)
+    scoped = {
+        scope: learner_of(two, "sigmoid", SizeSpec("budget", budget=32, scope=scope), end, 10)  # type: ignore[arg-type]
+        for scope in ("union", "per_task")
+    }
+    assert {scope: one.rate_factor for scope, one in scoped.items()} == {"union": 0.5, "per_task": 0.5}
+    scoped["per_task"].bank.close(torch.tensor([[True, True, False, False], [False, False, True, True]]))
+    assert scoped["per_task"]._open_size() == 32
+    assert learner_of(pool_of([(0, 0)]), "sigmoid", SizeSpec("penalty", 1.0), FinalisationSpec(), 10).rate_factor == 1.0
+
+
 def test_weights_count_once_in_a_step_that_has_a_pass_for_gates_too() -> None:
     """Of one task: in the pass over held-out batches the weights' gradients are still those of the training batch."""
     pool = pool_of([(0, 0), (1, 0), (2, 0)])

@@ -142,7 +142,7 @@ def test_untuned_controls_are_said_to_favour_the_search(frames: StudyFrames) -> 
 
 
 def test_the_layout_that_was_confirmed_is_named(frames_of: Callable[[Plan], StudyFrames]) -> None:
-    frames = frames_of(Plan(tuning=5))
+    frames = frames_of(Plan(tuning=len(CONTROL_VARIANTS["lora"])))
     trials = frames.trials
     for item in compare(frames):
         lora = item.tunings["control:lora"]

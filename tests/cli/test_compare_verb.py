@@ -204,7 +204,7 @@ def test_arms_by_their_size_as_a_table_and_a_picture(url: str, command: Command,
     assert lines[end + 1] == "trade-off of score and size"
     assert words(lines[end + 2]) == ["tasks", "arm", "covered", "winner − arm"]
     assert words(lines[end + 3])[-1].startswith("0."), "the winner is compared with nothing"
-    assert all(" to " in line for line in lines[end + 4 :])
+    assert all(" ± " in line for line in lines[end + 4 :])
     assert len(lines[end + 4 :]) == 2
     assert [words(line)[-1] for line in lines[:end] if "LoRA" in line] in (["old", "new"], ["new", "old"])
     found = json.loads(command("compare", "old", "new", "--by-size", "--json", "--storage", url).out)["tables"][0]
@@ -229,7 +229,8 @@ def test_arms_by_their_size_as_a_table_and_a_picture(url: str, command: Command,
         (("old", "--by-size", "--figure", "/dev/null/sizes.svg"), 4, "expected to write here"),
         (("old", "--role", "lora", "--against", "old:lora"), 2, "at most one of --against and --role"),
         (("old", "--pooled", "--against", "old:lora"), 2, "at most one of --against and --pooled"),
-        (("old", "new", "--pooled"), 1, "each test example of tweets, got none: it ran before these were kept"),
+        (("old", "--pooled"), 1, "each test example of tweets, got none: it ran before these were kept"),
+        (("old", "new", "--pooled"), 1, "expected data of its own in each, so that no test example counts twice"),
         (("old", "old"), 2, "got one of them twice"),
         (("old@x",), 2, "expected NAME or NAME@TRIAL"),
         (("old", "--against", "lora"), 2, "expected NAME:ROLE"),

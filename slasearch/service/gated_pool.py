@@ -169,6 +169,14 @@ class GatedPool:
             self._learner.observe()
 
     @property
+    def rate_factor(self) -> float:
+        """By what a study multiplies modules' learning rate at this step (docs/method.md, Size); 1 without a budget.
+
+        A loop with an optimiser of its own may do the same: a rate that suits the structure is too high for the pool.
+        """
+        return 1.0 if self._structure is not None else self._learner.rate_factor
+
+    @property
     def ready(self) -> bool:
         """Whether the planned steps are done, so that it is time to `finalise`."""
         return self._done >= self._settings.steps

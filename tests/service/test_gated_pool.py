@@ -194,6 +194,18 @@ def test_the_saliency_of_a_step_is_that_of_all_its_batches(tasks: tuple[str, ...
     torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-9)
 
 
+def test_the_rate_that_modules_share_is_told_to_the_loop() -> None:
+    model = tiny_backbone("bert")
+    pool = {"sites": ["attn.q", "attn.v"], "kinds": ["lora"], "ranks": [1, 2]}
+    gated = slasearch.attach(model, pool, steps=4, budget=64)
+    whole = sum(gated.pool.costs[slot].parameters for slot in gated.pool.candidates)
+    assert gated.rate_factor == 64 / whole < 0.5
+    gated.detach()
+    free = slasearch.attach(model, pool, steps=4, sparsity_weight=0.1)
+    assert free.rate_factor == 1.0
+    free.detach()
+
+
 def test_gates_that_rank_by_saliency_need_no_gradient() -> None:
     model = tiny_backbone("bert").train()
     gated = attached(model, ranking="saliency", tasks=("a", "b"), gates={"warm_up": 0.0})

@@ -8,8 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Future, wait
 from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -150,17 +149,13 @@ def _while_renewing(session: StudySession, work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             found.set_result(work())
-        except Exception as error:
+        except BaseException as error:  # whatever it is, the driver waits for it
             found.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()  # an interruption does not wait for it
-    while True:
-        try:
-            return found.result(timeout=RENEW_SECONDS)
-        except FutureTimeout:
-            if found.done():
-                raise  # the work's own
-            session.renew()
+    while not wait([found], timeout=RENEW_SECONDS).done:
+        session.renew()
+    return found.result()
 
 
 def _loop(

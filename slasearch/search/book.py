@@ -226,8 +226,8 @@ class Book:
 
     def left_checkpoints(self, row: TrialRow) -> bool:
         """Whether this attempt or an earlier one at the same trial may have left checkpoints where it ran."""
-        kept = (WORKER_LOST, DRIVER_LOST, OUT_OF_MEMORY, CANCELLED)
-        return any((attempt.reason or "").startswith(kept) for attempt in (*self.earlier(row), row))
+        attempts = (*self.earlier(row), row)
+        return any(self.was_lost(one) or (one.reason or "").startswith(CANCELLED) for one in attempts)
 
     def earlier(self, row: TrialRow) -> list[TrialRow]:
         """The attempts before this one at the same trial, the first one first."""

@@ -32,7 +32,7 @@ FINALISERS: tuple[Finaliser, ...] = (
         "saliency",
         "ranking",
         "Σ|w·∂L_t/∂w| per parameter on the gate split, tasks compared by rank; with progressive a moving average while "
-        "gates learn, of tasks with gates of their own of |z·∂L_t/∂z|",
+        "gates learn, of several tasks of |z·∂L_t/∂z|",
         "a forward and backward pass a task; with progressive nothing",
         "AdaLoRA, arXiv 2303.10512; S3Delta, arXiv 2206.07382; |z·∂L/∂z|: Molchanov et al., arXiv 1611.06440; per "
         "parameter and by rank ours",

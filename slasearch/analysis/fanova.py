@@ -28,17 +28,17 @@ from slasearch.errors import ReportError
 from slasearch.registry import ADAPTIVE_SAMPLERS
 from slasearch.space.parameters import parameters
 
-__all__ = ["MINIMUM_TRIALS", "POOR", "Fanova", "fanova", "variance_shares"]
+__all__ = ["MINIMUM_SETTINGS", "POOR", "Fanova", "fanova", "variance_shares"]
 
-MINIMUM_TRIALS = 30
+MINIMUM_SETTINGS = 30
 _LARGEST = 1_000
 _TREES, _GROUP_TREES = (48, 128), (6, 64)
-"""Fewest and most trees of the forest, and of each that is grown again without a group of trials."""
+"""Fewest and most trees of the forest, and of each that is grown again without a group of settings."""
 _GROWN, _GROUP_GROWN = 48_000, 6_000
-"""Trials that all trees of a forest are grown from together, as far as those numbers allow: this bounds the time."""
+"""Settings that all trees of a forest are grown from together, as far as those numbers allow: this bounds the time."""
 _GROUPS = 8
 _LEAF = 2
-"""Fewest trials in a leaf: with single ones it takes a quarter longer, to the same shares."""
+"""Fewest settings in a leaf: with single ones it takes a quarter longer, to the same shares."""
 _CELLS = 256
 _POINTS = 4_096
 POOR = 0.5
@@ -53,8 +53,9 @@ Floats = NDArray[np.float64]
 class Fanova:
     """What each field does alone, as a share of a forest's variance, in the order of the study file.
 
-    The 95 % intervals are over trials (jackknife). `r2` is R² of the forest at trials that its trees have not seen.
-    What the shares leave to 1 are interactions, and noise that the forest has taken for such.
+    The 95 % intervals are over settings (jackknife). `n` is how many settings the forest has learned from, each with its
+    mean over seed pairs; `r2` is its R² at settings that its trees have not seen. What the shares leave to 1 are
+    interactions, and noise that the forest has taken for such.
     """
 
     response: DesignResponse
@@ -66,41 +67,42 @@ class Fanova:
 
 
 def fanova(frames: StudyFrames, response: DesignResponse = "score", *, seed: int = 1) -> Fanova:
-    """Shares of variance over all complete trials of the search, whoever placed them.
+    """Shares of variance over all settings of the search with complete trials, whoever placed them.
 
     Args:
         frames: The study.
         response: `score`, `exported_parameters` (its logarithm) or `robustness`.
-        seed: Seed of the forest (and of the subsample, above 1,000 trials).
+        seed: Seed of the forest (and of the subsample, above 1,000 settings).
 
     Raises:
-        ReportError: Fewer than 30 complete trials, no searched field that varies, or a response that does not.
+        ReportError: Fewer than 30 settings, no searched field that varies, or a response that does not.
     """
     trials = frames.search_trials("complete")
     trials = trials[np.isfinite(trials[response])]
     if response == "exported_parameters":
         trials = trials[trials[response] > 0]
-    if len(trials) < MINIMUM_TRIALS:
+        trials = trials.assign(exported_parameters=np.log(trials[response]))
+    settings = frames.settings(trials, response)
+    total = len(settings)
+    if total < MINIMUM_SETTINGS:
         raise ReportError(
-            f"Shares of variance: expected at least {MINIMUM_TRIALS} complete trials of the search, got {len(trials)}. "
-            "Raise the number of trials and run again."
+            f"Shares of variance: expected at least {MINIMUM_SETTINGS} settings with complete trials of the search, got "
+            f"{total}. Raise the number of trials, or of points of the design, and run again."
         )
-    total = len(trials)
-    trials = trials.iloc[np.sort(np.random.default_rng(seed).permutation(total)[:_LARGEST])]
-    values = trials[response].to_numpy(np.float64)
-    values = np.log(values) if response == "exported_parameters" else values
+    settings = settings.iloc[np.sort(np.random.default_rng(seed).permutation(total)[:_LARGEST])]
+    values = settings[response].to_numpy(np.float64)
     fields = parameters(frames.config)
-    params = frames.params.set_index("trial_id").loc[trials["trial_id"]]
+    params = frames.params.set_index("trial_id").loc[settings["trial_id"]]
     # At one fixed place, a field that is not used would tell the forest which choice has switched it off, and would get
     # that choice's share.
-    by_chance = np.random.default_rng(seed).uniform(size=(len(trials), len(fields)))
+    by_chance = np.random.default_rng(seed).uniform(size=(len(settings), len(fields)))
     unit = unit_coordinates(params, fields, unused=by_chance)
     varied = np.flatnonzero(np.ptp(unit, axis=0) > 0)
     if not len(varied) or np.ptp(values) <= 1e-12 * np.abs(values).max():
         raise ReportError(
             f"Shares of variance of {response_words(response)}: expected a searched field that varies and a response "
-            f"that does, got {len(varied)} such fields and {len(np.unique(values))} different values in {total} "
-            "trials. Search a field, over a wider range."
+            f"that does, got {len(varied)} such fields and {len(np.unique(values))} different values at {total} "
+            "settings. Search a field, over a wider range."
         )
     shares, r2 = variance_shares(unit[:, varied], values, seed=seed)
     errors = _jackknife(unit[:, varied], values, seed)
@@ -108,17 +110,17 @@ def fanova(frames: StudyFrames, response: DesignResponse = "score", *, seed: int
     return Fanova(
         response=response,
         fields=tuple(_index(field.name, *found.get(column, (0.0, 0.0))) for column, field in enumerate(fields)),
-        n=len(trials),
+        n=len(settings),
         r2=r2,
-        method=f"functional ANOVA of a forest of {_trees(len(trials))} trees over {_counted(len(trials), total)} of "
-        "the search, on the axes on which fields were sampled; 95 % jackknife intervals; speaks of the region in which "
+        method=f"functional ANOVA of a forest of {_trees(len(settings))} trees over {_counted(len(settings), total)} "
+        "of the search, on the axes on which fields were sampled; 95 % jackknife intervals; speaks of the region in which "
         "the trials lie, and is no Sobol index",
         warnings=tuple(_cautions(trials, frames, r2)),
     )
 
 
 def _counted(used: int, found: int) -> str:
-    return f"{found} complete trials" if used == found else f"{used} of {found:,} complete trials, drawn by chance,"
+    return f"{found} settings" if used == found else f"{used} of {found:,} settings, drawn by chance,"
 
 
 def _cautions(trials: pd.DataFrame, frames: StudyFrames, r2: float) -> Iterator[str]:
@@ -135,7 +137,7 @@ def _cautions(trials: pd.DataFrame, frames: StudyFrames, r2: float) -> Iterator[
     if pruned:
         yield f"{pruned} trials were pruned and are not in it: poor regions are seen less"
     if r2 < POOR:
-        yield f"the forest predicts trials that it has not seen with R² {r2:.2f}: the shares are of much noise"
+        yield f"the forest predicts settings that it has not seen with R² {r2:.2f}: the shares are of much noise"
 
 
 def variance_shares(unit: Floats, values: Floats, *, seed: int) -> tuple[Floats, float]:
@@ -150,7 +152,7 @@ def variance_shares(unit: Floats, values: Floats, *, seed: int) -> tuple[Floats,
         seed: Seed of the forest.
 
     Returns:
-        `k` shares of the forest's variance, and R² at trials that were left out of a tree's bootstrap sample.
+        `k` shares of the forest's variance, and R² at rows that were left out of a tree's bootstrap sample.
     """
     forest = RandomForestRegressor(_trees(len(values)), min_samples_leaf=_LEAF, oob_score=True, random_state=seed)
     forest.fit(unit, values)
@@ -159,15 +161,15 @@ def variance_shares(unit: Floats, values: Floats, *, seed: int) -> tuple[Floats,
 
 
 def _trees(count: int, grown: int = _GROWN, bounds: tuple[int, int] = _TREES) -> int:
-    """How many trees a forest of so many trials has."""
+    """How many trees a forest of so many settings has."""
     fewest, most = bounds
     return max(fewest, min(most, grown // count))
 
 
 def _jackknife(unit: Floats, values: Floats, seed: int) -> Floats:
-    """`k` standard errors of the shares: a small forest is grown again without each of some groups of trials.
+    """`k` standard errors of the shares: a small forest is grown again without each of some groups of settings.
 
-    Its trees have the same bootstrap samples every time, but for the group: the errors are those of the trials, and
+    Its trees have the same bootstrap samples every time, but for the group: the errors are those of the settings, and
     hardly those of so few trees.
     """
     generator, count = np.random.default_rng(seed), len(values)

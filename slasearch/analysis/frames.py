@@ -117,6 +117,15 @@ class StudyFrames:
             return pd.Series(0, index=values.index)
         return values.groupby(list(values.columns), dropna=False, sort=False).ngroup()
 
+    def settings(self, trials: pd.DataFrame, column: str) -> pd.DataFrame:
+        """One row for each configuration among those trials: its first trial, with the mean of `column` over all of them.
+
+        Trials of one configuration under several seed pairs tell of one place in the space, however many they are.
+        """
+        configurations = self.configurations.loc[trials["trial_id"]].to_numpy()
+        means = trials[column].groupby(configurations).transform("mean")
+        return trials.assign(**{column: means})[~pd.Series(configurations, index=trials.index).duplicated()]
+
     def failed(self, trials: pd.DataFrame) -> int:
         """How many of those rows failed for good: attempts that a later one took over are not counted."""
         taken_over = trials["trial_id"].isin(self.trials["retry_of"].dropna())

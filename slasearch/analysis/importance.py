@@ -3,7 +3,7 @@
 For each field, the distribution of its values among the best trials is compared with that among all trials (Pearson
 divergence, on the axis on which the field was sampled). That is the importance of *reaching the top quantile*, not a
 share of variance. Beside each number stands what chance alone would give: the 95th percentile of the same divergence
-when the scores are shuffled over the trials.
+when the scores are shuffled. A setting that was tried under several seed pairs counts once, by its mean.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from slasearch.analysis.ped_anova import best_trials, divergence, grid_field
 from slasearch.errors import ReportError
 from slasearch.records import DIRECTIONS
 
-__all__ = ["MINIMUM_TRIALS", "FieldImportance", "Importance", "importance"]
+__all__ = ["MINIMUM_SETTINGS", "FieldImportance", "Importance", "importance"]
 
-MINIMUM_TRIALS = 15
+MINIMUM_SETTINGS = 15
 _IN_TOP = 5
 _LARGEST = 2_000
 _SHUFFLES = 60
@@ -33,7 +33,10 @@ _SHUFFLES = 60
 
 @dataclass(frozen=True)
 class FieldImportance:
-    """One field: its divergence as a share of all fields' sum (0 to 1), and the share that chance alone reaches."""
+    """One field: its divergence as a share of all fields' sum (0 to 1), and what chance alone reaches in the same unit.
+
+    Where no field leads anywhere, chance may reach more than 1.
+    """
 
     name: str
     share: float
@@ -59,55 +62,53 @@ class Importance:
 
 
 def importance(frames: StudyFrames, objective: str = "score", *, seed: int = 0) -> Importance:
-    """Importance of every searched field for one objective, over the complete trials of the search.
+    """Importance of every searched field for one objective, over the settings of the search with complete trials.
 
     Args:
         frames: The study.
         objective: `score`, `exported_parameters` or `robustness`.
-        seed: Seed of the shuffles (and of the subsample, above 2,000 trials).
+        seed: Seed of the shuffles (and of the subsample, above 2,000 settings).
 
     Raises:
-        ReportError: Too few complete trials, or no searched field varies.
+        ReportError: Too few settings, or no searched field varies.
     """
     trials = frames.search_trials("complete")
     trials = trials[np.isfinite(trials[objective])]
-    if len(trials) < MINIMUM_TRIALS:
+    params = frames.params.set_index("trial_id")
+    varied = params.loc[trials["trial_id"]].nunique() > 1
+    searched = {name: found for name, found in distributions(frames.config).items() if varied.get(name, False)}
+    if len(trials) and not searched:
+        raise ReportError("Importance: expected a searched field that varies between trials, got none. Search a field.")
+    settings = frames.settings(trials, objective)
+    if len(settings) < MINIMUM_SETTINGS:
         raise ReportError(
-            f"Importance: expected at least {MINIMUM_TRIALS} complete trials of the search, "
-            f"got {len(trials)}. Raise phases.optimise.trials and run again."
+            f"Importance: expected at least {MINIMUM_SETTINGS} settings with complete trials of the search, "
+            f"got {len(settings)}. Raise phases.optimise.trials and run again."
         )
     generator = np.random.default_rng(seed)
-    if len(trials) > _LARGEST:
-        trials = trials.iloc[np.sort(generator.choice(len(trials), _LARGEST, replace=False))]
-    params = frames.params.set_index("trial_id").loc[trials["trial_id"]]
-    searched = {
-        name: distribution
-        for name, distribution in distributions(frames.config).items()
-        if name in params and params[name].nunique() > 1
-    }
-    if not searched:
-        raise ReportError("Importance: expected a searched field that varies between trials, got none. Search a field.")
+    if len(settings) > _LARGEST:
+        settings = settings.iloc[np.sort(generator.choice(len(settings), _LARGEST, replace=False))]
     sign = 1.0 if DIRECTIONS[objective] == "minimize" else -1.0
-    losses = sign * trials[objective].to_numpy(dtype=np.float64)
-    quantile = max(0.1, _IN_TOP / len(trials))
-    fields = _fields(params, searched, losses, quantile, generator)
+    losses = sign * settings[objective].to_numpy(dtype=np.float64)
+    quantile = max(0.1, _IN_TOP / len(settings))
+    fields = _fields(params.loc[settings["trial_id"]], searched, losses, quantile, generator)
     return Importance(
         objective=objective,
         quantile=quantile,
         fields=tuple(sorted(fields, key=lambda field: (-field.share, field.name))),
-        n=len(trials),
+        n=len(settings),
         method=(
-            f"PED-ANOVA: reaching the best {quantile * 100:.0f} % of {len(trials)} complete trials, "
+            f"PED-ANOVA: reaching the best {quantile * 100:.0f} % of {len(settings)} settings, "
             "not a share of variance"
         ),
-        warnings=_cautions(fields, len(trials)),
+        warnings=_cautions(fields, len(settings)),
     )
 
 
 def _cautions(fields: list[FieldImportance], n: int) -> tuple[str, ...]:
     if any(field.above_chance for field in fields):
         return ()
-    return (f"no field stands out from chance with {n} trials",)
+    return (f"no field stands out from chance with {n} settings",)
 
 
 def _fields(

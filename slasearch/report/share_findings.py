@@ -23,18 +23,18 @@ def share_findings(results: Results) -> Iterator[Finding]:
 
 
 def forest_findings(results: Results) -> Iterator[Finding]:
-    """A sentence for each response on what fields explain alone over all complete trials, by fANOVA's forest."""
+    """A sentence for each response on what fields explain alone over all settings, by fANOVA's forest."""
     for item in results.shares:
         ordered = sorted((one for one in item.fields if one.low > 0), key=lambda one: -one.estimate)
         named = [f"{short_factor(one.field)} {with_ends(fraction, one.estimate, one.low, one.high)}" for one in ordered]
         said = f"{some(named)} alone" if named else "the share of no field alone is told from nothing"
-        text = f"Of what moves the {response_words(item.response)} over these trials: {said}. {_forest(item)}"
+        text = f"Of what moves the {response_words(item.response)} over these settings: {said}. {_forest(item)}"
         yield Finding("Importance", text, "result" if item.r2 >= POOR else "caution")
 
 
 def _forest(item: Fanova) -> str:
     poor = ", so it knows little" if item.r2 < POOR else ""
-    return f"(fANOVA, a forest of {item.n} trials, R² {fraction(item.r2)} at trials left out{poor}.)"
+    return f"(fANOVA, a forest of {item.n} settings, R² {fraction(item.r2)} at settings left out{poor}.)"
 
 
 def design_caution(results: Results, warning: str) -> Finding:

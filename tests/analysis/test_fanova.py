@@ -135,15 +135,28 @@ def test_noise_is_said_to_be_noise(tmp_path: Path) -> None:
     assert any("the shares are of much noise" in text for text in found.warnings)
 
 
+def test_repeats_under_other_seeds_are_no_further_settings(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    noise = generator.normal(size=32)
+    made = rows(CONFIG, lambda unit: noise, 32)
+    repeats = [{**row, "repeat": 1, "score": row["score"] + shift} for row, shift in zip(made, generator.normal(size=32) / 10)]
+    found = fanova(write_trials(tmp_path, CONFIG, made + repeats))
+    assert found.n == 32
+    assert found.r2 < 0.3  # trees that have seen a setting's other repeat would know it: .6 and more
+    again = [{**row, "repeat": repeat} for repeat in range(4) for row in made[:12]]
+    with pytest.raises(ReportError, match="at least 30 settings with complete trials of the search, got 12"):
+        fanova(write_trials(tmp_path / "few", CONFIG, again))
+
+
 def test_few_trials_are_refused(tmp_path: Path) -> None:
     frames = write_trials(tmp_path, CONFIG, rows(CONFIG, log_response, 29))
-    with pytest.raises(ReportError, match="at least 30 complete trials of the search, got 29"):
+    with pytest.raises(ReportError, match="at least 30 settings with complete trials of the search, got 29"):
         fanova(frames)
 
 
 def test_nothing_that_varies_is_refused(tmp_path: Path) -> None:
     frames = write_trials(tmp_path, CONFIG, rows(CONFIG, lambda unit: np.ones(len(unit)), 40))
-    with pytest.raises(ReportError, match="3 such fields and 1 different values in 40 trials"):
+    with pytest.raises(ReportError, match="3 such fields and 1 different values at 40 settings"):
         fanova(frames)
 
 
@@ -151,13 +164,13 @@ def test_large_studies_are_thinned(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("slasearch.analysis.fanova._LARGEST", 50)
     found = fanova(write_trials(tmp_path, CONFIG, rows(CONFIG, log_response, 80)))
     assert found.n == 50
-    assert "50 of 80 complete trials, drawn by chance" in found.method
+    assert "50 of 80 settings, drawn by chance" in found.method
 
 
 def test_forests_of_many_trials_are_small(tmp_path: Path) -> None:
     made = rows(CONFIG, log_response, 1_200)
     found = fanova(write_trials(tmp_path, CONFIG, made))
-    assert "a forest of 48 trees over 1000 of 1,200 complete trials, drawn by chance, of the search" in found.method
+    assert "a forest of 48 trees over 1000 of 1,200 settings, drawn by chance, of the search" in found.method
     assert shares_of(found) == pytest.approx({WEIGHT: 0.25 / 0.28, RATE: 0.0, level(0): 0.03 / 0.28}, abs=0.02)
     assert [_trees(count) for count in (30, 375, 600, 1_000, 100_000)] == [128, 128, 80, 48, 48]
 

@@ -7,7 +7,7 @@ import pytest
 from synthetic import NOISE, RANKS, RATE, TYPOS, WEIGHT, Plan
 
 from slasearch.analysis.frames import StudyFrames
-from slasearch.analysis.importance import MINIMUM_TRIALS, importance
+from slasearch.analysis.importance import MINIMUM_SETTINGS, importance
 from slasearch.errors import ReportError
 
 
@@ -68,8 +68,25 @@ def test_divergences_are_optunas_own(many: StudyFrames) -> None:
     assert {field.name: field.share for field in found.fields} == pytest.approx(theirs)
 
 
+def test_repeats_of_a_setting_are_not_taken_for_evidence(many: StudyFrames) -> None:
+    """The scores of twenty settings are by chance, each is seen six times."""
+    complete = many.search_trials("complete").iloc[:120]
+    place = np.arange(len(complete)) % 20
+    fields = [WEIGHT, NOISE, TYPOS, RATE, RANKS]
+    params = many.params.set_index("trial_id").loc[complete["trial_id"]].reset_index()
+    params[fields] = params[fields].to_numpy()[place]
+    chance = np.random.default_rng(2)
+    told = 0
+    for _ in range(10):
+        score = chance.normal(size=20)[place] + chance.normal(size=len(place)) / 100
+        found = importance(replace(many, trials=complete.assign(score=score), params=params))
+        assert found.n == 20
+        told += sum(field.above_chance for field in found.fields)
+    assert told <= 6  # of 50, at a level of 5 %; with each trial for itself it is most of them
+
+
 def test_too_few_trials_are_refused(frames_of: Callable[[Plan], StudyFrames]) -> None:
-    with pytest.raises(ReportError, match=f"at least {MINIMUM_TRIALS} complete trials"):
+    with pytest.raises(ReportError, match=f"at least {MINIMUM_SETTINGS} settings with complete trials"):
         importance(frames_of(Plan(design=False, optimise=8, confirm=False)))
 
 

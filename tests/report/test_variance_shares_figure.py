@@ -115,10 +115,10 @@ def test_a_sentence_names_what_is_told_from_nothing() -> None:
     (one, other) = forest_findings(SimpleNamespace(shares=(found, poor)))  # type: ignore[arg-type]
     assert (one.topic, one.kind, other.kind) == ("Importance", "result", "caution")
     assert one.text == (
-        "Of what moves the score over these trials: learning rate .50 [.45, .56] and sparsity weight λ .10 [.05, .16] "
-        "alone. (fANOVA, a forest of 60 trials, R² .91 at trials left out.)"
+        "Of what moves the score over these settings: learning rate .50 [.45, .56] and sparsity weight λ .10 [.05, .16] "
+        "alone. (fANOVA, a forest of 60 settings, R² .91 at settings left out.)"
     )
-    assert other.text.endswith("(fANOVA, a forest of 60 trials, R² .31 at trials left out, so it knows little.)")
+    assert other.text.endswith("(fANOVA, a forest of 60 settings, R² .31 at settings left out, so it knows little.)")
 
 
 def test_twenty_fields_fit_a_page() -> None:
@@ -138,8 +138,8 @@ def test_too_few_trials_give_one_reason_and_no_figure(frames_of: Callable[[Plan]
     assert variance_shares.figures(results) == []
     reasons = [reason for reason in results.missing if reason.startswith("Shares of variance")]
     assert reasons == [
-        "Shares of variance: expected at least 30 complete trials of the search, got 22. Raise the number of trials "
-        "and run again."
+        "Shares of variance: expected at least 30 settings with complete trials of the search, got 22. Raise the "
+        "number of trials, or of points of the design, and run again."
     ]
 
 

@@ -243,7 +243,7 @@ class SizeSpec:
     """What decides the size. `penalty`: the sparsity weight λ does. `budget`: at most `budget` exported parameters.
 
     `scope` says what a budget counts: the `union` of all tasks' slots, or each task's own (`per_task`).
-    `ramp` is the share of all steps after warm-up over which λ grows from 0, along `schedule`. With a `path` λ goes
+    `ramp` is the share of all steps over which λ grows from 0 after the warm-up, along `schedule`. With a `path` λ goes
     through its rising values in stages, the last of which is `sparsity_weight`.
     """
 
@@ -402,7 +402,10 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class GateRow:
-    """One gate at the end: `openness` p in [0, 1], the value z folded into the module, and whether it is open."""
+    """One gate at the end: `openness` p in [0, 1], its own value z, and whether it is open.
+
+    What is folded into a module that tasks share is the mean of theirs.
+    """
 
     task: str
     slot: Slot

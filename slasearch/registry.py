@@ -18,6 +18,7 @@ __all__ = [
     "BACKBONES",
     "CONDITIONS",
     "CONTROLS",
+    "CONTROL_KINDS",
     "CONTROL_VARIANTS",
     "DESIGN_OPTIONS",
     "DESIGN_SAMPLERS",
@@ -177,8 +178,21 @@ SEARCHING_CONTROLS = frozenset({"shared"})
 """Controls that are searches themselves: they are tuned over the fields of pool, gates and finalisation too."""
 PEFT_CONTROLS = frozenset({"adalora", "prefix"})
 """Controls that the package peft brings."""
-UNFELT_FIELDS: Mapping[str, tuple[str, ...]] = {"linear_probe": ("training.learning_rate",)}
-"""Fields of training that change nothing in a control, so that it is not tuned over them: a probe has heads alone."""
+CONTROL_KINDS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("lora", "lora_gradient", "lora_r8"), ("lora",)),
+    **{kind: (kind,) for kind in ("lora_xs", "bottleneck")},
+    "prefix_gated": ("prefix",),
+    "bitfit": ("bias",),
+    **dict.fromkeys(("adalora", "prefix", "fusion", "full_fine_tuning", "linear_probe"), ()),
+}
+"""The kinds of modules in controls that take none of the study's pool; a rate of another kind changes nothing in them."""
+_TOGETHER = ("adalora", "prefix", "fusion", "full_fine_tuning", "shared")
+UNFELT_FIELDS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(_TOGETHER, ("training.multitask",)),
+    "linear_probe": ("training.multitask", "training.learning_rate"),
+}
+"""Fields of training that change nothing in a control, so that it is not tuned over them: a probe has heads alone, and
+these others train one set of modules for all tasks."""
 
 SOURCES: Registry[Any] = Registry(
     "task source",

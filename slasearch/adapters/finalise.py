@@ -59,8 +59,9 @@ def finalise(pool: Pool, bank: GateBank, size: SizeSpec, strength: Tensor | None
     tasks = len(pool.tasks)
     if size.mode == "budget":
         assert size.budget is not None
-        as_strong = strength == strength.amax(0)  # as the one that paid: gates that tasks share
-        chosen = fill(order, costs, size.budget, size.scope, tasks, wanted=is_open | as_strong)
+        # A gate that all tasks share is paid by the first in the order, and open for the others too.
+        wanted = torch.ones_like(is_open) if bank.shared else is_open
+        chosen = fill(order, costs, size.budget, size.scope, tasks, wanted=wanted)
     else:
         chosen = [{int(slot) for slot in torch.nonzero(row).flatten()} for row in is_open]
     if not any(chosen):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from slasearch.analysis.bounds import within_all
 from slasearch.analysis.frames import StudyFrames
 from slasearch.records import DIRECTIONS
 
@@ -14,13 +15,15 @@ SIZE_TOLERANCE = 0.05
 
 
 def winner_label(frames: StudyFrames, trial_id: int) -> str:
-    """Why a search trial was confirmed: the objectives by which its configuration has the best mean."""
+    """Why a search trial was confirmed: the objectives by which its setting has the best mean within the bounds."""
     complete = frames.search_trials("complete").set_index("trial_id")
     configurations = frames.configurations.loc[complete.index]
+    settings = complete[["score", "exported_parameters", "robustness", "latency"]].groupby(configurations).mean()
+    settings = settings[within_all(frames.config.constraints, settings)]
     names = {"score": "score", "exported_parameters": "size", "robustness": "robustness"}
     found = []
     for objective in frames.config.objectives:
-        means = complete[objective.name].groupby(configurations).mean().dropna()
+        means = settings[objective.name].dropna()
         best = means.max() if DIRECTIONS[objective.name] == "maximize" else means.min()
         if trial_id in complete.index and means.get(configurations.loc[trial_id]) == best:
             found.append(names[objective.name])

@@ -16,7 +16,7 @@ from slasearch.analysis.arm_words import failed_caution, other_winners, unequal_
 from slasearch.analysis.evidence import MARGIN, Evidence, adjusted, contrast, scores_by
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.groups import SEEDS, WHAT, ArmName, Group, group_of, run_seconds
-from slasearch.analysis.intervals import Estimate, t_interval
+from slasearch.analysis.intervals import Estimate, log_interval, t_interval
 from slasearch.analysis.likeness import refuse_unlike, unlike_settings
 from slasearch.analysis.measure import Measure, measuring
 from slasearch.errors import ReportError
@@ -147,7 +147,7 @@ def _arm(group: Group, name: ArmName, table: pd.DataFrame, runs: pd.DataFrame) -
     return StudyArm(
         name=name,
         scores=tuple((str(series), t_interval(table[series])) for series in table.columns),
-        parameters=t_interval(trials["exported_parameters"]),
+        parameters=log_interval(trials["exported_parameters"]),
         seconds=run_seconds(trials),
         complete=len(trials),
         failed=group.failed(name.role),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from slasearch.analysis.frames import StudyFrames
 
-__all__ = ["KeptOut", "kept_out", "within"]
+__all__ = ["KeptOut", "kept_out", "within", "within_all"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ def within(bound: ConstraintConfig, trials: pd.DataFrame) -> NDArray[np.bool_]:
     """`n`: which trials keep a bound; one without a value does not."""
     values = trials[bound.name].to_numpy(np.float64).tolist()
     return np.array([bound.excess(value) <= 0 for value in values], dtype=np.bool_)
+
+
+def within_all(bounds: Sequence[ConstraintConfig], trials: pd.DataFrame) -> NDArray[np.bool_]:
+    """`n`: which trials, or means of settings, keep every bound."""
+    return np.all([np.ones(len(trials), dtype=np.bool_), *(within(bound, trials) for bound in bounds)], axis=0)
 
 
 def kept_out(frames: StudyFrames) -> KeptOut | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from slasearch.analysis.evidence import scores_by
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.groups import SEEDS, ArmName, Group, group_of
-from slasearch.analysis.intervals import Estimate, t_interval
+from slasearch.analysis.intervals import Estimate, log_interval, t_interval
 from slasearch.analysis.measure import Measure, measuring
 
 __all__ = ["SizedArm", "arms_by_size"]
@@ -62,6 +62,6 @@ def _arm(group: Group, role: str) -> SizedArm:
     return SizedArm(
         name=group.named(role),
         tasks=_tasks(group),
-        parameters=t_interval(runs.drop_duplicates("trial_id")["exported_parameters"]),
+        parameters=log_interval(runs.drop_duplicates("trial_id")["exported_parameters"]),
         score=t_interval(scores_by(runs, SEEDS, (MEAN,))[MEAN]),
     )

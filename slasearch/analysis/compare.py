@@ -20,7 +20,7 @@ from slasearch.analysis.evidence import MARGIN, Evidence, adjusted, contrast, sc
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.goals import goals_of
 from slasearch.analysis.groups import run_seconds
-from slasearch.analysis.intervals import Estimate, t_interval
+from slasearch.analysis.intervals import Estimate, log_interval, t_interval
 from slasearch.analysis.measure import Measure, measured_scores, measuring
 from slasearch.analysis.roles import role_label, role_phrase
 from slasearch.analysis.tuning import Tuning, picked, searched_trials, tuning_cautions, tuning_of, tuning_terms
@@ -219,7 +219,7 @@ def _arm(
         scores=tuple(
             (series, t_interval(mine.loc[mine["series"] == series, "value"])) for series in (MEAN, *frames.tasks)
         ),
-        parameters=t_interval(complete["exported_parameters"]),
+        parameters=log_interval(complete["exported_parameters"]),
         robustness=t_interval(complete["robustness"]),
         seconds=run_seconds(complete),
         complete=len(complete),

@@ -53,8 +53,8 @@ Floats = NDArray[np.float64]
 class Fanova:
     """What each field does alone, as a share of a forest's variance, in the order of the study file.
 
-    The 95 % intervals are over settings (jackknife). `n` is how many settings the forest has learned from, each with its
-    mean over seed pairs; `r2` is its R² at settings that its trees have not seen. What the shares leave to 1 are
+    The 95 % intervals are over settings (jackknife). `n` is how many settings the forest has learned from, each with
+    its mean over seed pairs; `r2` is its R² at settings that its trees have not seen. What the shares leave to 1 are
     interactions, and noise that the forest has taken for such.
     """
 
@@ -86,8 +86,8 @@ def fanova(frames: StudyFrames, response: DesignResponse = "score", *, seed: int
     total = len(settings)
     if total < MINIMUM_SETTINGS:
         raise ReportError(
-            f"Shares of variance: expected at least {MINIMUM_SETTINGS} settings with complete trials of the search, got "
-            f"{total}. Raise the number of trials, or of points of the design, and run again."
+            f"Shares of variance: expected at least {MINIMUM_SETTINGS} settings with complete trials of the search, "
+            f"got {total}. Raise the number of trials, or of points of the design, and run again."
         )
     settings = settings.iloc[np.sort(np.random.default_rng(seed).permutation(total)[:_LARGEST])]
     values = settings[response].to_numpy(np.float64)
@@ -113,8 +113,8 @@ def fanova(frames: StudyFrames, response: DesignResponse = "score", *, seed: int
         n=len(settings),
         r2=r2,
         method=f"functional ANOVA of a forest of {_trees(len(settings))} trees over {_counted(len(settings), total)} "
-        "of the search, on the axes on which fields were sampled; 95 % jackknife intervals; speaks of the region in which "
-        "the trials lie, and is no Sobol index",
+        "of the search, on the axes on which fields were sampled; 95 % jackknife intervals; speaks of the region in "
+        "which the trials lie, and is no Sobol index",
         warnings=tuple(_cautions(trials, frames, r2)),
     )
 

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, and_, select
 
+from slasearch.analysis.bounds import within_all
 from slasearch.analysis.rows import frame_of, without_collections
 from slasearch.config.load import stored_study
 from slasearch.config.schema import StudyConfig
@@ -118,7 +119,7 @@ class StudyFrames:
         return values.groupby(list(values.columns), dropna=False, sort=False).ngroup()
 
     def settings(self, trials: pd.DataFrame, column: str) -> pd.DataFrame:
-        """One row for each configuration among those trials: its first trial, with the mean of `column` over all of them.
+        """One row for each configuration among those trials: its first trial, with its mean of `column`.
 
         Trials of one configuration under several seed pairs tell of one place in the space, however many they are.
         """
@@ -195,12 +196,15 @@ def _load(connection: Connection, study: StudyRow, warm_start: WarmStart | None)
         connection, select(SlaTrial).where(SlaTrial.study_id == study.id).order_by(SlaTrial.id), _TRIAL_COLUMNS
     )
     trials = trials.rename(columns={"id": "trial_id"})
+    config = stored_study(study.config)
     mine = SlaTrial.study_id == study.id
     final = select(SlaMetric).join(SlaTrial, SlaMetric.trial_id == SlaTrial.id).where(mine, SlaMetric.step.is_(None))
-    gates = select(SlaGate).join(SlaTrial, SlaGate.trial_id == SlaTrial.id).where(mine, _worth_their_gates(trials))
+    gates = (
+        select(SlaGate).join(SlaTrial, SlaGate.trial_id == SlaTrial.id).where(mine, _worth_their_gates(trials, config))
+    )
     return StudyFrames(
         study=study,
-        config=stored_study(study.config),
+        config=config,
         trials=trials.drop(columns=["params"]),
         params=_params(trials),
         metrics=frame_of(connection, final.order_by(SlaTrial.id, SlaMetric.id), _METRIC_COLUMNS),
@@ -247,11 +251,16 @@ def _params(trials: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _worth_their_gates(trials: pd.DataFrame) -> ColumnElement[bool]:
-    """Gates are many: only those of confirmed trials, or else of the best trial of the search."""
+def _worth_their_gates(trials: pd.DataFrame, config: StudyConfig) -> ColumnElement[bool]:
+    """Gates are many: only those of confirmed trials, or else of the best trial of the search.
+
+    That is the best of those of the setting with the best mean score within the bounds.
+    """
     if ((trials["phase"] == "confirm") & (trials["state"] == "complete")).any():
         return and_(SlaTrial.phase == "confirm", SlaTrial.state == "complete")
-    complete = trials[(trials["state"] == "complete") & (trials["role"] == "search")].sort_values(
-        "score", ascending=False, kind="stable"
-    )
-    return SlaTrial.id.in_([int(value) for value in complete["trial_id"].head(1)])
+    complete = trials[(trials["state"] == "complete") & (trials["role"] == "search")]
+    bounded = ["score", *(bound.name for bound in config.constraints if bound.name != "score")]
+    means = complete[["params", *bounded]].groupby("params").transform("mean")
+    kept = complete.assign(mean=means["score"])[within_all(config.constraints, means)]
+    best = kept.sort_values(["mean", "score"], ascending=False, kind="stable")
+    return SlaTrial.id.in_([int(value) for value in best["trial_id"].head(1)])

@@ -98,8 +98,7 @@ def importance(frames: StudyFrames, objective: str = "score", *, seed: int = 0) 
         fields=tuple(sorted(fields, key=lambda field: (-field.share, field.name))),
         n=len(settings),
         method=(
-            f"PED-ANOVA: reaching the best {quantile * 100:.0f} % of {len(settings)} settings, "
-            "not a share of variance"
+            f"PED-ANOVA: reaching the best {quantile * 100:.0f} % of {len(settings)} settings, not a share of variance"
         ),
         warnings=_cautions(fields, len(settings)),
     )

@@ -1,12 +1,21 @@
-"""Morris screening: elementary effects of each field, to find those that do nothing (Morris 1991, Campolongo 2007)."""
+"""Morris screening: elementary effects of each field, to find those that do nothing (Morris 1991, Campolongo 2007).
+
+    d_i = (y(x + Δ·e_i) − y(x)) / Δ'
+
+Δ' is the share of the field's range that its stored value went, with sign: of a whole number of few values not what the
+step of the unit cube was. From one choice to another Δ' is 1.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optuna.distributions import CategoricalDistribution
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution, IntDistribution
+from scipy import stats
 
-from slasearch.analysis.blocks import complete_blocks
+from slasearch.analysis.blocks import Blocks, complete_blocks
 from slasearch.analysis.coordinates import DesignResponse, design_coordinates, response_words
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
@@ -18,6 +27,8 @@ __all__ = ["Effect", "MorrisScreening", "morris_screening"]
 
 _FEWEST = 2
 _RESAMPLES = 1000
+_STILL = 1e-9
+"""Coordinates that are nearer are one: a logarithm taken there and back moves them by rounding."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +77,6 @@ def morris_screening(frames: StudyFrames, response: DesignResponse = "score") ->
     Raises:
         ReportError: The study has no Morris design, or fewer than 2 complete trajectories.
     """
-    from SALib.analyze import morris  # type: ignore[import-untyped]
-
     found = design_coordinates(frames, response, ("morris",), what="Morris screening")
     design = frames.config.phases.design
     assert design is not None
@@ -79,23 +88,12 @@ def morris_screening(frames: StudyFrames, response: DesignResponse = "score") ->
             f"Morris screening: expected at least {_FEWEST} complete trajectories of {size} points each, got "
             f"{blocks.count}. Run the study further, or look at its failures with `slasearch trials`."
         )
-    step = morris_step(design)
-    effects = morris.analyze(
-        {"num_vars": len(found.names), "names": list(found.names), "bounds": [[0.0, 1.0]] * len(found.names)},
-        blocks.unit,
-        blocks.values,
-        num_resamples=_RESAMPLES,
-        num_levels=morris_levels(design),
-        seed=frames.config.seed + 1,  # SALib takes a seed of 0 for none
-    )
     seeds = f", means over {pairs_of_seeds(blocks.repeats)}" if blocks.repeats > 1 else ""
     return MorrisScreening(
         response=response,
         effects=tuple(
-            _effect(field, step, *map(float, numbers))
-            for field, *numbers in zip(
-                found.fields, *(effects[name] for name in ("mu_star", "mu_star_conf", "mu", "sigma")), strict=True
-            )
+            _effect(field, _elementary(blocks, field, column, size), np.random.default_rng(frames.config.seed))
+            for column, field in enumerate(found.fields)
         ),
         trajectories=blocks.count,
         n=blocks.n,
@@ -104,13 +102,34 @@ def morris_screening(frames: StudyFrames, response: DesignResponse = "score") ->
             f"{morris_levels(design)} levels{seeds}; 95 % bootstrap intervals"
         ),
         warnings=blocks.warnings,
-        step=step,
+        step=morris_step(design),
     )
 
 
-def _effect(field: Parameter, step: float, mu_star: float, half: float, mu: float, sigma: float) -> Effect:
-    """SALib divides by the step; that is undone for choices, of which a step goes from one to another."""
-    choice = isinstance(field.distribution, CategoricalDistribution)
-    scale = step if choice else 1.0
-    ends = (scale * (mu_star - half), scale * (mu_star + half))
-    return Effect(field.name, scale * mu_star, *ends, scale * mu, scale * sigma, choice)
+def _elementary(blocks: Blocks, field: Parameter, column: int, size: int) -> NDArray[np.float64]:
+    """The field's effect in each trajectory."""
+    went = np.diff(blocks.unit[:, column].reshape(-1, size))
+    went[abs(went) < _STILL] = 0
+    changed = np.diff(blocks.values.reshape(-1, size))
+    if isinstance(field.distribution, CategoricalDistribution):
+        went = np.sign(went)
+    elif isinstance(field.distribution, IntDistribution):
+        count = field.distribution.high - field.distribution.low + 1
+        went *= count / max(1, count - 1)  # n values lie in the middles of n cells: from first to last it is (n − 1)/n
+    found: NDArray[np.float64] = np.divide(changed, went, out=np.zeros_like(changed), where=went != 0).sum(axis=1)
+    return found
+
+
+def _effect(field: Parameter, effects: NDArray[np.float64], generator: np.random.Generator) -> Effect:
+    sizes = abs(effects)
+    means = generator.choice(sizes, (_RESAMPLES, len(sizes))).mean(axis=1)
+    half = stats.norm.ppf(0.975) * means.std(ddof=1)
+    return Effect(
+        field=field.name,
+        mu_star=float(sizes.mean()),
+        low=float(sizes.mean() - half),
+        high=float(sizes.mean() + half),
+        mu=float(effects.mean()),
+        sigma=float(effects.std(ddof=1)),
+        choice=isinstance(field.distribution, CategoricalDistribution),
+    )

@@ -20,7 +20,7 @@ from slasearch.analysis.effects import detectable
 from slasearch.analysis.evidence import MARGIN, Standing, scores_by, standing
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.groups import SEEDS, WHAT, Group, full_role, group_of
-from slasearch.analysis.intervals import Estimate, holm, t_interval
+from slasearch.analysis.intervals import Estimate, holm, log_interval
 from slasearch.analysis.likeness import refuse_same_data
 from slasearch.analysis.measure import Measure, measuring
 from slasearch.analysis.paired import MeanDifference, NonInferiority, Statistic, non_inferiority
@@ -239,7 +239,7 @@ def _contrast(
 
 def _sizes(groups: Sequence[Group], role: str) -> Estimate:
     runs = pd.concat([group.complete(role).drop_duplicates("trial_id") for group in groups])
-    return t_interval(runs["exported_parameters"])
+    return log_interval(runs["exported_parameters"])
 
 
 def _cautions(groups: Sequence[Group], first: str, others: Sequence[str]) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 The share of a box that a method's means dominate (hypervolume, Zitzler and Thiele 1998), sizes as logarithms. The box
 is common to all methods of the same tasks: from the best values that any of them has to the worst, moved out by a tenth
-of the range. The difference to the winner has a t-interval whose error is that of a bootstrap over seed pairs, drawn
-anew in each study and the same for all its arms, so that pairs stay pairs.
+of the range. The difference to the winner has a t-interval whose variance is the sum of what the studies add: each
+study's by a bootstrap over its seed pairs, drawn anew the same for all its arms, so that pairs stay pairs; degrees of
+freedom as in `crossed`.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ from slasearch.registry import UNSIZED_CONTROLS
 
 __all__ = ["SizeFront", "fronts_by_size"]
 
-DRAWS = 2_000
-"""Bootstrap draws."""
+DRAWS = 1_000
+"""Bootstrap draws of each study."""
+
+_NOTHING = 1e-18
+"""A variance of shares below this is rounding."""
 
 Floats = NDArray[np.float64]
 
@@ -91,26 +95,34 @@ def _fronts(tasks: tuple[str, ...], groups: Sequence[Group], seed: int) -> list[
     worst, best = means.max(axis=(0, 1)), means.min(axis=(0, 1))
     span = np.where(worst > best, worst - best, 1.0)
     shares = _shares((means - best) / span)
-    draws = np.empty((DRAWS, len(roles)))
-    generator = np.random.default_rng(seed)
-    for number in range(DRAWS):
-        drawn = [table[generator.integers(0, len(table), len(table))].mean(axis=0) for table in runs]
-        draws[number] = _shares((np.stack(drawn) - best) / span)
-    # As in `crossed`: a bootstrap of few pairs spreads too little, and its percentiles cover too little.
-    spread = (draws[:, :1] - draws).std(axis=0) * np.sqrt(fewest / max(1, fewest - 1))
-    half = spread * stats.t.ppf(0.975, max(1, fewest - 1))
+    variances = np.stack([_variance(runs, study, best, span, seed) for study in range(len(runs))])
     studies = tuple(group.label for group in groups)
 
     def difference(column: int) -> Estimate:
-        mean = float(shares[0] - shares[column])
-        if fewest < 2:
+        mean, parts = float(shares[0] - shares[column]), variances[:, column]
+        if fewest < 2 or parts.sum() < _NOTHING:
             return Estimate(mean, None, None, fewest)
-        return Estimate(mean, mean - float(half[column]), mean + float(half[column]), fewest)
+        freedom = parts.sum() ** 2 / sum(part**2 / (len(table) - 1) for part, table in zip(parts, runs, strict=True))
+        half = float(stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum()))
+        return Estimate(mean, mean - half, mean + half, fewest)
 
     return [
         SizeFront(tasks, studies, role, float(shares[column]), difference(column) if column else None)
         for column, role in enumerate(roles)
     ]
+
+
+def _variance(runs: Sequence[Floats], study: int, best: Floats, span: Floats, seed: int) -> Floats:
+    """What the seed pairs of one study add to the variance of the winner's share minus that of each role (`roles`)."""
+    generator, count = np.random.default_rng([seed, study]), len(runs[study])
+    means = np.stack([table.mean(axis=0) for table in runs])
+    draws = np.empty((DRAWS, means.shape[1]))
+    for number in range(DRAWS):
+        means[study] = runs[study][generator.integers(0, count, count)].mean(axis=0)
+        draws[number] = _shares((means - best) / span)
+    # A bootstrap of few pairs spreads too little.
+    found: Floats = (draws[:, :1] - draws).var(axis=0) * count / max(1, count - 1)
+    return found
 
 
 def _runs(group: Group, roles: Sequence[str]) -> Floats:

@@ -23,7 +23,7 @@ from statistics import fmean
 from typing import Any
 
 from slasearch.config.schema import ConfirmPhase, StudyConfig
-from slasearch.registry import CONTROL_VARIANTS, DRAWN_CONTROLS, SEARCHING_CONTROLS, UNFELT_FIELDS
+from slasearch.registry import CONTROL_KINDS, CONTROL_VARIANTS, DRAWN_CONTROLS, SEARCHING_CONTROLS, UNFELT_FIELDS
 from slasearch.search.winners import Goal
 from slasearch.space.design import sobol_values
 from slasearch.space.parameters import Parameter, active_only, parameters
@@ -42,6 +42,8 @@ __all__ = [
 
 FELT = ("training.", "conditions.train.")
 """How the names of searched fields begin that act on controls too."""
+
+_KIND_RATES = "training.kind_factors."
 
 _COUNTABLE = 1_000
 """Of more combinations a sequence of points hardly meets one twice."""
@@ -156,8 +158,11 @@ def _variants(control: str) -> tuple[str | None, ...]:
 def _felt(config: StudyConfig, control: str) -> tuple[Parameter, ...]:
     """The searched fields that change something in a control's training, but for those of its size."""
     unfelt, search = UNFELT_FIELDS.get(control, ()), control in SEARCHING_CONTROLS
+    rates = [f"{_KIND_RATES}{kind}" for kind in CONTROL_KINDS.get(control, ())]
 
     def acts(name: str) -> bool:
+        if control in CONTROL_KINDS and name.startswith(_KIND_RATES):
+            return name in rates
         return not name.startswith("size_control.") if search else name.startswith(FELT)
 
     return tuple(p for p in parameters(config) if acts(p.name) and p.name not in unfelt)

@@ -44,7 +44,7 @@ class LambdaPath:
     Args:
         size: The λ, or the path of several, and the shape of the ramp.
         steps: Steps in which gates learn.
-        ramp_steps: Steps over which λ grows, shared out over the stages by their lengths.
+        ramp_steps: Steps over which λ grows, shared out over the stages by their lengths; at most all of them.
 
     Raises:
         ConfigError: There are too few steps for so many stages.
@@ -59,7 +59,7 @@ class LambdaPath:
             expected = f"at most {steps - first + 1} values, as gates learn in {steps} steps"
             raise ConfigError([f"size_control.path: expected {expected}, got {later + 1}. Raise training.steps."])
         self._ends = [first, *(first + round((steps - first) * stage / later) for stage in range(1, later + 1))]
-        self._ramp, self._schedule = ramp_steps / steps, size.schedule
+        self._ramp, self._schedule = min(1.0, ramp_steps / steps), size.schedule
         self.points: Mapping[int, float] = dict(zip(self._ends, path, strict=True)) if path else {}
         """Gated steps done at the end of each stage of a path, and the stage's λ; empty without a path."""
 

@@ -31,7 +31,7 @@ def gates_with(logits: torch.Tensor, family: str = "sigmoid", spec: GateSpec = G
     costs = torch.tensor([float(slot_cost(slot, HOSTS).parameters) for slot in candidate_slots(SPEC, layers=2)])
     bank = GateBank(dataclasses.replace(spec, family=family), logits.shape[0], costs[: logits.shape[1]])
     with torch.no_grad():
-        bank.family.logits.copy_(logits)
+        bank.family.logits.copy_(logits[: len(bank.family.logits)])
     return bank
 
 
@@ -91,6 +91,19 @@ def test_a_budget_is_filled_even_if_all_closed_and_the_words_fit() -> None:
     assert done.events[0].kind == "gate_health.all_closed"
     assert "budget was filled" in done.events[0].message
     assert "sparsity weight" not in done.events[0].message
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_one_task_has_paid_opens_for_others_by_their_own_gates(shared: bool) -> None:
+    """Places within tasks lie on a grid, so that two tasks often give a slot the same one."""
+    pool = make_pool()
+    logits = torch.stack([torch.full((len(pool.slots),), 9.0), torch.full((len(pool.slots),), -9.0)])
+    bank = gates_with(logits, "hard_concrete", dataclasses.replace(GATE_SPEC, shared=shared))
+    same = torch.linspace(1, 0.1, len(pool.slots)).expand(2, -1)
+    done = finalise(pool, bank, SizeSpec("budget", budget=48), same)
+    first, second = (slots for _, slots in done.structure.paths)
+    assert len(first) > 1
+    assert second == (first if shared else ())
 
 
 def test_all_open_is_told() -> None:

@@ -12,6 +12,7 @@ from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.robustness import robustness_curves
 from slasearch.analysis.roles import layout_label
 from slasearch.analysis.tuning import Tuning, tuning_terms
+from slasearch.config.constraints import ConstraintConfig
 from slasearch.errors import ReportError
 from slasearch.registry import CONTROL_VARIANTS
 
@@ -97,6 +98,13 @@ def test_a_winner_is_named_by_every_objective_that_it_is_best_by(frames: StudyFr
     ]  # fmt: skip
     assert winner_label(alike, first.winner_id) == "best by score, robustness"
     assert winner_label(alike, third.winner_id) == "among the best"
+    score = float(frames.trials.set_index("trial_id").loc[first.winner_id, "score"])
+    bound = ConstraintConfig(name="score", max=score - 1e-9)
+    bounded = replace(frames, config=frames.config.model_copy(update={"constraints": [bound]}))
+    assert winner_label(bounded, first.winner_id) == "among the best", "it does not keep the bound"
+    settings = bounded.settings(bounded.search_trials("complete"), "score")
+    best = settings[settings["score"] < score].sort_values("score")["trial_id"].iloc[-1]
+    assert "score" in winner_label(bounded, int(best))
 
 
 def test_unequal_sizes_are_pointed_out(frames: StudyFrames) -> None:

@@ -39,18 +39,25 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(seeds: float, texts: 
         assert found.low is not None
         assert found.high is not None
         covered += found.low <= 0 <= found.high
-    assert 0.925 <= covered / runs <= 0.995
+    assert 0.925 <= covered / runs <= 0.975
 
 
+@pytest.mark.parametrize(
+    ("sources", "pairs", "seeds", "texts"),
+    [(1, 2, 0.0, 0.3), (1, 3, 0.0, 0.3), (1, 3, 0.02, 0.2), (3, 6, 0.02, 0.2), (5, 3, 0.05, 0.0), (5, 2, 0.02, 0.2),
+     (4, 10, 0.02, 0.2)],
+)  # fmt: skip
 @pytest.mark.usefixtures("few_draws")
-def test_several_sources_are_covered_too() -> None:
+def test_few_pairs_and_several_sources_are_covered_as_often(
+    sources: int, pairs: int, seeds: float, texts: float
+) -> None:
     random, covered, runs = np.random.default_rng(5), 0, 300
     for _ in range(runs):
-        found = crossed_difference([drawn(random, 6, 80, 0.02, 0.2, 0.4) for _ in range(3)])
+        found = crossed_difference([drawn(random, pairs, 80, seeds, texts, 0.4) for _ in range(sources)])
         assert found.low is not None
         assert found.high is not None
         covered += found.low <= 0 <= found.high
-    assert 0.925 <= covered / runs <= 0.999
+    assert 0.89 <= covered / runs <= 0.985
 
 
 def test_chance_of_single_runs_is_counted_once() -> None:
@@ -69,7 +76,7 @@ def test_examples_that_decide_widen_the_interval() -> None:
     source = drawn(np.random.default_rng(7), 10, 200, 0.0, 0.4, 0.05)
     found = crossed_difference([source])
     assert found.error is not None
-    assert found.error == pytest.approx(math.hypot(0.4 / math.sqrt(200), 0) * math.sqrt(10 / 9), rel=0.15)
+    assert found.error == pytest.approx(0.4 / math.sqrt(200), rel=0.15)
     assert found.error > 5 * float(stats.sem(source.pairs))
 
 
@@ -77,7 +84,9 @@ def test_the_mean_is_over_sources_and_each_of_them_counts_alike() -> None:
     one, two = (drawn(np.random.default_rng(seed), pairs, 50, 0.1, 0.1, 0.1) for seed, pairs in ((1, 4), (2, 12)))
     found = crossed_difference([one, two])
     assert found.estimate == pytest.approx((one.pairs.mean() + two.pairs.mean()) / 2)
-    assert (found.n, found.df) == (16, 3)
+    assert found.n == 16
+    assert found.df is not None
+    assert 3 < found.df < 3 + 11 + 2 * 49
     assert "each of 2 studies by itself" in found.method
     assert found.low is not None
     assert found.high is not None
@@ -107,7 +116,8 @@ def test_two_pairs_say_little() -> None:
     assert found.p is not None
     assert (found.low > 0) == (found.p < 0.05)
     assert found.error is not None
-    assert found.estimate - found.low == pytest.approx(float(stats.t.ppf(0.975, 1)) * found.error)
+    assert found.estimate - found.low == pytest.approx(float(stats.t.ppf(0.975, found.df)) * found.error)
+    assert found.df == pytest.approx(1, abs=0.2)
 
 
 def test_one_pair_or_no_spread_has_no_interval() -> None:

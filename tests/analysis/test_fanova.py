@@ -139,7 +139,7 @@ def test_repeats_under_other_seeds_are_no_further_settings(tmp_path: Path) -> No
     generator = np.random.default_rng(3)
     noise = generator.normal(size=32)
     made = rows(CONFIG, lambda unit: noise, 32)
-    repeats = [{**row, "repeat": 1, "score": row["score"] + shift} for row, shift in zip(made, generator.normal(size=32) / 10)]
+    repeats = [{**row, "repeat": 1, "score": row["score"] + generator.normal() / 10} for row in made]
     found = fanova(write_trials(tmp_path, CONFIG, made + repeats))
     assert found.n == 32
     assert found.r2 < 0.3  # trees that have seen a setting's other repeat would know it: .6 and more

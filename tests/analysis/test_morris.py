@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from design_kit import DECAY, RATE, WEIGHT, Response, design_frames, designed, shares
 from synthetic import Plan
 
+from slasearch.analysis.coordinates import design_coordinates
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.morris import MorrisScreening, morris_screening
 from slasearch.config.schema import StudyConfig
@@ -67,6 +69,34 @@ def test_choices_and_whole_numbers_are_moved_too() -> None:
     assert effects["pool.ranks"].sigma == pytest.approx(0, abs=1e-9)
     assert [name for name, effect in effects.items() if effect.choice] == ["pool.ranks"]
     assert effects[RATE].mu_star == 0
+
+
+@pytest.mark.parametrize("high", [2, 3, 4, 5, 16])
+@pytest.mark.parametrize("levels", [4, 6])
+def test_a_linear_whole_number_has_one_effect_however_few_its_values(high: int, levels: int) -> None:
+    fields = [f"training.batch_size={{int: [1, {high}]}}", f"phases.design.sampler.options.levels={levels}"]
+    config = designed("morris", 60, *fields)
+    score = lambda point: (point.params["training.batch_size"] - 1) / (high - 1)  # noqa: E731
+    effects = {effect.field: effect for effect in morris_screening(design_frames(config, score)).effects}
+    assert effects["training.batch_size"].mu == effects["training.batch_size"].mu_star == pytest.approx(1)
+    assert effects["training.batch_size"].sigma == pytest.approx(0, abs=1e-9)
+
+
+def test_numbers_on_ranges_have_salibs_effects() -> None:
+    from SALib.analyze import morris
+
+    config = designed("morris", 30)
+    frames = design_frames(config, of(config, lambda u, v, w: u * w + v**2))
+    found = design_coordinates(frames, "score", ("morris",), what="test")
+    order = np.argsort(found.points)
+    names = list(found.names)
+    problem = {"num_vars": 3, "names": names, "bounds": [[0.0, 1.0]] * 3}
+    theirs = morris.analyze(problem, found.unit[order], found.values[order], num_levels=4, seed=1)
+    for number, effect in enumerate(morris_screening(frames).effects):
+        assert effect.mu_star == pytest.approx(theirs["mu_star"][number])
+        assert effect.mu == pytest.approx(theirs["mu"][number])
+        assert effect.sigma == pytest.approx(theirs["sigma"][number])
+        assert effect.high - effect.mu_star == pytest.approx(theirs["mu_star_conf"][number], rel=0.15, abs=1e-9)
 
 
 def test_incomplete_trajectories_are_left_out_and_counted() -> None:

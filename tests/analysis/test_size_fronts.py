@@ -2,13 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from synthetic import TASKS, Plan, write_study
 
+from slasearch.analysis import size_fronts
 from slasearch.analysis.frames import StudyFrames, load_frames
+from slasearch.analysis.intervals import Estimate
 from slasearch.analysis.size_fronts import fronts_by_size
 
 
@@ -20,14 +25,14 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> StudyFrames:
 
 
 def arms(frames: StudyFrames, size: float, scores: Mapping[str, float], spread: float = 0.0) -> StudyFrames:
-    """The study with runs of one size that score as asked, repeats a step of `spread` apart."""
+    """The study with runs of one size that score as asked, repeats a step of `spread` apart, in each arm a bit more."""
     trials = frames.trials.assign(exported_parameters=size)
     by_id = trials.set_index("trial_id")
 
     def value(row: pd.Series) -> float:
         trial = by_id.loc[row["trial_id"]]
         step = 0.0 if pd.isna(trial["repeat"]) else float(trial["repeat"])
-        return scores.get(str(trial["role"]), 0.1) + spread * step
+        return scores.get(str(trial["role"]), 0.1) + spread * step * (1 + 0.1 * scores.get(str(trial["role"]), 0.1))
 
     metrics = frames.metrics.assign(value=frames.metrics.apply(value, axis=1))
     return replace(frames, trials=trials, metrics=metrics)
@@ -54,8 +59,8 @@ def test_shares_are_areas_of_the_common_box(stored: StudyFrames) -> None:
     assert fronts["winner"].difference is None
     found = fronts["control:lora"].difference
     assert found is not None
-    assert (found.mean, found.low, found.high) == pytest.approx(((1 / 3) / 1.21,) * 3), "without spread the ends meet"
-    assert found.n == 4
+    assert found.mean == pytest.approx((1 / 3) / 1.21)
+    assert (found.low, found.high, found.n) == (None, None, 4), "values that are all equal tell nothing of their spread"
 
 
 def test_pairs_stay_pairs(stored: StudyFrames) -> None:
@@ -70,6 +75,40 @@ def test_pairs_stay_pairs(stored: StudyFrames) -> None:
     assert 0 < difference.low <= difference.mean <= difference.high
     assert difference.mean - difference.low == pytest.approx(difference.high - difference.mean)
     assert fronts_by_size(studies) == fronts_by_size(studies), "the same seed draws the same"
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three sizes of three seed pairs each: all of them together tell of the spread."""
+    monkeypatch.setattr(size_fronts, "DRAWS", 200)
+    random = np.random.default_rng(2)
+    scores = {0: (0.5, 0.4), 1: (0.7, 0.6), 2: (0.9, 0.75)}
+    tables: dict[object, NDArray[np.float64]] = {}
+    monkeypatch.setattr(size_fronts, "_runs", lambda group, roles: tables[group])
+    groups: Any = [_Group(str(size)) for size in scores]
+
+    def difference(spread: float) -> Estimate:
+        for group, (size, means) in zip(groups, scores.items(), strict=True):
+            losses = -np.array(means) + random.normal(0, spread, (3, 2))
+            tables[group] = np.stack([np.full((3, 2), float(size)), losses], axis=2)
+        (_, other) = size_fronts._fronts(("any",), groups, 0)
+        assert other.difference is not None
+        return other.difference
+
+    truth, covered, widths = difference(0.0).mean, 0, []
+    for _ in range(150):
+        found = difference(0.01)
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= truth <= found.high
+        widths.append(found.high - found.low)
+    assert 0.88 <= covered / 150 <= 0.99
+    assert np.median(widths) < 0.12
+
+
+@dataclass(frozen=True)
+class _Group:
+    label: str
+    roles: tuple[str, ...] = ("winner", "control:lora")
 
 
 def test_other_data_are_another_front(stored: StudyFrames) -> None:

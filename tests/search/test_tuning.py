@@ -233,6 +233,29 @@ def test_a_control_that_is_a_search_is_tuned_over_the_pool_but_not_over_its_size
     assert {one[WEIGHT] for one in found} == {0.3}
 
 
+@pytest.mark.parametrize(
+    ("control", "settings"),
+    [
+        ("lora", 3 * 4 * 2),
+        ("bitfit", 4 * 2 * 2),
+        ("full_fine_tuning", 4),
+        ("adalora", 4),
+        ("linear_probe", 0),
+        ("shared", 48),
+    ],
+)
+def test_fields_that_change_nothing_in_a_control_are_not_tuned_over(control, settings):
+    """Rates of kinds that it does not have; and whether tasks train together where it trains them together anyhow."""
+    listed = {
+        "epochs": 1,
+        "learning_rate": {"categorical": RATES},
+        "kind_factors": {"bias": {"categorical": [1, 3]}, "bottleneck": {"categorical": [1, 3]}},
+        "multitask": {"categorical": ["joint", "independent"]},
+    }
+    config = tuned_study(500, training=listed)
+    assert tuning_count(config, control, 500) == settings
+
+
 def test_one_candidate_is_no_choice_and_is_not_trained():
     assert tuning_count(tuned_study(9), "linear_probe", 9) == 0
     assert [tuning_count(tuned_study(9), "adalora", effort) for effort in (0, 1, 2, 9)] == [0, 0, 2, 9]
@@ -306,7 +329,7 @@ def test_settings_under_several_seed_pairs_count_by_their_mean():
     jobs, rows = jobs_of(config, SEARCHED, lambda job: {"score": scores[job.point][job.repeat]})
     assert [(job.point, job.repeat) for job in jobs] == list(itertools.product(range(4), range(3)))
     for number in range(4):
-        assert len({json.dumps(job.params) for job in jobs if job.point == number}) == 1
+        assert len({json.dumps(job.params, sort_keys=True) for job in jobs if job.point == number}) == 1
     assert planned(config, rows, [])["tune"] == planned(config, SEARCHED, [])["tune"] == 12
     job = confirmed(rows, config)
     assert (job.params, job.control_variant) == (jobs[6].params, jobs[6].control_variant)

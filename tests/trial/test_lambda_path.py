@@ -54,6 +54,13 @@ def test_a_path_gives_half_of_the_steps_to_its_first_stage_and_ramps_from_one_to
     assert [path.progress(step) for step in (0, 4, 8, 15)] == [0, 0.5, 1, 1]
 
 
+@pytest.mark.parametrize("ramp_steps", [0, 8, 16, 40])
+def test_every_stage_ends_at_its_weight_however_long_the_ramp(ramp_steps: float) -> None:
+    path = LambdaPath(SizeSpec("penalty", 4.0, path=(1.0, 2.0, 4.0)), steps=16, ramp_steps=ramp_steps)
+    assert {end: path.weight(end - 1) for end in path.points} == pytest.approx(path.points)
+    assert LambdaPath(SizeSpec("penalty", 3.0), steps=16, ramp_steps=ramp_steps).weight(15) == 3.0
+
+
 def test_a_stage_needs_a_step() -> None:
     size = SizeSpec("penalty", 3.0, path=(1.0, 2.0, 3.0))
     assert LambdaPath(size, steps=4, ramp_steps=1).points == {2: 1.0, 3: 2.0, 4: 3.0}

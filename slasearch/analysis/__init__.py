@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slasearch.analysis.between import compare_studies
-    from slasearch.analysis.bounds import kept_out
     from slasearch.analysis.by_size import arms_by_size
     from slasearch.analysis.compare import compare as compare_controls
     from slasearch.analysis.counts import count_trials, failures
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from slasearch.analysis.fanova import fanova as variance_importance
     from slasearch.analysis.frames import StudyFrames, load_frames
     from slasearch.analysis.importance import importance as top_importance
+    from slasearch.analysis.kept_out import kept_out
     from slasearch.analysis.learning import learning_curves, load_learning
     from slasearch.analysis.ledger import cost_ledger
     from slasearch.analysis.main_effects import main_effects as design_effects
@@ -91,7 +91,7 @@ _HOMES = {
     "gate_map": "structure:gate_map",
     "hypervolume": "pareto:hypervolume",
     "learning_curves": "learning:learning_curves",
-    "kept_out": "bounds:kept_out",
+    "kept_out": "kept_out:kept_out",
     "level_p_values": "sensitivity:level_p_values",
     "load_frames": "frames:load_frames",
     "load_learning": "learning:load_learning",

@@ -1,31 +1,16 @@
-"""Which complete trials of the search keep the study's constraints."""
+"""Which trials, or means of settings, keep a study's constraints."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from slasearch.config.constraints import ConstraintConfig
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from slasearch.analysis.frames import StudyFrames
-
-__all__ = ["KeptOut", "kept_out", "within", "within_all"]
-
-
-@dataclass(frozen=True)
-class KeptOut:
-    """How many of the search's `complete` trials keep all constraints, and how many break each (some several)."""
-
-    complete: int
-    within: int
-    broken: tuple[tuple[ConstraintConfig, int], ...]
+__all__ = ["within", "within_all"]
 
 
 def within(bound: ConstraintConfig, trials: pd.DataFrame) -> NDArray[np.bool_]:
@@ -36,14 +21,7 @@ def within(bound: ConstraintConfig, trials: pd.DataFrame) -> NDArray[np.bool_]:
 
 def within_all(bounds: Sequence[ConstraintConfig], trials: pd.DataFrame) -> NDArray[np.bool_]:
     """`n`: which trials, or means of settings, keep every bound."""
-    return np.all([np.ones(len(trials), dtype=np.bool_), *(within(bound, trials) for bound in bounds)], axis=0)
-
-
-def kept_out(frames: StudyFrames) -> KeptOut | None:
-    """What the constraints leave to be chosen among; None without any constraint."""
-    bounds, complete = frames.config.constraints, frames.search_trials("complete")
-    if not bounds:
-        return None
-    kept = [within(bound, complete) for bound in bounds]
-    broken = tuple((bound, int((~keeps).sum())) for bound, keeps in zip(bounds, kept, strict=True))
-    return KeptOut(len(complete), int(np.all(kept, axis=0).sum()), broken)
+    kept = np.ones(len(trials), dtype=np.bool_)
+    for bound in bounds:
+        kept &= within(bound, trials)
+    return kept

@@ -42,8 +42,8 @@ class Series:
 class Curve:
     """What `response` does along `factor`.
 
-    `scale` is how the factor is drawn: as it was sampled. `complete` of `planned` trials are in it; `failed` counts
-    those that ended in failure for good, and is never left out of a figure.
+    `scale` is how the factor is drawn: as it was sampled. `complete` trials are in it; `failed` counts those that ended
+    in failure for good, and is never left out of a figure.
     """
 
     factor: str

@@ -8,7 +8,6 @@ from typing import Any
 
 from slasearch.analysis.frames import StudyFrames
 from slasearch.records import DIRECTIONS
-from slasearch.search.constraints import feasible
 from slasearch.search.winners import Goal, chosen, goals
 
 __all__ = ["goals_of"]
@@ -32,15 +31,17 @@ def goals_of(frames: StudyFrames) -> dict[int | None, Goal]:
     Where the search has gone on and found better, an earlier winner's goal is that of the time when its controls were
     tuned. Without robustness among the objectives it is empty: the score decides everywhere.
     """
-    confirm, objectives = frames.config.phases.confirm, frames.config.objectives
+    config = frames.config
+    confirm, objectives = config.phases.confirm, config.objectives
     if confirm is None or all(objective.name != "robustness" for objective in objectives):
         return {}
     contenders = list(_contenders(frames))
-    found = goals(chosen(objectives, contenders, confirm.top))
+    found = goals(chosen(objectives, contenders, confirm.top, config.constraints))
     tuned = frames.phase_trials("tune").dropna(subset=["pair_of"])
     for pair_of in (int(value) for value in tuned["pair_of"].unique() if value not in found):
         last = tuned.loc[tuned["pair_of"] == pair_of, "trial_id"].max()
-        then = goals(chosen(objectives, [trial for trial in contenders if trial.id < last], confirm.top))
+        earlier = [trial for trial in contenders if trial.id < last]
+        then = goals(chosen(objectives, earlier, confirm.top, config.constraints))
         found[pair_of] = then.get(pair_of, "score")
     return found
 
@@ -50,6 +51,4 @@ def _contenders(frames: StudyFrames) -> Iterator[_Contender]:
     params = frames.params.set_index("trial_id").loc[complete["trial_id"]].itertuples(index=False, name=None)
     values = complete[[*DIRECTIONS, "latency"]].to_dict("records")
     for trial_id, searched, measured in zip(complete["trial_id"], params, values, strict=True):
-        trial = _Contender(int(trial_id), str(searched), measured)
-        if feasible(frames.config.constraints, trial):
-            yield trial
+        yield _Contender(int(trial_id), str(searched), measured)

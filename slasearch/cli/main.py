@@ -20,11 +20,10 @@ import click
 from slasearch import __version__
 from slasearch.errors import ArtifactError, ClusterError, LeaseError, ReportError, SlaSearchError, StorageError
 
-__all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_TRIAL_FAILED", "EXIT_UNREACHABLE", "EXIT_USAGE", "VERBS", "main"]
+__all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_UNREACHABLE", "EXIT_USAGE", "VERBS", "main"]
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_TRIAL_FAILED = 3
 EXIT_UNREACHABLE = 4
 EXIT_INTERRUPTED = 130
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,8 @@ from slasearch.cli._output import emit_json, json_option, say, show_table, stora
 
 if TYPE_CHECKING:
     from slasearch.search.summary import StudySummary
+    from slasearch.storage.rows import StudyRow
+    from slasearch.storage.store import Store
 
 
 @click.command()
@@ -32,16 +34,27 @@ def status(name: str | None, storage: str | None, as_json: bool) -> None:
         else:
             _show(summary)
         return
-    studies = store.studies()
-    summaries = {study.name: read_summary(store, study.name) for study in studies}
+    listed = [_listed(store, study) for study in store.studies()]
     if as_json:
-        emit_json([asdict(summary) for summary in summaries.values()])
-        return
-    rows = [
-        (study.name, counts.state, f"{counts.ended}/{counts.planned}", counts.failed, _time(study.updated_at))
-        for study, counts in zip(studies, summaries.values(), strict=True)
-    ]
-    show_table(("study", "state", "trials", "failed", "changed"), rows)
+        emit_json([facts for facts, _ in listed])
+    else:
+        show_table(("study", "state", "trials", "failed", "changed"), [cells for _, cells in listed])
+
+
+def _listed(store: Store, study: StudyRow) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    """A study among all, as JSON and as a line; one that cannot be read here does not hide the others."""
+    from slasearch.errors import StudyConflictError
+    from slasearch.search.summary import read_summary
+
+    changed = _time(study.updated_at)
+    try:
+        summary = read_summary(store, study.name)
+    except StudyConflictError as error:
+        say(str(error))
+        facts = {"name": study.name, "state": "unreadable", "reason": str(error)}
+        return facts, (study.name, "unreadable", None, None, changed)
+    trials = f"{summary.ended}/{summary.planned}"
+    return asdict(summary), (study.name, summary.state, trials, summary.failed, changed)
 
 
 def _show(summary: StudySummary) -> None:
@@ -52,7 +65,10 @@ def _show(summary: StudySummary) -> None:
     show_table(("phase", *fields), rows)
     if summary.best:
         click.echo()
-        show_table(("best by", "trial", "value"), [(best.objective, best.number, best.value) for best in summary.best])
+        several = any(best.runs > 1 for best in summary.best)
+        columns = ("best by", "trial", "value", *(["seed pairs"] if several else []))
+        found = [(best.objective, best.number, best.value, best.runs) for best in summary.best]
+        show_table(columns, [cells[: len(columns)] for cells in found])
     if summary.constraints:
         click.echo()
         bounds = [(bound.name, bound.min, bound.max, bound.unit, bound.broken_by) for bound in summary.constraints]
@@ -62,6 +78,8 @@ def _show(summary: StudySummary) -> None:
         say(f"Pareto front: {summary.front} trials")
     if summary.last_failure is not None:
         say(f"last failure: {summary.last_failure}")
+    if summary.state in ("stopped", "interrupted"):
+        say("slasearch run FILE goes on with it.")
 
 
 def _time(at: float) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["BACKBONE_FORMS", "checked_backbone", "hub_model"]
+__all__ = ["checked_backbone", "hub_model"]
 
-BACKBONE_FORMS = "'bundled:NAME', 'path:DIR' or 'hub:ORG/NAME@REVISION'"
 # No word starts with a dot: neither a name nor a revision can lead out of the cache's folders.
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _HUB = re.compile(rf"hub:({_WORD}/{_WORD})(?:@({_WORD}(?:/{_WORD})*))?")
@@ -22,7 +21,7 @@ def checked_backbone(value: str) -> str:
     if scheme == "hub" and rest:
         hub_model(value)
     elif scheme not in ("bundled", "path") or not rest:
-        raise ValueError(f"expected {BACKBONE_FORMS}, got {value!r}")
+        raise ValueError(f"expected 'bundled:NAME', 'path:DIR' or 'hub:ORG/NAME@REVISION', got {value!r}")
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+import slasearch
 from slasearch.config.document import MAX_BYTES, Document, Node, Problem, parse_document, problem_line
 from slasearch.config.fields import STORED
 from slasearch.config.overrides import apply_overrides
 from slasearch.config.problems import problems_of
 from slasearch.config.schema import StudyConfig
-from slasearch.errors import ConfigError
+from slasearch.errors import ConfigError, StudyConflictError
 
 __all__ = ["LoadedStudy", "load_study", "open_study", "parse_study", "plain_study", "read_study", "stored_study"]
 
@@ -71,9 +73,17 @@ def stored_study(text: str) -> StudyConfig:
     """A study as a database has it, as JSON. What a program had registered for it need not be known here.
 
     Raises:
-        pydantic.ValidationError (a ValueError): Another version wrote it, whose study file this one cannot read.
+        StudyConflictError: Another version wrote it, whose study file this one cannot read.
     """
-    return StudyConfig.model_validate_json(text, context={STORED: True})
+    try:
+        return StudyConfig.model_validate_json(text, context={STORED: True})
+    except ValidationError as error:
+        data = json.loads(text)
+        name, problems = data.get("name"), problems_of(error, data)
+        raise StudyConflictError(
+            f"{problem_line(f'study {name}', problems[0])}. Another version of slasearch made the study, and slasearch "
+            f"{slasearch.__version__} cannot read it: use that version, or remove it with `slasearch delete {name}`."
+        ) from None
 
 
 def _node(value: Any, origin: str) -> Node:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +25,6 @@ class Locations:
 
     storage_url: str
     home: Path
-
-    @property
-    def artifacts(self) -> Path:
-        """Trained adapters, one folder for each trial."""
-        return self.home / "artifacts"
-
-    @property
-    def logs(self) -> Path:
-        """One log for each attempt of a trial."""
-        return self.home / "logs"
 
     @property
     def checkpoints(self) -> Path:
@@ -73,8 +62,11 @@ def locate(storage: str | None = None) -> Locations:
         url = make_url(text)
     except (ArgumentError, ValueError):
         example = "sqlite:///results.db or postgresql+psycopg://user@host/database"
-        got = re.sub(r":[^:@]*@", ":***@", text)
-        raise ConfigError([f"--storage: storage: expected a database URL such as {example}, got {got!r}"]) from None
+        got = "something else, which is not shown, as a password may be in it"
+        where = "Check --storage and $SLASEARCH_STORAGE."
+        raise ConfigError(
+            [f"--storage: storage: expected a database URL such as {example}, got {got}. {where}"]
+        ) from None
     if url.username and url.password is None and os.environ.get(PASSWORD_FILE):
         text = url.set(password=_password(Path(os.environ[PASSWORD_FILE]))).render_as_string(hide_password=False)
     home = here

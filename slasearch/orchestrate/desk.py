@@ -18,9 +18,10 @@ from slasearch.records import CheckpointPlan, Event, Progress, TrialReport, Tria
 from slasearch.search.requests import Carried
 from slasearch.search.study import Ask, StudySummary
 
-__all__ = ["RunEnded", "Session", "TrialDesk", "idle_study"]
+__all__ = ["RENEW_SECONDS", "RunEnded", "Session", "TrialDesk", "idle_study"]
 
 RENEW_SECONDS = 5.0
+"""How often the lease is renewed."""
 LOOK_SECONDS = 1.0
 """How often the desk looks for what commands ask of the study."""
 ASK_AGAIN_SECONDS = 1.0
@@ -237,6 +238,8 @@ class TrialDesk:
 
     def _follow(self, carried: Carried) -> None:
         """Does what is left of requests: ends workers and the study."""
+        if self._first is not None and self._first.trial_id in carried.cancelled:
+            self._first = None
         self.cancelled |= {ray_id for ray_id, live in self._live.items() if live.ask.trial_id in carried.cancelled}
         self.at_once = self.at_once or carried.at_once
         if carried.stop:

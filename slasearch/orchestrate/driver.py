@@ -17,7 +17,7 @@ from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import ClusterError
 from slasearch.orchestrate.cluster import cluster, remove_on_all_nodes
-from slasearch.orchestrate.desk import RunEnded, TrialDesk, idle_study
+from slasearch.orchestrate.desk import RENEW_SECONDS, RunEnded, TrialDesk, idle_study
 from slasearch.orchestrate.interrupts import Interrupts
 from slasearch.orchestrate.local_ray import environment, local_ray, require_token
 from slasearch.orchestrate.progress import ProgressPrinter
@@ -51,9 +51,6 @@ workers that give way to the driver a little (Ray's own niceness of 15 starves t
 
 JOIN_SECONDS = 60.0
 """How long a cluster may take until it can run one trial."""
-
-RENEW_SECONDS = 5.0
-"""How often the lease is renewed while nothing else happens."""
 
 T = TypeVar("T")
 Heartbeat = Callable[[], None]
@@ -235,28 +232,37 @@ def _ray(config: StudyConfig, locations: Locations, address: str | None) -> Iter
 
 
 def _concurrency(config: StudyConfig, *, patience: float) -> int:
-    """Trials at a time: as many as the study wants and Ray's resources hold; machines have `patience` (s) to join."""
-    import ray
+    """Trials at a time: as many as the study wants and Ray's nodes hold; machines have `patience` (s) to join.
 
+    Nodes are looked at one by one, because no trial is spread over several.
+    """
     until = time.monotonic() + patience
-    while (fitting := _fitting(config, ray.cluster_resources())) < 1:
+    while (fitting := sum(_fitting(config, node) for node in _nodes())) < 1:
         if time.monotonic() >= until:
-            wanted, offered = config.resources, ray.cluster_resources()
+            wanted, offered = config.resources, _nodes()
+            cpus, gpus = (sum(node.get(name, 0.0) for node in offered) for name in ("CPU", "GPU"))
             raise ClusterError(
-                f"resources: expected {wanted.cpus_per_trial} CPUs and {wanted.gpus_per_trial:g} GPUs for a trial, got "
-                f"{offered.get('CPU', 0):g} CPUs and {offered.get('GPU', 0):g} GPUs in all. "
-                "Lower resources.cpus_per_trial or gpus_per_trial, or add machines."
+                f"resources: expected a node with {wanted.cpus_per_trial} CPUs and {wanted.gpus_per_trial:g} GPUs for "
+                f"a trial, got {cpus:g} CPUs and {gpus:g} GPUs in all, and no node that is large enough. "
+                "Lower resources.cpus_per_trial or gpus_per_trial, or add a larger machine."
             )
         time.sleep(0.5)
     return min(config.resources.max_concurrent_trials, fitting)
 
 
-def _fitting(config: StudyConfig, offered: Mapping[str, float]) -> int:
-    """Trials that the offered resources hold at a time."""
+def _nodes() -> list[dict[str, float]]:
+    """What each of Ray's nodes has to offer."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _fitting(config: StudyConfig, node: Mapping[str, float]) -> int:
+    """Trials that a node holds at a time."""
     wanted = config.resources
-    fitting = offered.get("CPU", 0.0) // wanted.cpus_per_trial
+    fitting = node.get("CPU", 0.0) // wanted.cpus_per_trial
     if wanted.gpus_per_trial:
-        fitting = min(fitting, offered.get("GPU", 0.0) // wanted.gpus_per_trial)
+        fitting = min(fitting, node.get("GPU", 0.0) // wanted.gpus_per_trial)
     return int(fitting)
 
 

@@ -5,7 +5,7 @@ parameters = 1000 / (1 + 100·λ)
 latency = 1 + parameters / 1000 ms, where it is asked for
 
 A control has the size that it is held to, and a layout a luck of its own, so that one of them is best. Another
-response takes the score's place where an analysis is to be verified: `known_responses`.
+response takes the score's place where an analysis is to be verified: `slasearch.testing.known_responses`.
 """
 
 from __future__ import annotations

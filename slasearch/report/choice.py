@@ -56,7 +56,7 @@ def best_trial(
     Args:
         trials: All trials of a study.
         objective: `score`, `robustness` (most is best) or `exported_parameters` (least is best).
-        constraints: The study's; trials that break one are not chosen.
+        constraints: The study's; configurations that break one on average are not chosen, nor runs that break one.
 
     Raises:
         ReportError: No trial is complete, or none has this objective.
@@ -69,7 +69,7 @@ def best_trial(
             f"best by {objective}: expected a complete search trial with this objective{_kept(constraints)}, got none "
             f"among {len(trials)}. Let the study run on, or choose another objective."
         )
-    runs = [trial for trial in having if trial.role == "winner" and trial.pair_of == best[0].id]
+    runs = [trial for trial in having if trial.role == "winner" and trial.params == best[0].params]
     runs = [trial for trial in runs if feasible(constraints, trial)]
     sign = -1 if target.direction == "minimize" else 1
     return max(runs or best, key=lambda trial: sign * (trial.objective(objective) or 0.0))

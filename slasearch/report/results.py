@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from slasearch.analysis.bounds import KeptOut, kept_out
 from slasearch.analysis.compare import Comparisons, compare
 from slasearch.analysis.coordinates import DesignResponse
 from slasearch.analysis.counts import Counts, Failure, count_trials, failures
@@ -19,6 +18,7 @@ from slasearch.analysis.fanova import Fanova, fanova
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.health import HealthWarning, gate_health
 from slasearch.analysis.importance import Importance, importance
+from slasearch.analysis.kept_out import KeptOut, kept_out
 from slasearch.analysis.learning import LearningCurves, learning_curves
 from slasearch.analysis.ledger import Ledger, cost_ledger
 from slasearch.analysis.main_effects import MainEffects, main_effects
@@ -75,6 +75,20 @@ class Results:
     def counts_of(self, *phases: str) -> Counts:
         """What became of the trials of some phases."""
         return count_trials(self.frames, *phases)
+
+    def open_shares(self) -> dict[str, float]:
+        """For each task of the gate map the share of its slots that stay open, over all runs of the map's trial.
+
+        Of slots and not of places, some of which hold more slots than others. Empty without a gate map.
+        """
+        if self.gates is None:
+            return {}
+        search, trials, gates = self.frames.search_trials(), self.frames.trials, self.frames.gates
+        chosen = search.loc[search["number"] == self.gates.number, "trial_id"]
+        runs = trials.loc[(trials["role"] == "winner") & trials["pair_of"].isin(chosen), "trial_id"]
+        mine = gates[gates["trial_id"].isin({*chosen, *runs})]
+        shares = mine["open"].astype(float).groupby(mine["task"]).mean()
+        return {task: float(shares[task]) for task in self.gates.tasks}
 
 
 class _Attempts:

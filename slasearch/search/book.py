@@ -108,7 +108,8 @@ class Book:
         """Stores a new or waiting trial, and gives it its number in Optuna if it has none yet."""
         optuna = self._optuna[row.optuna_study]
         if row.number is None:
-            row = replace(row, number=optuna.place(row.values, self._distributions))
+            kept = json.loads(row.sampler_notes or "{}")
+            row = replace(row, number=optuna.place(row.values, self._distributions, kept))
         if row.id and row == self._rows[row.id]:
             return row
         new = row
@@ -239,21 +240,23 @@ class Book:
 
     # ------------------------------------------------------------ after a crash
 
-    def mend(self, lost: tuple[Holder, float] | None, now: float) -> None:
+    def mend(self, previous: tuple[Holder | None, float] | None, now: float) -> None:
         """Brings rows and Optuna together after a driver has ended at whatever point.
 
         Args:
-            lost: The driver that was lost, and when it was last heard of: its running attempts are charged until then.
+            previous: The driver before if it was lost, None if it gave the study back, and when it was last heard of:
+                running attempts that it has left are charged until then.
             now: Present time.
         """
+        lost, heard_of = previous or (None, now)
         if lost is not None:
-            text = f"process {lost[0].pid} on {lost[0].host} ended in the middle of the study; this one goes on"
+            text = f"process {lost.pid} on {lost.host} ended in the middle of the study; this one goes on"
             event = Event("driver.took_over", text, "warning")
             self._store.write(lambda writer: writer.add_events(self._study.id, None, now, [event]))
         for row in self.rows:
             optuna = self._optuna[row.optuna_study]
             if row.state == "running":
-                self.orphan(row, "the process that ran the study ended", _last_heard_of(row, lost, now))
+                self.orphan(row, "the process that ran the study ended", _last_heard_of(row, lost, heard_of))
             elif row.state != "waiting":
                 self._tell(row)
             elif row.number is not None and row.number >= len(optuna):
@@ -294,15 +297,13 @@ class Book:
         return list(new.values())
 
 
-def _last_heard_of(row: TrialRow, lost: tuple[Holder, float] | None, now: float) -> float:
-    """Until when a running attempt of a lost driver is charged.
+def _last_heard_of(row: TrialRow, lost: Holder | None, heard_of: float) -> float:
+    """Until when a running attempt of an earlier driver is charged.
 
     A driver that was lost itself before it had mended what the one before it left has not run the attempt.
     """
     began = row.started_at or 0.0
-    if lost is not None and lost[0].since > began:
-        return began
-    return max(now if lost is None else lost[1], began)
+    return began if lost is not None and lost.since > began else max(heard_of, began)
 
 
 def _again(row: TrialRow, at: float) -> TrialRow:

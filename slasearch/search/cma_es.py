@@ -7,6 +7,7 @@ driver goes on where the last one stopped, and nothing is ever unpickled.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -60,7 +61,9 @@ class CmaEsSampler(BaseSampler):
         strategy = self._told(study)
         study._storage.set_trial_system_attr(trial._trial_id, GENERATION, strategy.generation)
         point = strategy.ask().tolist()
-        return {parameter.name: parameter.at(share) for parameter, share in zip(self._numbers, point, strict=True)}
+        # A share of exactly 1 lies beyond the last whole number.
+        shares = [min(share, math.nextafter(1.0, 0.0)) for share in point]
+        return {parameter.name: parameter.at(share) for parameter, share in zip(self._numbers, shares, strict=True)}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

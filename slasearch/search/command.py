@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
 
 from slasearch.config.load import stored_study
 from slasearch.config.locations import Locations
+from slasearch.config.schema import StudyConfig
 from slasearch.errors import LeaseError
 from slasearch.search.lease import Lease, has_driver
 from slasearch.search.logs import discard_logs
@@ -54,8 +57,10 @@ def send(
         The request; its `done_at` is None if the driver has not come to it yet.
 
     Raises:
+        StudyConflictError: Another version made the study, which this one cannot read. Nothing is asked then.
         StorageError: The database or the disk refuses.
     """
+    config = stored_study(study.config)
     asked = RequestRow(0, study.id, verb, None if trials is None else tuple(trials), at_once, now())
     with closing(Store(locations.storage_url)) as store:
         request = store.write(lambda writer: writer.add_request(asked))
@@ -63,21 +68,23 @@ def send(
             if has_driver(store, study.id, now()):
                 time.sleep(_POLL_SECONDS)
             else:
-                _carry_out(study, locations)
+                _carry_out(config, locations)
             request = store.request(request.id)
         return request
 
 
-def _carry_out(study: StudyRow, locations: Locations) -> None:
+def _carry_out(config: StudyConfig, locations: Locations) -> None:
     """Opening a study carries out what is asked of it; a driver that has just begun does that too."""
     try:
-        StudySession.open(stored_study(study.config), locations).close()
+        StudySession.open(config, locations).close()
     except LeaseError:
         time.sleep(_POLL_SECONDS)
 
 
 def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = time.time) -> int:
     """Removes a study from our tables and Optuna's, and its files; one that was interrupted goes on.
+
+    Of its file only places are read, so that a study which another version made can be removed too.
 
     Returns:
         How many attempts at trials it had.
@@ -89,6 +96,9 @@ def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = 
     """
     with closing(Store(locations.storage_url)) as store, storage_errors(store.url), ExitStack() as undo:
         study = store.study(name)
+        resources: dict[str, Any] = json.loads(study.config).get("resources", {})
+        artifacts = Artifacts.of(study, locations.home, resources.get("storage_path"))
+        checkpoints = checkpoint_folder(study, resources.get("checkpoint_folder"), locations)
         lease = Lease.take(store, study.id, name, now())
         undo.callback(lease.release, store)
         store.guard(lease)
@@ -98,10 +108,9 @@ def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = 
         undo.callback(storage.engine.dispose)
         for optuna_name in (name, f"{name}.confirm"):
             _delete_from_optuna(storage, optuna_name)
-        config = stored_study(study.config)
-        Artifacts.of(study, locations.home, config.resources.storage_path).discard()
+        artifacts.discard()
         discard_logs(locations.home, study)
-        shutil.rmtree(checkpoint_folder(study, config, locations), ignore_errors=True)
+        shutil.rmtree(checkpoints, ignore_errors=True)
         store.write(lambda writer: writer.delete_study(study.id))
         undo.pop_all()
         storage.engine.dispose()

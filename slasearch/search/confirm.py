@@ -44,6 +44,17 @@ class _Control:
         return self.role, self.pair_of
 
 
+def _winners(config: StudyConfig, confirm: ConfirmPhase, trials: Sequence[TrialRow]) -> list[Winner[TrialRow]]:
+    """The winners, each as the trial that stands for its configuration in `tune` and `confirm` already, if one does.
+
+    Another seed pair may since have brought a better single run, and nothing is tuned and confirmed twice for that.
+    """
+    paired = {trial.pair_of for trial in trials}
+    standing = {trial.params: trial for trial in reversed(trials) if trial.id in paired}
+    found = chosen(config.objectives, searched(trials), confirm.top, config.constraints)
+    return [replace(winner, trial=standing.get(winner.trial.params, winner.trial)) for winner in found]
+
+
 def _controls(confirm: ConfirmPhase, best: Sequence[Winner[TrialRow]]) -> Iterator[_Control]:
     """Every control beside every winner, those without a size to match first, and once."""
     for name in confirm.controls:
@@ -75,22 +86,26 @@ def missing_tune(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator[Jo
     made = {(trial.role, trial.pair_of, trial.point, trial.repeat) for trial in tuning}
     for control, count in _tuned_controls(config, trials):
         first, repeats = min(count, first_settings(control.name)), range(_seeds(config))
+        mine = [trial for trial in tuning if (trial.role, trial.pair_of) == control.key]
+        known = {trial.point: trial for trial in mine}
         for number, repeat in product(range(first), repeats):
             if (*control.key, number, repeat) not in made:
-                yield _tuning_job(config, control, number, repeat)
-        mine = [trial for trial in tuning if (trial.role, trial.pair_of) == control.key]
+                yield _like(_tuning_job(config, control, number, repeat), known.get(number))
         begun = [trial for trial in mine if (trial.point or 0) < first]
         if len(begun) < first * len(repeats) or any(trial.open for trial in begun):
             continue
-        known = {trial.point: trial for trial in mine}
         for number, repeat in product(range(first, count), repeats):
             if (*control.key, number, repeat) not in made:
-                job = _tuning_job(config, control, number, repeat, begun)
-                yield _like(job, known[number]) if number in known else job
+                yield _like(_tuning_job(config, control, number, repeat, begun), known.get(number))
 
 
-def _like(job: Job, made: TrialRow) -> Job:
-    """The job with the settings of a trial of its number: a retry of a first one may since have changed the order."""
+def _like(job: Job, made: TrialRow | None) -> Job:
+    """The job with the settings of a trial of its number, if there is one.
+
+    The winner may since be another one, and a retry of a first setting may have changed the order of the others.
+    """
+    if made is None:
+        return job
     return replace(job, sampler=made.sampler, params=made.values, control_variant=made.control_variant)
 
 
@@ -124,7 +139,7 @@ def _tuned_controls(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator
     if confirm is None:
         return
     allowed = effort(confirm, sum(trial.phase in SEARCH_PHASES for trial in trials))
-    for control in _controls(confirm, chosen(config.objectives, searched(trials, config.constraints), confirm.top)):
+    for control in _controls(confirm, _winners(config, confirm, trials)):
         if control.pair_of is None or _size(config, control.winner):
             yield control, tuning_count(config, control.name, allowed)
 
@@ -156,7 +171,7 @@ def missing_confirm(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator
     if confirm is None:
         return
     made = {(*_arm(trial), trial.repeat) for trial in trials if trial.phase == "confirm"}
-    found = chosen(config.objectives, searched(trials, config.constraints), confirm.top)
+    found = _winners(config, confirm, trials)
     for job in _confirm_jobs(config, confirm, found, trials):
         arm = _arm_of(job.role, job.pair_of, json.dumps(job.params, sort_keys=True), job.control_variant)
         if (*arm, job.repeat) not in made:
@@ -218,7 +233,7 @@ def count_confirm(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
     confirm = config.phases.confirm
     if confirm is None:
         return len(made)
-    found = chosen(config.objectives, searched(trials, config.constraints), confirm.top)
+    found = _winners(config, confirm, trials)
     tuned = best_tuned(trials, goals(found))
     there = Counter(_arm(trial) for trial in made if trial.repeat < confirm.seeds)
     lost = Counter(trial.pair_of for trial in made if _without_controls(config, trial) and trial.repeat < confirm.seeds)

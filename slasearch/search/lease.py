@@ -80,14 +80,15 @@ class Lease:
         holder: This holder as it stands in the database; no other has the same.
         token: Larger than that of every earlier holder; grows with each write.
         renewed_at: When it was taken (epoch seconds).
-        previous: What was known of a dead holder that it was taken from, and when that was last heard of.
+        previous: What was known of a dead holder that it was taken from, None if the last one gave it back; and when
+            that was last heard of. None: there was no holder before.
 
     Attributes:
         lost: Whether a check has found another holder: nothing more can be written then.
     """
 
     def __init__(
-        self, study_id: int, holder: str, token: int, renewed_at: float, previous: tuple[Holder, float] | None
+        self, study_id: int, holder: str, token: int, renewed_at: float, previous: tuple[Holder | None, float] | None
     ) -> None:
         self.study_id = study_id
         self.holder = holder
@@ -95,6 +96,7 @@ class Lease:
         self.previous = previous
         self.lost = False
         self._renewed_at = renewed_at
+        self._unsure = False
 
     @classmethod
     def take(cls, store: Store, study_id: int, study: str, now: float) -> Lease:
@@ -142,20 +144,31 @@ class Lease:
             AlreadyWritten: The same write was committed before.
         """
         mine = {"study": self.study_id, "mine": self.holder}
-        if connection.execute(_MOVE, {**mine, "expected": self.token}).rowcount == 1:
-            return
-        if connection.execute(_TOKEN, mine).scalar() == self.token + 1:
+
+        def moved() -> bool:
+            return connection.execute(_MOVE, {**mine, "expected": self.token}).rowcount == 1
+
+        held = moved()
+        if not held and connection.execute(_TOKEN, mine).scalar() == self.token + 1:
             self.written()
-            raise AlreadyWritten
-        self.lost = True
-        raise LeaseError(
-            "study: expected to hold its lease, got a newer holder: another driver has taken the study over. "
-            "This one stops; what it had not written yet is run again there."
-        )
+            if not self._unsure:
+                raise AlreadyWritten
+            held = moved()
+        self._unsure = False
+        if not held:
+            self.lost = True
+            raise LeaseError(
+                "study: expected to hold its lease, got a newer holder: another driver has taken the study over. "
+                "This one stops; what it had not written yet is run again there."
+            )
 
     def written(self) -> None:
         """The write that was checked last is committed."""
         self.token += 1
+
+    def unsure(self) -> None:
+        """The write that was checked last was given up, and may be committed: the next write is another one."""
+        self._unsure = True
 
     def renew(self, store: Store, now: float) -> None:
         """Says that the holder lives, at most every `RENEW_SECONDS`; `store` is guarded by this lease.
@@ -189,12 +202,12 @@ def has_driver(store: Store, study_id: int, now: float) -> bool:
     return not _is_over(Holder(**json.loads(row.holder)), row.renewed_at, now)
 
 
-def _free(row: Any, study: str, now: float) -> tuple[int, tuple[Holder, float] | None]:
-    """The next token of a lease that may be taken, and its dead holder; `row` is None where there is no lease yet."""
+def _free(row: Any, study: str, now: float) -> tuple[int, tuple[Holder | None, float] | None]:
+    """The next token of a lease that may be taken, and what `Lease.previous` says of it; `row` None: no lease yet."""
     if row is None:
         return 1, None
     if row.holder is None:
-        return row.token + 1, None
+        return row.token + 1, (None, row.renewed_at)
     holder = Holder(**json.loads(row.holder))
     if not _is_over(holder, row.renewed_at, now):
         raise LeaseError(_held(study, holder))

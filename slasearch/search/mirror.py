@@ -86,17 +86,27 @@ class MirroredStudy:
 
     # ------------------------------------------------------------ a new trial: in memory first, then in the database
 
-    def draw(self, sampler: BaseSampler, suggest: Callable[[optuna.Trial], object]) -> tuple[int, dict[str, Any]]:
-        """A new trial with parameters of the sampler's choice, in memory only: its number and its parameters."""
+    def draw(
+        self, sampler: BaseSampler, suggest: Callable[[optuna.Trial], object]
+    ) -> tuple[int, dict[str, Any], dict[str, Any]]:
+        """A new trial of the sampler's choice, in memory only: its number, its parameters, and what else it keeps."""
         self._memory.sampler = sampler
         trial = self._memory.ask()
         suggest(trial)
-        return trial.number - self._earlier, trial.params
+        number = trial.number - self._earlier
+        return number, trial.params, _kept(self._trial(number))
 
-    def place(self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> int:
-        """A new trial with given parameters, in memory only: its number."""
+    def place(
+        self, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], kept: Mapping[str, Any]
+    ) -> int:
+        """A new trial with given parameters, in memory only: its number.
+
+        `kept` is what the sampler kept of it when it was drawn, without which its generation would never be whole.
+        """
         used = {name: distributions[name] for name in params}
-        self._memory.add_trial(create_trial(state=TrialState.RUNNING, params=dict(params), distributions=used))
+        self._memory.add_trial(
+            create_trial(state=TrialState.RUNNING, params=dict(params), distributions=used, system_attrs=dict(kept))
+        )
         return len(self._memory.get_trials(deepcopy=False)) - self._earlier - 1
 
     def record(self, number: int, attributes: Mapping[str, Any]) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
-from pydantic import ValidationError
 
 import slasearch
 from slasearch.config.fingerprint import difference, fingerprint
@@ -107,9 +106,11 @@ def with_data(store: Store, study: StudyRow, digests: Mapping[str, str], now: fl
     return replace(study, data=text, updated_at=now)
 
 
-def checkpoint_folder(study: StudyRow, config: StudyConfig, locations: Locations) -> Path:
-    """Where checkpoints of the study's trials lie, on each node or for all; nothing else does, since it is removed."""
-    shared = config.resources.checkpoint_folder
+def checkpoint_folder(study: StudyRow, shared: str | None, locations: Locations) -> Path:
+    """Where checkpoints of the study's trials lie, on each node or for all; nothing else does, since it is removed.
+
+    `shared` is `resources.checkpoint_folder` of the study's file.
+    """
     folder = locations.checkpoints if shared is None else Path(shared).absolute() / "slasearch-checkpoints"
     return folder / study.folder
 
@@ -153,7 +154,7 @@ def _refuse_other(study: StudyRow, config: StudyConfig) -> None:
     choose = "Give the study file another name, or undo the change."
     try:
         lines = difference(stored_study(study.config), config)
-    except ValidationError:
+    except StudyConflictError:
         raise StudyConflictError(
             f"study {study.name}: made by slasearch {study.version}, whose study file this one cannot read. {choose}"
         ) from None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import optuna
 from optuna.pruners import BasePruner
@@ -169,7 +169,7 @@ class StudySession:
             book = Book(store, locations.home, artifacts, study, objectives, config.constraints, both, distributions)
             book.mend(lease.previous, now())
             carry_out(store, book, study.id, now(), at_work=False)
-            checkpoints = checkpoint_folder(study, config, locations)
+            checkpoints = checkpoint_folder(study, config.resources.checkpoint_folder, locations)
             return cls(config, store, lease, study, warm, book, search, artifacts, checkpoints, undo.pop_all(), now)
 
     @_database
@@ -290,8 +290,9 @@ class StudySession:
     def _new_row(self, job: Job) -> TrialRow:
         config = self._config
         number = None
+        kept: dict[str, Any] = {}
         if job.params is None:
-            number, params = self._search.draw(self._sampler(), lambda trial: suggest(trial, config))
+            number, params, kept = self._search.draw(self._sampler(), lambda trial: suggest(trial, config))
         else:
             params = dict(job.params)
         seeds = seeds_for(config, job.repeat, job.phase)
@@ -328,6 +329,7 @@ class StudySession:
             control_size=job.control_size,
             control_variant=job.control_variant,
             created_at=self._now(),
+            sampler_notes=json.dumps(kept) if kept else None,
         )
 
     def _sampler(self) -> optuna.samplers.BaseSampler:

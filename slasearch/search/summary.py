@@ -15,7 +15,7 @@ from slasearch.search.job import PHASES
 from slasearch.search.lease import has_driver
 from slasearch.search.limits import device_seconds
 from slasearch.search.plan import planned
-from slasearch.search.winners import last_attempts, searched, winners
+from slasearch.search.winners import chosen, last_attempts, searched
 from slasearch.space import DesignPoint, design_points
 from slasearch.storage.rows import StudyRow, TrialRow
 from slasearch.storage.store import Store
@@ -42,12 +42,16 @@ class PhaseCount:
 
 @dataclass(frozen=True)
 class Best:
-    """The best complete search trial by one objective that keeps the constraints."""
+    """The best configuration of the search by one objective that keeps the constraints, and the trial it stands as.
+
+    `value` is the mean over its trials, `runs` how many these are: one for each seed pair that it was tried under.
+    """
 
     objective: str
     trial_id: int
     number: int
     value: float
+    runs: int = 1
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ def read_summary(store: Store, name: str, *, now: float | None = None) -> StudyS
 
     Raises:
         StudyNotFoundError: There is none of that name.
+        StudyConflictError: Another version made it, which this one cannot read.
         StorageError: The database cannot be read.
     """
     now = time.time() if now is None else now
@@ -164,8 +169,14 @@ def _count(plan: int, trials: Sequence[TrialRow], phase: str | None) -> PhaseCou
 
 def _best(config: StudyConfig, objective: ObjectiveConfig, trials: Sequence[TrialRow]) -> list[Best]:
     return [
-        Best(objective.name, row.id, row.number or 0, row.objective(objective.name) or 0.0)
-        for row in winners([objective], trials, top=1, constraints=config.constraints)
+        Best(
+            objective.name,
+            winner.trial.id,
+            winner.trial.number or 0,
+            winner.mean(objective.name) or 0.0,
+            len(winner.runs),
+        )
+        for winner in chosen([objective], searched(trials), 1, config.constraints)
     ]
 
 
@@ -177,7 +188,7 @@ def _bound(bound: ConstraintConfig, trials: Sequence[TrialRow]) -> Bound:
 def _front(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
     """How many complete search trials within the bounds no other dominates; in falling order only earlier ones can."""
     signs = [(objective.name, 1.0 if objective.direction == "maximize" else -1.0) for objective in config.objectives]
-    kept = searched(trials, config.constraints)
+    kept = [row for row in searched(trials) if feasible(config.constraints, row)]
     points = [tuple(sign * (row.objective(name) or 0.0) for name, sign in signs) for row in kept]
     front: list[tuple[float, ...]] = []
     for point in sorted(points, reverse=True):

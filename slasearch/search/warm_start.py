@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from pydantic import ValidationError
 
 from slasearch.config.document import Problem, problem_line
 from slasearch.config.fingerprint import differing, fingerprint
@@ -104,7 +103,7 @@ def as_optuna(warm: WarmStart, config: StudyConfig) -> list[FrozenTrial]:
 def _read(study: StudyRow, config: StudyConfig) -> StudyConfig:
     try:
         return stored_study(study.config)
-    except ValidationError:
+    except StudyConflictError:
         got = f"{study.name}, made by slasearch {study.version}"
         raise _refused(config, Problem(_AT, "a study whose file this version can read", got)) from None
 

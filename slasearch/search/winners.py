@@ -43,10 +43,16 @@ class Winner(Generic[C]):
     Args:
         trial: The trial.
         goal: `robustness` where that alone chose it, else `score`; size is no goal for controls, which are held to it.
+        runs: All complete trials of its configuration, by whose means it won.
     """
 
     trial: C
     goal: Goal
+    runs: Sequence[C]
+
+    def mean(self, name: str) -> float | None:
+        """What its configuration came to by this objective."""
+        return _mean(name, self.runs)
 
 
 def last_attempts(rows: Iterable[TrialRow]) -> list[TrialRow]:
@@ -69,10 +75,9 @@ def last_attempts_at(rows: Iterable[TrialRow], trials: Iterable[int]) -> list[Tr
     return list(found.values())
 
 
-def searched(rows: Iterable[TrialRow], constraints: Sequence[ConstraintConfig] = ()) -> list[TrialRow]:
-    """The complete trials of the search that keep the bounds."""
-    complete = [row for row in last_attempts(rows) if row.role == "search" and row.state == "complete"]
-    return [row for row in complete if feasible(constraints, row)]
+def searched(rows: Iterable[TrialRow]) -> list[TrialRow]:
+    """The complete trials of the search."""
+    return [row for row in last_attempts(rows) if row.role == "search" and row.state == "complete"]
 
 
 def winners(
@@ -81,24 +86,33 @@ def winners(
     top: int,
     constraints: Sequence[ConstraintConfig] = (),
 ) -> list[TrialRow]:
-    """The `top` best configurations by each objective among complete search trials that keep the bounds.
+    """The trials of `chosen` among all rows of a study."""
+    return [winner.trial for winner in chosen(objectives, searched(rows), top, constraints)]
 
-    Each as its best trial; one that was tried under several seed pairs counts by its mean. Ties go to the better score,
-    then to the earlier trial.
+
+def chosen(
+    objectives: Sequence[ObjectiveConfig],
+    contenders: Sequence[C],
+    top: int,
+    constraints: Sequence[ConstraintConfig] = (),
+) -> list[Winner[C]]:
+    """The `top` best configurations by each objective among complete search trials, each as its best trial.
+
+    One that was tried under several seed pairs counts by its means, by which it also has to keep the bounds: the best
+    single run of several is the luckiest. It stands as its best trial within the bounds, if one of them is. Ties go to
+    the better score, then to the earlier trial.
     """
-    return [winner.trial for winner in chosen(objectives, searched(rows, constraints), top)]
-
-
-def chosen(objectives: Sequence[ObjectiveConfig], contenders: Sequence[C], top: int) -> list[Winner[C]]:
-    """The winners among the complete trials of the search, each with what its controls are tuned by."""
+    tried = _configurations(contenders, constraints)
     found: dict[str, C] = {}
     reasons: dict[str, set[str]] = {}
     for objective in objectives:
-        for params, trial in _best(objective, contenders, top).items():
-            found.setdefault(params, trial)
+        for params in sorted(tried, key=lambda params: _rank(objective, tried[params]))[:top]:
+            within = [trial for trial in tried[params] if feasible(constraints, trial)]
+            found.setdefault(params, min(within or tried[params], key=lambda trial: _rank(objective, [trial])))
             reasons.setdefault(params, set()).add(objective.name)
     return [
-        Winner(trial, "robustness" if reasons[params] == {"robustness"} else "score") for params, trial in found.items()
+        Winner(trial, "robustness" if reasons[params] == {"robustness"} else "score", tried[params])
+        for params, trial in found.items()
     ]
 
 
@@ -109,27 +123,34 @@ def goals(found: Sequence[Winner[C]]) -> dict[int | None, Goal]:
     return {None: found[0].goal, **{winner.trial.id: winner.goal for winner in found}}
 
 
-def _best(objective: ObjectiveConfig, contenders: Sequence[C], top: int) -> dict[str, C]:
-    """The best trial of each of the `top` best configurations, by its parameters.
+@dataclass(frozen=True)
+class _Means:
+    """A configuration as its trials come out on average."""
 
-    A configuration that was tried under several seed pairs counts by its mean: the best single run of several is the
-    luckiest.
-    """
+    trials: Sequence[Contender]
+
+    def objective(self, name: str) -> float | None:
+        return _mean(name, self.trials)
+
+
+def _configurations(contenders: Iterable[C], constraints: Sequence[ConstraintConfig]) -> dict[str, list[C]]:
+    """The trials of each configuration that keeps the bounds on average, by its parameters."""
     tried: dict[str, list[C]] = {}
     for trial in contenders:
         tried.setdefault(trial.params, []).append(trial)
-    ranked = sorted(tried.items(), key=lambda item: _rank(objective, item[1]))
-    return {params: min(trials, key=lambda trial: _rank(objective, [trial])) for params, trials in ranked[:top]}
+    return {params: trials for params, trials in tried.items() if feasible(constraints, _Means(trials))}
 
 
 def _rank(objective: ObjectiveConfig, trials: Sequence[Contender]) -> tuple[float, float, int]:
-    value = _mean(objective.name, trials)
+    value = _mean(objective.name, trials) or 0.0
     return (
         value if objective.direction == "minimize" else -value,
-        -_mean("score", trials),
+        -(_mean("score", trials) or 0.0),
         min(trial.id for trial in trials),
     )
 
 
-def _mean(name: str, trials: Sequence[Contender]) -> float:
-    return fmean(trial.objective(name) or 0.0 for trial in trials)
+def _mean(name: str, trials: Sequence[Contender]) -> float | None:
+    """The mean over the trials that have this value; None if none has."""
+    values = [value for trial in trials if (value := trial.objective(name)) is not None]
+    return fmean(values) if values else None

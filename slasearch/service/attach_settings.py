@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -97,9 +97,18 @@ def _plain(value: Any) -> Any:
 
 def _distributions(checked: _Arguments) -> Iterator[Problem]:
     for section in ("pool", "gates"):
-        for name, value in getattr(checked, section):
+        for path, value in _values(getattr(checked, section), section):
             if isinstance(value, Distribution):
-                yield Problem((section, name), "a value, as nothing is searched here", "a distribution")
+                yield Problem(path, "a value, as nothing is searched here", "a distribution")
+
+
+def _values(fields: Iterable[tuple[str, Any]], *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Fields with their paths, those that stand in a mapping one by one."""
+    for name, value in fields:
+        if isinstance(value, Mapping):
+            yield from _values(value.items(), *path, name)
+        else:
+            yield (*path, name), value
 
 
 def _contradictions(checked: _Arguments) -> Iterator[Problem]:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from slasearch.config.locations import redacted
 from slasearch.errors import StorageError
 from slasearch.service.read_only import read_only_engine_arguments
-from slasearch.storage.engine import storage_errors
+from slasearch.storage.engine import optuna_template, storage_errors
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -65,7 +65,8 @@ def read_only_storage(url: str) -> RDBStorage:
     opened, arguments = read_only_engine_arguments(url)
     with storage_errors(url):
         _refuse_empty(url, sa.create_engine(opened, **arguments))
-        return RDBStorage(opened, engine_kwargs=arguments, skip_compatibility_check=True, skip_table_creation=True)
+        template = optuna_template(opened)
+        return RDBStorage(template, engine_kwargs=arguments, skip_compatibility_check=True, skip_table_creation=True)
 
 
 def _refuse_empty(url: str, engine: sa.Engine) -> None:

@@ -16,7 +16,7 @@ from slasearch.config.locations import Locations, redacted
 from slasearch.errors import StorageError
 from slasearch.service.read_only import read_only_engine_arguments
 from slasearch.storage.engine import database_file, storage_errors
-from slasearch.storage.upgrade import newest_revision
+from slasearch.storage.upgrade import newest_revision, stored_revision
 
 __all__ = ["Check", "examine"]
 
@@ -81,7 +81,7 @@ def _device() -> Check:
 
 
 def _storage(url: str) -> Check:
-    from sqlalchemy import create_engine, inspect, text
+    from sqlalchemy import create_engine, text
 
     shown = redacted(url)
     try:
@@ -89,13 +89,15 @@ def _storage(url: str) -> Check:
         if file is not None and not file.is_file():
             return Check("storage", "database", "note", f"{shown}: not there yet", "`slasearch run FILE` makes it.")
         opened, arguments = read_only_engine_arguments(url)
-        with storage_errors(url), create_engine(opened, **arguments).connect() as connection:
-            if not inspect(connection).has_table("sla_alembic_version"):
+        with storage_errors(url):
+            engine = create_engine(opened, **arguments)
+            revision = stored_revision(engine)
+            if revision is None:
                 return Check(
                     "storage", "database", "note", f"{shown}: no studies yet", "`slasearch run FILE` adds one."
                 )
-            revision = connection.execute(text("SELECT version_num FROM sla_alembic_version")).scalar()
-            studies = connection.execute(text("SELECT count(*) FROM sla_study")).scalar()
+            with engine.connect() as connection:
+                studies = connection.execute(text("SELECT count(*) FROM sla_study")).scalar()
     except StorageError as error:
         return Check("storage", "database", "problem", str(error))
     if revision != newest_revision():

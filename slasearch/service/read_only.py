@@ -38,5 +38,6 @@ def read_only_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
             "Run a study first, or name another database with --storage."
         )
     if backend == "postgresql":
-        return url, {"connect_args": {"options": "-c default_transaction_read_only=on"}, "pool_pre_ping": True}
+        options = (*make_url(url).normalized_query.get("options", ()), "-c default_transaction_read_only=on")
+        return url, {"connect_args": {"options": " ".join(options)}, "pool_pre_ping": True}
     return url, {}

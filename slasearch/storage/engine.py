@@ -17,7 +17,7 @@ from optuna.storages import RDBStorage
 from slasearch.config.locations import redacted
 from slasearch.errors import ConnectionLostError, SlaSearchError, StorageError
 
-__all__ = ["database_file", "make_engine", "optuna_storage", "storage_errors"]
+__all__ = ["database_file", "make_engine", "optuna_storage", "optuna_template", "storage_errors"]
 
 BUSY_SECONDS = 30.0
 """How long a SQLite connection waits for another one's write."""
@@ -97,6 +97,11 @@ def make_engine(url: str, *, create: bool = True) -> sa.Engine:
     return engine
 
 
+def optuna_template(url: str) -> str:
+    """The URL as Optuna takes it, which fills in what stands in braces: those of a password are none of these."""
+    return url.replace("{", "{{").replace("}", "}}")
+
+
 def optuna_storage(url: str) -> RDBStorage:
     """Optuna's storage in the same database, on connections set up like ours. Makes Optuna's tables if need be.
 
@@ -108,7 +113,7 @@ def optuna_storage(url: str) -> RDBStorage:
         _make_folder(file.parent)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with storage_errors(url):
-        storage = _made_by_one_of_several(url.replace("{", "{{").replace("}", "}}"), _options(url))
+        storage = _made_by_one_of_several(optuna_template(url), _options(url))
     _set_up_connections(storage.engine)
     storage.engine.dispose()
     return storage

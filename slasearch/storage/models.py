@@ -98,7 +98,7 @@ class SlaTrial(Base):
     """Which seed pair of the point, from 0."""
     attempt: Mapped[int] = mapped_column(Integer)
     """From 1."""
-    retry_of: Mapped[int | None] = mapped_column(ForeignKey("sla_trial.id"))
+    retry_of: Mapped[int | None] = mapped_column(ForeignKey("sla_trial.id"), index=True)
     """The attempt before this one."""
     state: Mapped[str] = mapped_column(String(16))
     """`waiting`, `running`, `complete`, `pruned` or `fail`."""
@@ -112,12 +112,14 @@ class SlaTrial(Base):
     """SHA-256 of the spec without its seeds: repeats of one configuration share it."""
     init_seed: Mapped[int] = mapped_column(BigInteger)
     data_seed: Mapped[int] = mapped_column(BigInteger)
-    pair_of: Mapped[int | None] = mapped_column(ForeignKey("sla_trial.id"))
+    pair_of: Mapped[int | None] = mapped_column(ForeignKey("sla_trial.id"), index=True)
     """In `tune` and `confirm`: the search trial that a winner or control belongs to; NULL for a control of all."""
     control_size: Mapped[int | None] = mapped_column(BigInteger)
     """For a control of equal size: its size in exported parameters."""
     control_variant: Mapped[str | None] = mapped_column(String(64))
     """Which of a control's layouts, where it has several; NULL is the default one."""
+    sampler_notes: Mapped[str | None] = mapped_column(Text)
+    """What the sampler keeps of the draw beside its values, its generation, as JSON; every attempt has the same."""
     ray_trial_id: Mapped[str | None] = mapped_column(String(64))
     worker: Mapped[str | None] = mapped_column(String(255))
     score: Mapped[float | None] = mapped_column(Float)
@@ -234,7 +236,7 @@ class SlaEvent(Base):
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("sla_study.id"))
-    trial_id: Mapped[int | None] = mapped_column(ForeignKey("sla_trial.id"))
+    trial_id: Mapped[int | None] = mapped_column(ForeignKey("sla_trial.id"), index=True)
     at: Mapped[float] = mapped_column(Float)
     level: Mapped[str] = mapped_column(String(16))
     """`info`, `warning` or `error`."""

@@ -75,6 +75,7 @@ class TrialRow:
     control_size: int | None
     control_variant: str | None
     created_at: float
+    sampler_notes: str | None = None
     ray_trial_id: str | None = None
     worker: str | None = None
     score: float | None = None

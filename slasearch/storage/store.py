@@ -52,6 +52,9 @@ class Guard(Protocol):
     def written(self) -> None:
         """Called after each commit that is known."""
 
+    def unsure(self) -> None:
+        """Called when a write is given up, by an interrupt say: it may be committed or not, and is not tried again."""
+
 
 class Store:
     """One database. Nothing is opened before it is needed.
@@ -234,6 +237,10 @@ class Store:
         self.writing = True
         try:
             self.patiently(attempt)
+        except BaseException:
+            if self._guard is not None:
+                self._guard.unsure()
+            raise
         finally:
             self.writing = False
 

@@ -68,6 +68,9 @@ class _Refusal:
     def written(self) -> None:
         raise AssertionError("expected no commit")
 
+    def unsure(self) -> None:
+        pass
+
 
 def _opened(url: str) -> Store:
     store = Store(url)
@@ -92,6 +95,7 @@ def reads_what_was_written(url: str) -> None:
         "score": 0.1 + 0.2,
         "control_size": 2**33,
         "control_variant": "qv",
+        "sampler_notes": '{"cmaes:generation": 3}',
         "worker": "Ünï",
         "ended_at": 7.25,
     }

@@ -9,15 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from slasearch.adapters.attach import attach
-from slasearch.adapters.kinds._base import AdapterModule, SlotContext
+from slasearch.adapters.kinds._base import AdapterModule, SlotContext, register_kind
 from slasearch.adapters.kinds._spectrum import host_weight, singular_vectors
 from slasearch.adapters.pool import Pool
 from slasearch.adapters.sites import Host, HostShape, host_shapes, hosts_of
-from slasearch.errors import BackboneError, ConfigError
+from slasearch.errors import BackboneError, ConfigError, RegistryError
 from slasearch.records import Slot
 from slasearch.registry import KINDS
 from slasearch.testing.kinds import disturb_weights
 from slasearch.testing.tiny import run_tiny, tiny_backbone
+
+
+@pytest.mark.parametrize("name", ["shift-2", "Shift", "2shift", "sh:ift", "", "a" * 41])
+def test_a_name_that_no_slot_could_bear_is_refused(name: str) -> None:
+    with pytest.raises(RegistryError, match=r"expected a name of lower-case letters, digits and _ .*names of slots"):
+        register_kind(name, sites=("attn.v",), equation="b", source="a user", cost="d_out")
 
 
 def warm_pool(model: nn.Module, *slots: Slot) -> Pool:

@@ -18,7 +18,7 @@ from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.sobol import direct_indices
 from slasearch.analysis.variance import sobol_indices
 from slasearch.errors import ReportError
-from slasearch.orchestrate.known_responses import ishigami, sobol_g
+from slasearch.testing.known_responses import ishigami, sobol_g
 from slasearch.space import DesignPoint, saltelli_unit
 
 G8 = partial(sobol_g, a=(0, 1, 4.5, 9, 99, 99, 99, 99))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import jsonschema
@@ -181,8 +182,8 @@ def test_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     default = locate()
     assert default.storage_url == f"sqlite:///{tmp_path}/.slasearch/slasearch.db"
     assert default.home == tmp_path / ".slasearch"
-    assert {default.artifacts, default.logs, default.cache, default.ray} == {
-        tmp_path / ".slasearch" / name for name in ("artifacts", "logs", "cache", "ray")
+    assert {default.checkpoints, default.cache, default.ray} == {
+        tmp_path / ".slasearch" / name for name in ("checkpoints", "cache", "ray")
     }
     assert not default.home.exists()
     assert locate("sqlite:///sub/x.db").storage_url == f"sqlite:///{tmp_path}/sub/x.db"
@@ -198,8 +199,21 @@ def test_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert redacted("postgresql://me@/x?host=h&password=secret") == "postgresql://me@/x?host=h&password=***"
     with pytest.raises(ConfigError, match="expected a database URL"):
         locate("results.db")
-    with pytest.raises(ConfigError, match=r"got 'postgresql//me:\*\*\*@host/x'"):
-        locate("postgresql//me:secret@host/x")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql//me:secret@host/x",
+        "postgresql+psycopg:/me:pa:secret@host/x",
+        "postgresql+psycopg://me:se@secret:wo/rd@host:54x/x",
+        "postgresql+psycopg:/host/x?user=me&password=secret",
+    ],
+)
+def test_nothing_of_a_mistyped_url_is_shown(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected a database URL .* something else.* \$SLASEARCH_STORAGE") as caught:
+        locate(url)
+    assert not re.search("secret|wo/rd|me:", str(caught.value))
 
 
 def test_a_password_in_a_file_is_put_into_the_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from slasearch.config.load import parse_study
 from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.orchestrate.desk import TrialDesk
-from slasearch.orchestrate.known_responses import KnownResponse, ishigami, sobol_g
+from slasearch.testing.known_responses import KnownResponse, ishigami, sobol_g
 from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.orchestrate.scheduler import StudyScheduler
 from slasearch.orchestrate.searcher import StudySearcher

@@ -187,6 +187,17 @@ def test_a_command_stops_the_study_after_its_running_trials_or_at_once(clock: Cl
     assert session.told.count(("stop", "cancelled by command")) == 1
 
 
+def test_a_trial_that_is_cancelled_before_it_is_handed_out_never_is(clock: Clock) -> None:
+    session = ScriptedSession([ask(2), "done"])
+    desk = desk_over(session, clock, first=ask(1))
+    session.carried = Carried(cancelled=(1,))
+    clock.now += LOOK_SECONDS
+    desk.tick()
+    assert [desk.next("a"), desk.next("b")] == [SPEC, "done"]
+    desk.started("a", "w")
+    assert session.told[-1] == ("started", 2, "a", "w")
+
+
 def test_a_cancelled_trial_is_to_stop_and_is_forgotten_when_its_worker_is_gone(clock: Clock) -> None:
     session = ScriptedSession([ask(1), ask(2)])
     desk = desk_over(session, clock)

@@ -38,6 +38,25 @@ from slasearch.storage.store import Store
 from slasearch.testing.tiny import save_tiny
 
 
+def test_a_trial_needs_a_node_that_is_large_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What two nodes have in all holds no trial that neither of them holds."""
+    nodes = [{"Alive": True, "Resources": {"CPU": 3.0, "GPU": 1.0}} for _ in range(2)]
+    nodes += [{"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+
+    def at_a_time(**resources: float) -> int:
+        config, _ = small_study(tmp_path, 1)
+        wanted = config.resources.model_copy(update={"max_concurrent_trials": 16, **resources})
+        return driver._concurrency(config.model_copy(update={"resources": wanted}), patience=0.0)
+
+    assert at_a_time(cpus_per_trial=1) == 6
+    assert at_a_time(cpus_per_trial=2) == 2
+    assert at_a_time(cpus_per_trial=1, gpus_per_trial=0.5) == 4
+    for too_much in ({"cpus_per_trial": 4}, {"cpus_per_trial": 1, "gpus_per_trial": 2.0}):
+        with pytest.raises(ClusterError, match="got 6 CPUs and 2 GPUs in all, and no node that is large enough"):
+            at_a_time(**too_much)
+
+
 def test_the_lease_is_renewed_while_data_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes long is done aside; its result, and its error as it is, come back."""
     monkeypatch.setattr(driver, "RENEW_SECONDS", 0.05)

@@ -43,7 +43,8 @@ def searched(number: int, **fields: object) -> TrialRow:
 
 def confirmed(number: int, pair_of: int, role: str = "winner", **fields: object) -> TrialRow:
     row = replace(FIRST, id=100 + number, number=number, optuna_study="confirm", phase="confirm", role=role)
-    return replace(row, pair_of=pair_of, repeat=number, **fields)  # type: ignore[arg-type]
+    row = replace(row, pair_of=pair_of, repeat=number, params=searched(pair_of - 1).params)
+    return replace(row, **fields)  # type: ignore[arg-type]
 
 
 def test_the_best_complete_search_trial_is_taken() -> None:
@@ -67,6 +68,14 @@ def test_a_confirmed_trial_is_replaced_by_the_best_of_its_runs() -> None:
         confirmed(4, pair_of=2, role="control:lora", score=0.99),
     ]
     assert trial_label(best_trial(rows, "score")) == "c1"
+
+
+def test_the_runs_are_those_of_the_configuration_whichever_of_its_trials_they_stand_beside() -> None:
+    lucky = searched(1, score=0.7, exported_parameters=60.0)
+    small = replace(lucky, id=9, number=8, score=0.65, exported_parameters=50.0)
+    rows = [FIRST, lucky, small, confirmed(0, pair_of=2, score=0.66, exported_parameters=55.0)]
+    assert trial_label(best_trial(rows, "score")) == "c0"
+    assert trial_label(best_trial(rows, "exported_parameters")) == "c0"
 
 
 def test_a_trial_without_the_objective_is_not_the_best() -> None:

@@ -91,7 +91,8 @@ def test_a_released_lease_is_free_and_its_token_stays(store):
     assert has_driver(store, 1, NOW)
     lease.release(store)
     assert not has_driver(store, 1, NOW)
-    assert Lease.take(store, 1, "example", NOW).token == 2
+    again = Lease.take(store, 1, "example", NOW + 9)
+    assert (again.token, again.previous) == (2, (None, NOW))
 
 
 def test_no_lease_means_no_driver(store):
@@ -131,9 +132,8 @@ def test_each_write_moves_the_token_on(store):
     assert (stored(store).token, lease.token) == (3, 3)
 
 
-def test_a_write_whose_answer_was_lost_is_known_by_the_token(store):
-    lease = Lease.take(store, 1, "example", NOW)
-    store.guard(lease)
+def losing_the_first_answer(store, lease):
+    """Lets the connection be lost after the next commit; returns what is said of it."""
     answers = []
     written = lease.written
 
@@ -146,9 +146,50 @@ def test_a_write_whose_answer_was_lost_is_known_by_the_token(store):
     lease.written = lose_the_first_answer
     store.patience = Patience(say=answers.append, pause=lambda seconds: True)
     store.studies()
+    return answers
+
+
+def test_a_write_whose_answer_was_lost_is_known_by_the_token(store):
+    lease = Lease.take(store, 1, "example", NOW)
+    store.guard(lease)
+    answers = losing_the_first_answer(store, lease)
     made = store.write(lambda writer: writer.add_trial(example_trial(1)))
     assert answers[0] == "lost"
     assert "Waiting up to 300 s" in answers[1]
+    assert store.trials(1) == [made]
+    assert stored(store).token == lease.token == 2
+
+
+def test_a_write_that_is_interrupted_after_its_commit_does_not_stand_for_the_next(store):
+    lease = Lease.take(store, 1, "example", NOW)
+    store.guard(lease)
+    written, calls = lease.written, []
+
+    def interrupted():
+        calls.append("interrupted")
+        if calls == ["interrupted"]:
+            raise KeyboardInterrupt
+        written()
+
+    lease.written = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        store.write(lambda writer: writer.add_trial(example_trial(1)))
+    store.write(lambda writer: writer.update_study(1, state="stopped"))
+    assert (store.study("example").state, len(store.trials(1))) == ("stopped", 1)
+    assert stored(store).token == lease.token == 3
+
+
+def test_a_write_that_is_given_up_before_its_commit_leaves_the_next_to_be_known_by_its_token(store):
+    lease = Lease.take(store, 1, "example", NOW)
+    store.guard(lease)
+
+    def given_up(writer):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.write(given_up)
+    losing_the_first_answer(store, lease)
+    made = store.write(lambda writer: writer.add_trial(example_trial(1)))
     assert store.trials(1) == [made]
     assert stored(store).token == lease.token == 2
 

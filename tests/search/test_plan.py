@@ -7,7 +7,7 @@ from session_kit import RATE, WEIGHT, study
 from slasearch.search.job import Job
 from slasearch.search.plan import plan, planned
 from slasearch.search.winners import last_attempts, winners
-from slasearch.space import DesignPoint
+from slasearch.space import DesignPoint, design_points
 from slasearch.storage.rows import TrialRow
 
 CONFIRM = {"top": 1, "seeds": 2, "controls": ["lora", "linear_probe"], "tuning": 0}
@@ -182,6 +182,25 @@ def test_a_top_beyond_the_trials_takes_all():
     assert len(winners(study(optimise=3).objectives, [row(1), row(2)], 10)) == 2
 
 
+def test_bounds_are_kept_on_average_over_the_seed_pairs_not_by_the_luckiest_run():
+    lucky, steady = json.dumps({WEIGHT: 0.1}), json.dumps({WEIGHT: 0.2})
+    rows = [
+        row(n, params=lucky, score=score, exported_parameters=100.0) for n, score in ((1, 0.8), (2, 0.86), (3, 0.8))
+    ]
+    rows += [row(n, params=steady, score=0.9, exported_parameters=120.0) for n in (4, 5, 6)]
+    size = study(optimise=6, objectives=("exported_parameters",), constraints=[{"name": "score", "min": 0.85}])
+    assert [winner.id for winner in winners(size.objectives, rows, 2, size.constraints)] == [4]
+
+
+def test_a_winner_stands_as_a_run_within_the_bounds_where_it_has_one():
+    same = json.dumps({WEIGHT: 0.1})
+    sizes = study(optimise=3, objectives=("score",), constraints=[{"name": "exported_parameters", "max": 100}])
+    large, small = row(2, params=same, exported_parameters=105.0), row(1, params=same, exported_parameters=90.0)
+    assert [winner.id for winner in winners(sizes.objectives, [small, large], 1, sizes.constraints)] == [1]
+    assert [winner.id for winner in winners(sizes.objectives, [large], 1, sizes.constraints)] == []
+    assert [winner.id for winner in winners(sizes.objectives, [small, large], 1)] == [2]
+
+
 # ---------------------------------------------------------------- confirm
 
 SEARCHED = [designed(1, 0), designed(2, 1), row(3, exported_parameters=1.0)]
@@ -270,6 +289,50 @@ def test_a_new_winner_after_more_trials_is_confirmed_beside_the_old_one():
     rows = [*SEARCHED, run(10, 3, 0), row(40, exported_parameters=0.5)]
     jobs, _ = confirmed(rows, more)
     assert [(job.role, job.pair_of) for job in jobs] == [("winner", 40)]
+
+
+def test_a_better_run_of_a_confirmed_configuration_under_another_seed_pair_confirms_nothing_again():
+    def ran(seeds, rows):
+        config = study(
+            design={**GRID, "seeds": seeds}, confirm={**CONFIRM, "tuning": 2, "top": 2}, objectives=("score",)
+        )
+        rows, jobs = list(rows), []
+        while isinstance(job := plan(config, rows, design_points(config)), Job):
+            jobs.append(job)
+            facts = {name: getattr(job, name) for name in ("role", "point", "repeat", "pair_of", "control_variant")}
+            mine = json.dumps(job.params, sort_keys=True)
+            score = job.params[WEIGHT] + job.repeat / 100
+            rows.append(row(len(rows) + 1, job.phase, params=mine, score=score, exported_parameters=1000.0, **facts))
+        assert len(rows) == sum(planned(config, rows, design_points(config)).values())
+        return jobs, rows
+
+    first, rows = ran(1, [])
+    assert {job.pair_of for job in first if job.role == "winner"} == {1, 2}
+    more, _ = ran(2, rows)
+    assert [(job.phase, job.repeat) for job in more] == [("design", 1), ("design", 1)]
+
+
+def test_a_first_setting_of_a_control_is_the_same_under_all_seed_pairs_though_the_winner_has_changed_meanwhile():
+    def going_on(trials):
+        confirm = {**CONFIRM, "controls": ["linear_probe"], "tuning": 2, "tuning_seeds": 2}
+        training = {"epochs": 1, "batch_size": {"int": [8, 64]}}
+        return study(optimise=trials, confirm=confirm, objectives=("score",), training=training)
+
+    def tuned(config, rows):
+        job = plan(config, rows, [])
+        facts = {"role": job.role, "point": job.point, "repeat": job.repeat, "params": json.dumps(job.params)}
+        return row(100 + len(rows), job.phase, score=0.1, **facts)
+
+    sizes = {n: json.dumps({"training.batch_size": 8 * n, "pool.ranks": "[1]", WEIGHT: 0.1}) for n in (1, 2, 3)}
+    rows = [row(1, params=sizes[1]), row(2, params=sizes[2])]
+    rows.append(tuned(going_on(2), rows))
+    rows.append(row(3, params=sizes[3], score=0.9))
+    while plan(going_on(3), rows, []).phase == "tune":
+        rows.append(tuned(going_on(3), rows))
+    found = [(trial.point, trial.repeat, trial.params) for trial in rows if trial.phase == "tune"]
+    assert [(point, repeat) for point, repeat, _ in found] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [json.loads(params)["training.batch_size"] for _, _, params in found[:2]] == [16, 16]
+    assert len({(point, params) for point, _, params in found}) == 2
 
 
 def test_without_a_complete_trial_confirm_is_skipped():

@@ -123,7 +123,7 @@ def test_killed_after_any_step_of_a_trial(step, where, monkeypatch):
     assert len(rows) - 4 == sum((row.reason or "").startswith(DRIVER_LOST) for row in rows) <= 1
     trained = [row for row in rows if row.state == "complete"]
     assert column(where, sa.select(SlaArtifact.trial_id).distinct()) == [row.id for row in trained]
-    (folder,) = where.artifacts.iterdir()
+    (folder,) = (where.home / "artifacts").iterdir()
     assert {int(path.name) for path in folder.iterdir()} == {row.id for row in trained}
 
 
@@ -258,6 +258,25 @@ def test_the_time_until_a_driver_that_was_lost_while_it_mended_is_charged_to_no_
     opened(CONFIG, now=lambda: a_day_later + 5)
     old = trials_of(where)[0]
     assert (old.state, old.started_at, old.ended_at) == ("fail", 1000.0, 1000.0)
+
+
+def test_the_time_after_a_close_that_was_interrupted_is_charged_to_no_trial(where, monkeypatch):
+    """A third Ctrl-C while running trials are put back to wait: the lease is given back, and one still runs."""
+    session = StudySession.open(CONFIG, where, now=lambda: 1000.0)
+    session.started(session.next().trial_id, ray_trial_id="r")
+
+    def interrupted(*_args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(book_module, "write_log", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            session.close()
+    assert [row.state for row in trials_of(where)] == ["running"]
+    session = StudySession.open(CONFIG, where, now=lambda: 1000.0 + 24 * 3600)
+    old = trials_of(where)[0]
+    assert (old.state, old.started_at, old.ended_at) == ("fail", 1000.0, 1000.0)
+    session.close()
 
 
 def test_a_study_that_another_driver_makes_in_the_same_moment_is_found(opened, where, monkeypatch):

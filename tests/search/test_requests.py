@@ -1,10 +1,13 @@
 """What commands ask of a study: its driver carries it out, and where it has none the command does."""
 
+import json
+import re
 import threading
 from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 from optuna.trial import TrialState
 from session_kit import (
     SMALL_DESIGN,
@@ -19,6 +22,7 @@ from session_kit import (
     trials_of,
 )
 
+from slasearch.cli.status import status
 from slasearch.errors import LeaseError, StudyConflictError, StudyNotFoundError
 from slasearch.search.book import CANCELLED
 from slasearch.search.command import delete_study, send
@@ -232,15 +236,40 @@ def test_a_deleted_study_leaves_nothing_and_others_stay_whole(where):
     before = rows_of(where), optuna_trials(where, "other")
     failing(where)
     send(where, stored(where), "retry", [row.id for row in failed_trials(trials_of(where))])
-    assert (where.artifacts / stored(where).folder).is_dir()
+    assert (where.home / "artifacts" / stored(where).folder).is_dir()
     assert delete_study(where, "toy") == 9
     assert (rows_of(where), optuna_trials(where, "other")) == before
     kept = [stored(where, "other").folder] * 2
-    assert [path.name for folder in (where.artifacts, where.logs) for path in folder.iterdir()] == kept
+    assert [path.name for kind in ("artifacts", "logs") for path in (where.home / kind).iterdir()] == kept
     with pytest.raises(StudyNotFoundError, match="other"):
         delete_study(where, "toy")
     failing(where)
     check_truth(other, where)
+
+
+def test_a_study_of_another_version_is_listed_as_unreadable_beside_the_others_and_can_be_deleted(where, tmp_path):
+    shared = {"resources": {"checkpoint_folder": str(tmp_path / "shared"), "storage_path": str(tmp_path / "adapters")}}
+    failing(where, study(optimise=2, **shared), fail=())
+    failing(where, study(name="other", optimise=2), fail=())
+    folder = stored(where).folder
+    places = [tmp_path / "adapters" / folder, tmp_path / "shared" / "slasearch-checkpoints" / folder]
+    places[1].mkdir(parents=True)
+    assert all(place.is_dir() for place in places)
+    store = Store(where.storage_url)
+    config = json.dumps({**json.loads(stored(where).config), "of_another_age": 1})
+    store.write(lambda writer: writer.update_study(stored(where).id, config=config))
+    why = r"study toy: of_another_age: expected .*, got .*slasearch 0\.1\.0 cannot read it: .*`slasearch delete toy`"
+    answer = CliRunner().invoke(status, ["--storage", where.storage_url])
+    assert re.search(r"toy +unreadable +- +- .*\nother +finished +2/2 +0 ", answer.stdout)
+    assert re.search(why, answer.stderr)
+    listed = json.loads(CliRunner().invoke(status, ["--json", "--storage", where.storage_url]).stdout)
+    assert [(entry["name"], entry["state"]) for entry in listed] == [("toy", "unreadable"), ("other", "finished")]
+    with pytest.raises(StudyConflictError, match=why):
+        send(where, stored(where), "cancel", None)
+    assert store.requests(stored(where).id) == []
+    assert delete_study(where, "toy") == 2
+    assert [row.name for row in store.studies()] == ["other"]
+    assert not any(place.exists() for place in places)
 
 
 def test_a_study_that_is_being_run_is_not_deleted(where):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import TPESampler
-from session_kit import RATE, WEIGHT, optuna_trials, report, study, trials_of
+from session_kit import RATE, WEIGHT, locations, optuna_trials, report, study, trials_of
 
 from slasearch.errors import ConfigError
+from slasearch.search.cma_es import CmaEsSampler
+from slasearch.search.mirror import MirroredStudy
 from slasearch.search.samplers import GroupedTpeSampler
 from slasearch.search.study import StudySession
+from slasearch.space import Parameter
 
 
 def run_some(config, where, trials, score):
@@ -47,12 +53,63 @@ def test_generations_go_on_over_restarts(where, sampler):
     }
 
 
+def drawn(where):
+    """The learning rates that were drawn, and the generation that each complete trial stands in."""
+    rows = [row for row in trials_of(where) if row.state == "complete"]
+    generations = [value for trial in optuna_trials(where) for value in trial.system_attrs.values()]
+    return [row.values[RATE] for row in rows], [generations[row.number] for row in rows]
+
+
+@pytest.mark.parametrize("sampler", ["nsgaii", "nsgaiii", "cmaes"])
+@pytest.mark.parametrize("loss", ["worker", "driver"])
+def test_a_trial_that_is_tried_again_stays_in_its_generation_and_changes_no_later_draw(
+    where, tmp_path, monkeypatch, sampler, loss
+):
+    objectives = ("score",) if sampler == "cmaes" else ("score", "exported_parameters")
+    config = study(optimise=10, sampler={"name": sampler, "options": {"population_size": 4}}, objectives=objectives)
+    undisturbed = locations(tmp_path / "undisturbed")
+    run_some(config, undisturbed, 10, near)
+    run_some(config, where, 2, near)
+    session = StudySession.open(config, where)
+    if loss == "worker":
+        ask = session.next()
+        session.started(ask.trial_id, ray_trial_id="r")
+        session.lost(ask.trial_id, "node gone")
+    else:
+        with monkeypatch.context() as patched:  # the driver ends between its own row and Optuna's
+            patched.setattr(MirroredStudy, "record", broken)
+            with pytest.raises(KeyboardInterrupt):
+                session.next()
+    session.close()
+    run_some(config, where, 8, near)
+    assert drawn(where) == drawn(undisturbed)
+    assert drawn(where)[1] == [0] * 4 + [1] * 4 + [2] * 2
+
+
+def broken(*_args):
+    raise KeyboardInterrupt
+
+
 def test_cmaes_comes_close_to_the_best_point(where):
     config = study(optimise=80, sampler={"name": "cmaes"}, objectives=("score",))
     run_some(config, where, 80, near)
     scores = [row.score for row in trials_of(where)]
     assert sum(scores[-10:]) / 10 > 0.999
     assert sum(scores[:10]) / 10 < 0.97
+
+
+def test_cmaes_stays_within_the_ranges_at_their_upper_ends(monkeypatch):
+    space = [
+        Parameter("whole", ("whole",), IntDistribution(1, 10)),
+        Parameter("number", ("number",), FloatDistribution(0.1, 0.7)),
+        Parameter("log", ("log",), FloatDistribution(1e-4, 1e-2, log=True)),
+    ]
+    corner = SimpleNamespace(generation=0, ask=lambda: np.ones(3))
+    monkeypatch.setattr(CmaEsSampler, "_told", lambda sampler, study: corner)
+    optuna_study = optuna.create_study(sampler=CmaEsSampler(space, seed=0))
+    drawn_values = optuna_study.ask({parameter.name: parameter.distribution for parameter in space}).params
+    assert drawn_values == {"whole": 10, "number": pytest.approx(0.7), "log": pytest.approx(1e-2)}
+    assert all(parameter.distribution._contains(drawn_values[parameter.name]) for parameter in space)
 
 
 def test_cmaes_says_what_it_cannot_search(where):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import optuna
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 from optuna.trial import TrialState
 from pydantic import ValidationError
 from session_kit import (
@@ -24,6 +25,7 @@ from session_kit import (
     trials_of,
 )
 
+from slasearch.cli.status import status
 from slasearch.errors import ConfigError, LeaseError, StorageError, StudyConflictError
 from slasearch.records import Event, MetricRow
 from slasearch.registry import PRUNER_OPTIONS, SAMPLER_OPTIONS
@@ -162,7 +164,7 @@ def test_a_number_that_is_none_fails_the_trial(opened, where, objectives, reason
     assert row.reason == trial.user_attrs["reason"]
     assert re.fullmatch(reason, row.reason)
     assert session.next() == "done"
-    assert not where.artifacts.exists()
+    assert not (where.home / "artifacts").exists()
 
 
 def test_a_failed_trial_is_not_tried_again_and_its_traceback_is_in_the_log(opened, where):
@@ -663,6 +665,30 @@ def test_the_summary_reads_the_same_from_session_and_database(opened, where):
     assert replace(read, ran=summary.ran, device_seconds=summary.device_seconds) == summary
     session.close()
     assert read_summary(store, "toy").state == "stopped"
+
+
+def test_the_best_is_the_mean_over_the_seed_pairs_of_a_configuration(opened, where):
+    """The scores of the last of three points, under one seed pair after the other, are .9 and .7."""
+    session = opened(study(design=SMALL_DESIGN, objectives=("score",)))
+    for score in (0.1, 0.75, 0.9, 0.1, 0.75, 0.7):
+        ask = started(session)
+        session.finish(ask.trial_id, report(ask, objectives={"score": score, "exported_parameters": 10.0}))
+    (best,) = read_summary(Store(where.storage_url), "toy").best
+    assert (best.trial_id, best.number, best.value, best.runs) == (3, 2, pytest.approx(0.8), 2)
+    answer = CliRunner().invoke(status, ["toy", "--storage", where.storage_url])
+    assert re.search(r"best by +trial +value +seed pairs\nscore +2 +0\.8 +2\n", answer.stdout)
+    session.close()
+
+
+def test_status_says_how_to_go_on_with_a_study_that_has_not_ended(opened, where):
+    session = opened(study(optimise=2))
+    session.next()
+    session.close()
+    answer = CliRunner().invoke(status, ["toy", "--storage", where.storage_url])
+    assert "study toy: stopped" in answer.stderr
+    assert "slasearch run FILE goes on with it." in answer.stderr
+    run_all(opened(study(optimise=2)))
+    assert "goes on" not in CliRunner().invoke(status, ["toy", "--storage", where.storage_url]).stderr
 
 
 @pytest.mark.parametrize(

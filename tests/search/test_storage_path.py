@@ -44,11 +44,12 @@ def test_a_study_moves_there_in_its_middle(opened, where):
     session.started(ask.trial_id, ray_trial_id="r")
     session.finish(ask.trial_id, report(ask))
     run_all(opened(kept_at(where)))
-    assert [path.name for folder in where.artifacts.iterdir() for path in folder.iterdir()] == ["1"]
+    assert [path.name for folder in (where.home / "artifacts").iterdir() for path in folder.iterdir()] == ["1"]
     assert read_all(where) == {1: [b"tensors", b"{}"], 2: [b"tensors", b"{}"]}
     opened(kept_at(where)).close()
     delete_study(where, "toy")
-    assert not [path for place in (where.artifacts, where.home.parent / "my store") for path in place.iterdir()]
+    assert not list((where.home / "artifacts").iterdir())
+    assert not list((where.home.parent / "my store").iterdir())
 
 
 def test_a_store_that_refuses_is_noticed_before_anything_is_trained(opened, where):

@@ -40,10 +40,6 @@ def test_the_study_of_an_earlier_revision_goes_on(revision, tmp_path):
     connection = sqlite3.connect(file)
     connection.executescript((DUMPS / f"{revision}.sql").read_text(encoding="utf-8"))
     connection.close()
-    files = where.artifacts / "toy" / "1"
-    files.mkdir(parents=True)
-    for name, data in (("adapter.safetensors", b"tensors"), ("adapter.json", b"{}")):
-        (files / name).write_bytes(data)
     engine = make_engine(where.storage_url)
     assert stored_revision(engine) == revision
     store = Store(where.storage_url)
@@ -53,6 +49,9 @@ def test_the_study_of_an_earlier_revision_goes_on(revision, tmp_path):
     engine.dispose()
     config = stored_study(store.study("toy").config)
     before = [row for row in store.trials(1) if not row.open]
+    for artifact in store.artifacts(1):
+        (where.home / artifact.path).parent.mkdir(parents=True, exist_ok=True)
+        (where.home / artifact.path).write_bytes({"adapter.safetensors": b"tensors"}.get(artifact.name, b"{}"))
     store.close()
     assert [row.state for row in before] == ["complete", "pruned", "fail"]
     session = StudySession.open(config, where)

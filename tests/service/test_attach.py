@@ -150,6 +150,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"budget": 100, "pool": {"ranks": {"categorical": [[1], [2]]}}},
         "attach: pool.ranks: expected a value, as nothing is searched here, got a distribution",
     ),
+    (
+        {"budget": 100, "pool": {"kinds": ["lora_xs"], "kind_ranks": {"lora_xs": {"categorical": [[4], [8]]}}}},
+        "attach: pool.kind_ranks.lora_xs: expected a value, as nothing is searched here, got a distribution",
+    ),
     ({"budget": 100, "gates": {"rate": 1}}, "attach: gates.rate: expected one of family, .*, got an unknown field"),
     ({"budget": 100, "gates": {"learning_rate": 0}}, "attach: gates.learning_rate: expected a number above 0, got 0"),
     ({"budget": 100, "gates": {"learning_rate": {"log_float": [0.01, 0.1]}}}, "gates.learning_rate: .* a distribution"),

@@ -16,6 +16,7 @@ from optuna.study import StudyDirection
 from optuna_dashboard import wsgi
 
 from slasearch.errors import StorageError
+from slasearch.service import dashboard
 from slasearch.service.dashboard import make_dashboard_server, read_only, read_only_storage
 from slasearch.service.read_only import read_only_engine_arguments
 
@@ -184,6 +185,25 @@ def test_postgresql_is_opened_with_read_only_transactions() -> None:
     url, arguments = read_only_engine_arguments("postgresql+psycopg://me@db/studies")
     assert url == "postgresql+psycopg://me@db/studies"
     assert "default_transaction_read_only=on" in arguments["connect_args"]["options"]
+
+
+def test_a_postgresql_urls_own_options_stay_and_cannot_turn_the_barrier_off() -> None:
+    url = "postgresql+psycopg://me@db/studies?options=-csearch_path%3Dmine%20-cdefault_transaction_read_only%3Doff"
+    _, arguments = read_only_engine_arguments(url)
+    own = "-csearch_path=mine -cdefault_transaction_read_only=off"
+    assert arguments["connect_args"]["options"] == f"{own} -c default_transaction_read_only=on"
+
+
+def test_braces_in_a_password_reach_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql+psycopg://me:a{b}c@db/studies"
+    opened: list[str] = []
+    monkeypatch.setattr(dashboard, "_refuse_empty", lambda *_: None)
+    monkeypatch.setattr(dashboard.sa, "create_engine", lambda *_, **__: None)
+    monkeypatch.setattr(
+        "optuna.storages.RDBStorage", lambda template, **_: opened.append(template.format(SCHEMA_VERSION=1))
+    )
+    read_only_storage(url)
+    assert opened == [url]
 
 
 def test_text_that_is_no_url_is_refused() -> None:

@@ -39,7 +39,7 @@ def test_migrations_make_exactly_the_models_tables(url):
         names = set(sa.inspect(connection).get_table_names())
     assert [step for step in found if step[:2] != ("remove_table", VERSION_TABLE) and step[0] != "remove_table"] == []
     assert names == {*Base.metadata.tables, VERSION_TABLE}
-    assert stored_revision(engine) == newest_revision() == "0005"
+    assert stored_revision(engine) == newest_revision() == "0006"
 
 
 def test_a_database_of_the_first_revision_keeps_its_studies(url):
@@ -54,6 +54,17 @@ def test_a_database_of_the_first_revision_keeps_its_studies(url):
     store.upgrade()
     assert store.study("old") == study
     assert store.requests(study.id) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "key"), [("sla_trial", "retry_of"), ("sla_trial", "pair_of"), ("sla_event", "trial_id")]
+)
+def test_what_refers_to_a_trial_is_found_by_an_index_when_it_is_deleted(url, table, key):
+    engine = make_engine(url)
+    upgrade(engine)
+    with engine.connect() as connection:
+        steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN SELECT 1 FROM {table} WHERE {key} = 1").all()
+    assert [f"INDEX ix_{table}_{key} ({key}=?)" in step[3] for step in steps] == [True]
 
 
 def test_tables_can_be_made_on_postgresql():

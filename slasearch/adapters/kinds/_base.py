@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from slasearch.adapters.sites import Host, HostShape
+from slasearch.errors import RegistryError
 from slasearch.records import SlotCost
 from slasearch.registry import KINDS
 
@@ -18,6 +20,9 @@ __all__ = ["AdapterModule", "KindEntry", "SlotContext", "Stage", "register_kind"
 
 Stage = Literal["input", "delta", "scale", "bias"]
 """When a module acts: on the host's input, then beside the host, then on the sum so far (scales before shifts)."""
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -183,8 +188,13 @@ def register_kind(
     """Class decorator that adds a kind under `name`.
 
     Raises:
-        RegistryError: The name is taken.
+        RegistryError: The name is taken or none.
     """
+    if _NAME.fullmatch(name) is None:
+        raise RegistryError(
+            f"kind {name!r}: expected a name of lower-case letters, digits and _ that begins with a letter (at most "
+            f"40), got {name!r}. It is part of the names of slots."
+        )
 
     def add(module: M) -> M:
         entry = KindEntry(

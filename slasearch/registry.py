@@ -185,7 +185,7 @@ CONTROL_KINDS: Mapping[str, tuple[str, ...]] = {
     "bitfit": ("bias",),
     **dict.fromkeys(("adalora", "prefix", "fusion", "full_fine_tuning", "linear_probe"), ()),
 }
-"""The kinds of modules in controls that take none of the study's pool; a rate of another kind changes nothing in them."""
+"""The kinds of modules in controls that take none of the study's pool; rates of other kinds change nothing in them."""
 _TOGETHER = ("adalora", "prefix", "fusion", "full_fine_tuning", "shared")
 UNFELT_FIELDS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(_TOGETHER, ("training.multitask",)),

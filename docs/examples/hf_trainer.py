@@ -1,6 +1,6 @@
 """A gated pool in a Hugging Face Trainer: a classifier whose adapters find their places while they train.
 
-    pip install 'slasearch[bundled,peft]'    the Trainer needs accelerate, which comes with peft
+    pip install -e '.[bundled,peft]'    in the checkout; the Trainer needs accelerate, which comes with peft
     python docs/examples/hf_trainer.py
 
 Gates learn for the first 60 % of the steps, then the structure is fixed and its modules train on.

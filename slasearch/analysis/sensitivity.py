@@ -51,10 +51,10 @@ def design_curves(frames: StudyFrames, response: Response = "score") -> tuple[Cu
     """
     design = frames.config.phases.design
     if design is None or not design.levels:
-        raise ReportError(
-            "One-at-a-time curves: expected a design phase of one_at_a_time or grid, got "
-            f"{'none' if design is None else design.sampler.name}. Add `phases.design` with `levels`."
-        )
+        got, step = "none", "Add `phases.design` with `levels`"
+        if design is not None:
+            got, step = design.sampler.name, "A design of one of these is a study of another name"
+        raise ReportError(f"One-at-a-time curves: expected a design phase of one_at_a_time or grid, got {got}. {step}.")
     if response not in responses(frames):
         raise ReportError(
             f"One-at-a-time curves: expected one of {', '.join(responses(frames))}, got {response}: "

@@ -102,7 +102,8 @@ def surrogate_of(coordinates: Coordinates, response: DesignResponse) -> Surrogat
     if r2 < MINIMUM_R2:
         raise ReportError(
             f"{what}: expected a cross-validated R² of at least {MINIMUM_R2}, got {r2:.2f} from {len(kept)} points: "
-            f"it does not know, and what it said of the fields would be guesses. {_MORE}"
+            "it does not know, and what it said of the fields would be guesses. Raise `phases.design.points` (of a "
+            "grid: its levels) or `phases.design.seeds`, and run again."
         )
     return Surrogate(
         response=response,
@@ -117,9 +118,6 @@ def surrogate_of(coordinates: Coordinates, response: DesignResponse) -> Surrogat
     )
 
 
-_MORE = "Raise `phases.design.points` (of a grid: its levels) or `phases.design.seeds`, and run again."
-
-
 def _check(what: str, axes: Axes, values: Floats) -> None:
     if not axes.varied:
         raise ReportError(f"{what}: expected a searched field that varies over the design, got none. Search a field.")
@@ -127,7 +125,7 @@ def _check(what: str, axes: Axes, values: Floats) -> None:
     if len(values) < least:
         raise ReportError(
             f"{what}: expected at least {least} points ({_POINTS_A_FIELD} for each field that varies, {_POINTS} in any "
-            f"case), got {len(values)}. {_MORE}"
+            f"case), got {len(values)}. Raise `phases.design.points` (of a grid: its levels) and run again."
         )
     if np.ptp(values) <= 1e-12 * np.abs(values).max():
         raise ReportError(

@@ -1,7 +1,7 @@
 """The `slasearch` command: finds the verbs, and turns every ending into an exit code.
 
-    0 ok · 1 study failed · 2 usage or invalid file · 3 finished, but a trial still failed · 4 unreachable ·
-    130 interrupted
+    0 ok · 1 study failed, or what was asked cannot be done with what is there · 2 usage or invalid file ·
+    3 finished, but a trial still failed · 4 unreachable · 130 interrupted
 
 Data goes to stdout, messages to stderr. A verb is the module `slasearch.cli.NAME` with a command of its own name in
 it; it is imported only when it is needed, and imports what is heavy inside its function.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +22,23 @@ if TYPE_CHECKING:
 INTERRUPTED = ("interrupted", "ended by SIGTERM", "cancelled")
 
 
+def _address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is None or re.fullmatch(r"auto|[^:/]+:\d+|\[[0-9a-fA-F:]+\]:\d+", value):
+        return value
+    why = ""
+    if value.startswith("ray://"):
+        why = (
+            ". Run the command on a machine of the cluster: a ray:// client would carry the database's password into it"
+        )
+    raise click.BadParameter(f"expected auto or HOST:PORT, got {value!r}{why}")
+
+
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @storage_option
-@click.option("--address", metavar="ADDR", help="Ray cluster, auto or HOST:PORT [default: this machine].")
+@click.option(
+    "--address", metavar="ADDR", callback=_address, help="Ray cluster, auto or HOST:PORT [default: this machine]."
+)
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a field of the file; repeatable.")
 @click.option("--dry-run", is_flag=True, help="Check the file and say what would be run and downloaded; do neither.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and JSON events on stderr.")
@@ -58,7 +74,7 @@ def _run(
     config = load_checked(file, overrides, download=not dry_run)
     locations = locate(storage)
     if dry_run:
-        _show_plan(config, as_json=as_json)
+        _show_plan(config, [] if address else list(_too_small(config)), as_json=as_json)
         return 0
     from slasearch.orchestrate.driver import run_study
     from slasearch.orchestrate.progress import ProgressPrinter
@@ -119,7 +135,25 @@ def _next_commands(name: str, storage: str | None) -> str:
     )
 
 
-def _show_plan(config: StudyConfig, *, as_json: bool) -> None:
+def _too_small(config: StudyConfig) -> Iterator[str]:
+    """What a trial needs and this machine lacks."""
+    import torch
+
+    wanted, cores, gpus = config.resources, len(os.sched_getaffinity(0)), torch.cuda.device_count()
+    if wanted.gpus_per_trial > gpus:
+        yield (
+            f"resources.gpus_per_trial: expected at most the {gpus} GPUs of this machine, got "
+            f"{wanted.gpus_per_trial:g}. Lower it, or run the study on a cluster with --address."
+        )
+    if wanted.cpus_per_trial > cores:
+        yield (
+            f"resources.cpus_per_trial: expected at most the {cores} cores of this machine, got "
+            f"{wanted.cpus_per_trial}. Lower it, since threads would wait for one another, or run the study on a "
+            "cluster with --address."
+        )
+
+
+def _show_plan(config: StudyConfig, notes: list[str], *, as_json: bool) -> None:
     from slasearch.search.plan import planned
     from slasearch.space import design_points, downloads, parameters
 
@@ -127,7 +161,8 @@ def _show_plan(config: StudyConfig, *, as_json: bool) -> None:
     searched = {parameter.name: parameter.words for parameter in parameters(config)}
     waiting = downloads(config)
     if as_json:
-        emit_json({"study": config.name, "trials": counts, "searched": searched, "downloads": waiting})
+        plan = {"study": config.name, "trials": counts, "searched": searched, "downloads": waiting, "notes": notes}
+        emit_json(plan)
         return
     click.echo(f"study {config.name}: at most {sum(counts.values())} trials")
     show_table(("phase", "trials"), counts.items())
@@ -136,3 +171,5 @@ def _show_plan(config: StudyConfig, *, as_json: bool) -> None:
     if waiting:
         click.echo()
         show_table(("downloaded first",), [(name,) for name in waiting])
+    for note in notes:
+        say(note)

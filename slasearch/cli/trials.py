@@ -114,9 +114,13 @@ def _described(row: TrialRow, warnings: Sequence[Event]) -> dict[str, Any]:
 
 
 def _short(row: dict[str, Any]) -> str:
+    """The values that act on the trial: a control has the others too, of the winner that it stands beside."""
+    from slasearch.search.felt import acts_on
+
     return " ".join(
         f"{name.rsplit('.', 1)[-1]}={value:.3g}" if isinstance(value, float) else f"{name.rsplit('.', 1)[-1]}={value}"
         for name, value in row["parameters"].items()
+        if acts_on(row["role"], name)
     )
 
 

@@ -15,9 +15,10 @@ from slasearch.errors import ConfigError
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a field before checking; repeatable.")
 @json_option
 def validate(files: tuple[Path, ...], overrides: tuple[str, ...], as_json: bool) -> int:
-    """Check study files; print every problem at once. Nothing is downloaded.
+    """Check study files; print every problem that can be told at once. Nothing is downloaded.
 
-    Each problem is a line `file:line: field: expected …, got …`.
+    Each problem is a line `file:line: field: expected …, got …`. What stands in a section of a wrong name is checked
+    once its name is right, and how fields go together once each is right by itself.
     """
     from slasearch.space import downloads, load_checked
 

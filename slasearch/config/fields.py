@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
@@ -28,6 +29,7 @@ __all__ = [
     "StudyName",
     "UnitFloat",
     "Weights",
+    "did_you_mean",
     "known",
     "registered",
 ]
@@ -134,18 +136,25 @@ else:
             ]
 
 
-def known(names: Iterable[str], what: str, value: str) -> str:
-    """`value`, if it is among `names`. Raises ValueError in the words of a config error."""
+def did_you_mean(value: str, names: Iterable[str]) -> str:
+    """A question after what was got, where one of `names` is written nearly so; else nothing."""
+    close = difflib.get_close_matches(value.lower(), list(names), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def known(names: Iterable[str], what: str, *values: str) -> None:
+    """Raises ValueError for the values that are not among `names`, a line for each, in the words of a config error."""
     names = tuple(names)
-    if value not in names:
-        raise ValueError(f"expected a known {what} ({', '.join(names)}), got {value!r}")
-    return value
+    wrong = [
+        f"expected a known {what} ({', '.join(names)}), got {value!r}{did_you_mean(value, names)}"
+        for value in values
+        if value not in names
+    ]
+    if wrong:
+        raise ValueError("\n".join(wrong))
 
 
-def registered(registry: Registry[Any], value: str, info: ValidationInfo) -> str:
-    """`value`, if it is a name of the registry, or stands in a stored study: one whose program may not be running.
-
-    Raises:
-        ValueError: It is none; in the words of a config error.
-    """
-    return value if (info.context or {}).get(STORED) else known(registry.names(), registry.what, value)
+def registered(registry: Registry[Any], info: ValidationInfo, *values: str) -> None:
+    """As `known` with the names of a registry; a stored study may have others, as its program may not be running."""
+    if not (info.context or {}).get(STORED):
+        known(registry.names(), registry.what, *values)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from slasearch.config.fields import Choice, PositiveInt, Repeats, Scalar, StrictModel, StudyName, known
-from slasearch.registry import ADAPTIVE_SAMPLERS, CONTROLS, DESIGN_SAMPLERS, OPTIMISE_SAMPLERS, PRUNERS, SAMPLERS
+from slasearch.registry import ADAPTIVE_SAMPLERS, CONTROLS, DESIGN_SAMPLERS, OPTIMISE_SAMPLERS, PRUNERS
 
 __all__ = [
     "ConfirmPhase",
@@ -34,11 +34,6 @@ class SamplerConfig(StrictModel):
         "number, 4 if left out); second_order of saltelli (1: indices of pairs too, 0 if left out)",
     )
 
-    @field_validator("name")
-    @classmethod
-    def _name(cls, value: str) -> str:
-        return known(SAMPLERS, "sampler", value)
-
 
 class PrunerConfig(StrictModel):
     """Who stops trials early."""
@@ -49,7 +44,8 @@ class PrunerConfig(StrictModel):
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
-        return known(PRUNERS, "pruner", value)
+        known(PRUNERS, "pruner", value)
+        return value
 
 
 _WITH_LEVELS = ("one_at_a_time", "grid")
@@ -136,10 +132,11 @@ class OptimisePhase(StrictModel):
     @field_validator("sampler")
     @classmethod
     def _adaptive(cls, value: SamplerConfig) -> SamplerConfig:
-        if value.name not in OPTIMISE_SAMPLERS:
+        if value.name in DESIGN_SAMPLERS and value.name not in OPTIMISE_SAMPLERS:
             raise ValueError(
                 f"expected one of {', '.join(OPTIMISE_SAMPLERS)}, got {value.name!r}, which belongs to the design phase"
             )
+        known(OPTIMISE_SAMPLERS, "adaptive or random sampler", value.name)
         return value
 
     @field_validator("warm_start")
@@ -173,8 +170,7 @@ class ConfirmPhase(StrictModel):
     @field_validator("controls")
     @classmethod
     def _controls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            known(CONTROLS.names(), "control", name)
+        known(CONTROLS.names(), "control", *value)
         if len(set(value)) != len(value):
             raise ValueError(f"expected each control once, got {', '.join(value)}")
         return value

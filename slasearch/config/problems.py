@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from slasearch.config.document import Path, Problem
+from slasearch.config.fields import did_you_mean
 from slasearch.config.schema import StudyConfig
 
 __all__ = ["problems_of", "shown"]
@@ -37,6 +37,10 @@ _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "too_long": lambda c: f"at most {c['max_length']} entries",
     "string_pattern_mismatch": lambda c: f"text that matches {c['pattern']}",
 }
+
+
+_OTHER_WORDS = ("low", "high", "log", "min", "max", "uniform", "loguniform", "log_uniform")
+"""What other programs call the parts of a distribution."""
 
 
 def problems_of(error: ValidationError, data: Any) -> list[Problem]:
@@ -108,8 +112,9 @@ def _own_words(line: str, path: Path, data: Any) -> Problem:
 
 def _unknown_field(path: Path, data: Any) -> Problem:
     names = [field.alias or name for model in _models_at(path[:-1], data) for name, field in model.model_fields.items()]
-    close = difflib.get_close_matches(str(path[-1]), names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(str(path[-1]), names)
+    if "log_float" in names and path[-1] in _OTHER_WORDS:
+        hint = ". Write a range as {float: [low, high]}, {log_float: [low, high]} or {int: [low, high]}"
     return Problem(path, f"one of {', '.join(dict.fromkeys(names))}", f"an unknown field{hint}")
 
 

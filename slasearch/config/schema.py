@@ -11,6 +11,7 @@ to blame; several messages stand on lines of their own.
 from __future__ import annotations
 
 import itertools
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -90,7 +91,7 @@ POOL_PRESETS: dict[str, dict[str, tuple[Any, ...]]] = {
 - `lora_linear` (the default): LoRA at every linear place; each of its structures exports to the stock PEFT format.
 - `lora_attention`: LoRA at the four linear places of attention; exports to the stock PEFT format too.
 - `granular`: the smallest pieces, rank-one LoRA, shifts and scales at every linear place.
-- `linear`: every kind that can be merged into the backbone's weights (shifts where hosts have a bias).
+- `linear`: kinds that can be merged into the backbone's weights (shifts where hosts have a bias).
 - `mixed`: LoRA, bottlenecks and shifts at every linear place.
 - `all`: every built-in kind wherever it fits.
 """
@@ -168,7 +169,9 @@ class TaskConfig(StrictModel):
     @classmethod
     def _source(cls, value: str, info: ValidationInfo) -> str:
         scheme, _, rest = value.partition(":")
-        registered(SOURCES, scheme, info)
+        if not rest and (PurePath(value).suffix or "/" in value):
+            raise ValueError(f"expected 'SOURCE:NAME', got {value!r}; did you mean 'file:{value}'?")
+        registered(SOURCES, info, scheme)
         if not rest:
             raise ValueError(f"expected 'SOURCE:NAME', got {value!r}")
         return value
@@ -176,7 +179,8 @@ class TaskConfig(StrictModel):
     @field_validator("metric")
     @classmethod
     def _metric(cls, value: str, info: ValidationInfo) -> str:
-        return registered(METRICS, value, info)
+        registered(METRICS, info, value)
+        return value
 
     @field_validator("splits")
     @classmethod
@@ -219,14 +223,15 @@ class PoolConfig(StrictModel):
     @field_validator("preset")
     @classmethod
     def _preset(cls, value: str | None) -> str | None:
-        return value if value is None else known(POOL_PRESETS, "pool preset", value)
+        if value is not None:
+            known(POOL_PRESETS, "pool preset", value)
+        return value
 
     @field_validator("sites", "kinds")
     @classmethod
     def _names(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, tuple):
-            for name in value:
-                known(SITES, "site", name) if info.field_name == "sites" else registered(KINDS, name, info)
+            known(SITES, "site", *value) if info.field_name == "sites" else registered(KINDS, info, *value)
             _no_repeats(value)
         return value
 
@@ -240,8 +245,8 @@ class PoolConfig(StrictModel):
     @field_validator("kind_ranks")
     @classmethod
     def _own_ranks(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        for name, ranks in value.items():
-            registered(KINDS, name, info)
+        registered(KINDS, info, *value)
+        for ranks in value.values():
             if isinstance(ranks, tuple):
                 _no_repeats(ranks)
         return value
@@ -278,7 +283,7 @@ class GatesConfig(StrictModel):
     @classmethod
     def _family(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):
-            registered(GATES, value, info)
+            registered(GATES, info, value)
         return value
 
 
@@ -364,8 +369,7 @@ class TrainingConfig(StrictModel):
     @field_validator("kind_factors")
     @classmethod
     def _kinds(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        for name in value:
-            registered(KINDS, name, info)
+        registered(KINDS, info, *value)
         return value
 
     @field_validator("steps")
@@ -509,7 +513,10 @@ class StudyConfig(StrictModel):
         phases = info.data.get("phases")
         pruner = phases.optimise.pruner.name if phases is not None and phases.optimise is not None else "none"
         if pruner == "median" and names != ["score"]:
-            problems.append("phases.optimise.pruner.name: expected one fit for objectives other than score, got median")
+            problems.append(
+                "phases.optimise.pruner.name: expected one fit for objectives other than score, got median with the "
+                f"objectives {', '.join(names)}"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return value

@@ -30,7 +30,9 @@ def private_copy(name: str, **replaced: Any) -> ModuleType:
     """
     spec = importlib.util.find_spec(name)
     if spec is None or spec.loader is None:
-        raise MissingExtraError(f"expected the package 'typo' (module {name}), got none. Run: pip install slasearch")
+        raise MissingExtraError(
+            f"expected the package 'typo' (module {name}), got none. Run in the checkout: pip install -e ."
+        )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     vars(module).update(replaced)

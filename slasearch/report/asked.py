@@ -13,7 +13,7 @@ from slasearch.config.fields import Distribution
 from slasearch.config.phases import ConfirmPhase, DesignPhase, OptimisePhase
 from slasearch.config.schema import ObjectiveConfig, PoolConfig, StudyConfig
 from slasearch.report.finding import listed
-from slasearch.report.labels import bound_label, condition_label, level_label, objective_label, short_factor
+from slasearch.report.labels import bound_label, condition_label, level_label, objective_label, short_factor, thousands
 from slasearch.space.parameters import Parameter, parameters
 from slasearch.storage.rows import WarmStart
 
@@ -94,7 +94,8 @@ def _design(phase: DesignPhase) -> str:
 def _search(phase: OptimisePhase, warm: WarmStart | None) -> str:
     pruner = phase.pruner.name.replace("_", " ")
     stopped = "" if pruner == "none" else f", those that lag behind stopped by {pruner}"
-    text = f"What is best? {phase.trials:,} trials proposed by {phase.sampler.name}{stopped}, with one seed pair each."
+    proposed = f"{thousands(phase.trials)} trials proposed by {phase.sampler.name}{stopped}"
+    text = f"What is best? {proposed}, with one seed pair each."
     return text if warm is None else f"{text} {_first_up(warm.words)}; they count in nothing else."
 
 

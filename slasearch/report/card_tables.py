@@ -12,8 +12,9 @@ from slasearch.analysis.compare import Comparisons
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.intervals import NORMAL
 from slasearch.analysis.roles import role_label
-from slasearch.records import CLEAN_SAMPLE, SITES, SPARSITY_PATH, SPLITS, ConditionSpec, Slot
+from slasearch.records import CLEAN_SAMPLE, DIRECTIONS, SITES, SPARSITY_PATH, SPLITS, ConditionSpec, Slot
 from slasearch.registry import KINDS
+from slasearch.report.finding import listed
 from slasearch.report.labels import p_label, series_label, thousands
 from slasearch.report.origin import Origin
 
@@ -26,6 +27,7 @@ __all__ = [
     "training_section",
 ]
 
+_GOALS = {"score": "score", "exported_parameters": "size", "robustness": "robustness"}
 _LABELS = 12
 """No more of a task's labels are named than this."""
 
@@ -109,12 +111,37 @@ def scores_section(card: AdapterCard, origin: Origin) -> Iterator[str]:
     yield "## Scores"
     yield ""
     yield f"Of this one run (seeds: weights {trial.init_seed}, data {trial.data_seed})."
+    yield from _among_runs(card, origin)
     if trial.robustness is not None:
         yield f"Robustness ({origin.spec.robustness}, validation, all of the trial's tasks): {trial.robustness:.4f}."
     yield "The search chooses by the validation split; the test split chooses nothing and is scored after the search."
     for task in card.tasks:
         yield ""
         yield from _scores(origin, task.name, task.metric)
+
+
+def _among_runs(card: AdapterCard, origin: Origin) -> Iterator[str]:
+    """How a confirmed run stands among those of its settings; nothing where it is the only one, or none of them.
+
+    The best of several runs is exported, and its own scores do not say that it was picked.
+    """
+    compared = origin.comparison
+    if origin.trial.role != "winner" or compared is None or compared.winner.complete < 2:
+        return
+    trials = origin.frames.trials
+    runs = trials[(trials["pair_of"] == origin.trial.pair_of) & (trials["role"] == "winner")]
+    runs = runs[runs["state"] == "complete"].set_index("trial_id")
+    ends = {name: runs[name].min() if DIRECTIONS[name] == "minimize" else runs[name].max() for name in _GOALS}
+    best = [label for name, label in _GOALS.items() if runs.loc[origin.trial.id, name] == ends[name]]
+    place = f"One of {len(runs)} runs"
+    if best:
+        place = f"Picked as the best of {len(runs)} runs by validation ({listed(best)})"
+    yield f"{place}; mean over the runs on test {compared.winner.score(_series(card, compared)).text()}."
+
+
+def _series(card: AdapterCard, item: Comparisons) -> str:
+    """What a comparison says of the card's tasks: the mean, or the one task of several that the card has."""
+    return card.tasks[0].name if len(card.tasks) == 1 and len(item.winner.scores) > 2 else MEAN
 
 
 def _scores(origin: Origin, task: str, metric: str) -> Iterator[str]:
@@ -155,8 +182,7 @@ def _number(value: float | None, error: float | None = None) -> str:
 
 def comparison_section(card: AdapterCard, item: Comparisons) -> Iterator[str]:
     """Test scores of the trial's settings over seeds, beside those of its controls."""
-    one_of_several = len(card.tasks) == 1 and len(item.winner.scores) > 2  # those of the mean and of one task alone
-    series = card.tasks[0].name if one_of_several else MEAN
+    series = _series(card, item)
     yield "## Beside controls"
     yield ""
     yield f"Test scores ({series_label(series)}) of trial {item.number}'s settings and of controls; {item.method}."

@@ -17,7 +17,7 @@ from slasearch.analysis.paired import Statistic
 from slasearch.analysis.pooled import Pooled
 from slasearch.analysis.roles import role_label
 from slasearch.analysis.size_fronts import SizeFront
-from slasearch.report.labels import arm_label, p_text
+from slasearch.report.labels import NOT_TOLD_APART, arm_label, p_text, thousands
 
 __all__ = ["ComparisonTable", "contrast_table", "front_table", "pooled_table", "size_table", "winner_tables"]
 
@@ -106,6 +106,7 @@ def pooled_table(found: Pooled) -> ComparisonTable:
         found.method,
         "better, worse: p below .05 after Holm's adjustment over the arms of this table",
         f"non-inferior: lower end of the interval above −{some.non_inferiority.margin:g}",
+        NOT_TOLD_APART,
         f"detectable: the smallest true difference that these runs would have shown; {some.detectable.method}",
         *found.warnings,
     )
@@ -148,7 +149,7 @@ def size_table(arms: Sequence[SizedArm], measure: Measure) -> ComparisonTable:
             (
                 ", ".join(arm.tasks),
                 role_label(arm.name.role),
-                f"{arm.parameters.mean:,.0f}",
+                thousands(arm.parameters.mean),
                 arm.score.n,
                 arm.score.text(DIGITS),
                 arm.name.study,
@@ -223,7 +224,7 @@ def _table(
 
 
 def _cells(row: _Row) -> tuple[object, ...]:
-    means = (f"{row.parameters.mean:,.0f}", f"{row.seconds.mean:.3g}")
+    means = (thousands(row.parameters.mean), f"{row.seconds.mean:.3g}")
     start = (row.label, row.complete, row.scores[MEAN].text(DIGITS), *means)
     if MEAN not in row.evidence:
         return (*start, "", "", "", "")
@@ -255,6 +256,7 @@ def _rules(rows: Sequence[_Row]) -> Iterator[str]:
     some = next(iter(found.values()))
     yield "better, worse: p below .05 after Holm's adjustment over all comparisons of this command"
     yield f"non-inferior: {some.non_inferiority.method}"
+    yield NOT_TOLD_APART
     yield f"detectable: the smallest true difference that these seeds would have shown; {some.detectable.method}"
     ranks = {label: one.signed_rank_holm for label, one in found.items() if one.signed_rank_holm is not None}
     if ranks:

@@ -34,7 +34,7 @@ def _total(ledger: Ledger) -> str:
 
 
 def _phases(ledger: Ledger) -> Iterator[str]:
-    """`design 0.119 (39 runs), …`; nothing where there is one phase."""
+    """`design 0.119 (as much as 39 LoRA runs), …`; nothing where there is one phase."""
     sums: dict[str, float] = {}
     for entry in ledger.entries:
         sums[entry.phase] = sums.get(entry.phase, 0.0) + entry.device_seconds
@@ -59,7 +59,7 @@ def _hours(seconds: float) -> str:
 
 def _runs(seconds: float, ledger: Ledger) -> str:
     runs = ledger.in_lora_runs(seconds)
-    return "" if runs is None else f" ({_count(runs)} runs)"
+    return "" if runs is None else f" (as much as {_count(runs)} LoRA runs)"
 
 
 def _count(runs: float) -> str:

@@ -180,11 +180,11 @@ def _structure(results: Results) -> Iterator[Finding]:
     gates = results.gates
     if gates is None:
         return
-    table = gates.frequency.reshape(len(gates.tasks), -1)
+    agreements = dict(gates.stability)
     shares = []
-    for task, row, (_, agreement) in zip(gates.tasks, table, gates.stability, strict=True):
-        share = percent(float(row[row == row].mean()))
-        shares.append(f"{task} {share}" + ("" if agreement is None else f" (runs agree {agreement:.2f})"))
+    for task, share in results.open_shares().items():
+        agreement = agreements[task]
+        shares.append(f"{task} {percent(share)}" + ("" if agreement is None else f" (runs agree {agreement:.2f})"))
     text = f"Open slots in trial {gates.number} over {gates.n} run{'s' if gates.n > 1 else ''}: {', '.join(shares)}."
     if gates.overlap:
         one, other, value = max(gates.overlap, key=lambda item: item[2])

@@ -23,6 +23,7 @@ from plotly.offline import get_plotlyjs
 
 from slasearch import __version__
 from slasearch.analysis.compare import Comparisons
+from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.roles import role_label
 from slasearch.report.asked import asked
 from slasearch.report.figures._base import ReportFigure
@@ -31,6 +32,7 @@ from slasearch.report.findings import findings
 from slasearch.report.labels import thousands
 from slasearch.report.path_tables import path_tables
 from slasearch.report.results import Results
+from slasearch.report.settings import best_settings
 from slasearch.report.style import DARK
 from slasearch.report.summary import certainty, five, others
 from slasearch.report.tables import (
@@ -185,15 +187,14 @@ def _facts(results: Results) -> list[str]:
 def _tiles(results: Results) -> list[_Tile]:
     if results.comparisons:
         return _confirmed_tiles(results, results.comparisons[0])
-    front = results.front
-    if front is None:
+    if results.front is None:
         return []
-    best = int(front.column("score").argmax())
+    settings = best_settings(results.frames)
+    best = settings[settings["trial_id"].isin(results.front.trial_ids)].iloc[0]
+    over = pairs_of_seeds(best["pairs"]) if best["pairs"] > 1 else "one seed pair"
     return [
-        _Tile(
-            "Best validation score", f"{front.column('score')[best]:.3f}", f"trial {front.numbers[best]}, one seed pair"
-        ),
-        _Tile("its size", thousands(front.column("exported_parameters")[best]), "exported parameters"),
+        _Tile("Best validation score", f"{best['score']:.3f}", f"trial {best['number']:g}, {over}"),
+        _Tile("its size", thousands(best["exported_parameters"]), "exported parameters"),
     ]
 
 

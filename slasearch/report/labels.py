@@ -15,6 +15,7 @@ from slasearch.config.schema import StudyConfig
 from slasearch.registry import CONDITIONS, DRAWN_CONTROLS
 
 __all__ = [
+    "NOT_TOLD_APART",
     "arm_label",
     "bound_label",
     "condition_label",
@@ -34,6 +35,9 @@ __all__ = [
     "thousands",
     "with_ends",
 ]
+
+NOT_TOLD_APART = "not told apart: none of these, which does not show that both are equally good"
+"""What stands beside the definitions of better, worse and non-inferior."""
 
 _FACTORS = {
     "size_control.sparsity_weight": ("sparsity weight λ", "no unit"),

@@ -14,6 +14,7 @@ import yaml
 
 from slasearch import __version__
 from slasearch.adapters.export import AdapterCard
+from slasearch.config.backbones import hub_model
 from slasearch.report.card_tables import (
     comparison_section,
     data_section,
@@ -32,6 +33,8 @@ __all__ = ["ExportFormat", "ModelCard", "model_card"]
 ExportFormat = Literal["slasearch", "peft", "merged"]
 
 _LIBRARIES = {"slasearch": "slasearch", "peft": "peft", "merged": "transformers"}
+_BUNDLED = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
+"""What bundled models are called on the Hugging Face hub."""
 _FORMS = {
     "slasearch": "`adapter.json` and `adapter.safetensors`, slasearch's own format",
     "peft": "the stock PEFT format; the head lies beside it in `head.safetensors`, labels in `slasearch.json`",
@@ -77,15 +80,22 @@ def model_card(facts: ModelCard) -> str:
 
 
 def _front_matter(facts: ModelCard) -> str:
-    scheme, _, place = facts.card.backbone.id.partition(":")
-    bases = {"hub": facts.origin.backbone.base, "path": place}
+    base = _hub_id(facts.card.backbone.id)
     kinds = sorted({slot.kind for slot in facts.card.structure.union})
     content = {
-        "base_model": bases.get(scheme, facts.card.backbone.id),
+        **({} if base is None else {"base_model": base}),
         "library_name": _LIBRARIES[facts.form],
         "tags": ["slasearch", "adapter", "text-classification", *kinds],
     }
     return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _hub_id(backbone: str) -> str | None:
+    """A backbone's name on the Hugging Face hub; None for a folder, which only this machine knows."""
+    scheme, _, place = backbone.partition(":")
+    if scheme == "hub":
+        return hub_model(backbone)[0]
+    return _BUNDLED[place] if scheme == "bundled" else None
 
 
 def _what(facts: ModelCard) -> Iterator[str]:

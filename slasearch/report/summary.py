@@ -16,6 +16,7 @@ from slasearch.report.finding import Finding, listed
 from slasearch.report.findings import findings
 from slasearch.report.labels import sentences
 from slasearch.report.results import Results
+from slasearch.report.settings import best_settings
 
 __all__ = ["SENTENCES", "certainty", "five", "others", "seed_spread"]
 
@@ -86,21 +87,21 @@ def certainty(results: Results) -> tuple[Finding, ...]:
 def seed_spread(frames: StudyFrames) -> tuple[float, int, int] | None:
     """The standard deviation of the score between seed pairs of one setting, pooled; with its settings and trials.
 
-    From complete trials of the design and of the confirmed winners; None where nothing was repeated.
+    From complete trials of the design and of the confirmed winners; None where nothing was repeated. Trials of the two
+    phases may have seen other data, so their means are not taken together; a winner from the design is one setting yet.
     """
     trials = frames.trials[(frames.trials["state"] == "complete") & frames.trials["score"].notna()]
     design = trials[trials["phase"] == "design"]
     winners = trials[(trials["phase"] == "confirm") & (trials["role"] == "winner")]
-    parts = [
-        rows["score"].groupby(rows[key]).agg(["var", "size"]) for rows, key in ((design, "point"), (winners, "pair_of"))
-    ]
-    groups = pd.concat(parts)
+    rows = pd.concat([design, winners])
+    rows = rows.assign(setting=frames.configurations.loc[rows["trial_id"]].to_numpy())
+    groups = rows.groupby(["setting", "phase"])["score"].agg(["var", "size"])
     groups = groups[groups["size"] > 1]
     if groups.empty:
         return None
     freedom = groups["size"] - 1
     spread = math.sqrt(float((groups["var"] * freedom).sum() / freedom.sum()))
-    return spread, len(groups), int(groups["size"].sum())
+    return spread, groups.index.get_level_values("setting").nunique(), int(groups["size"].sum())
 
 
 def _seeds(frames: StudyFrames) -> Iterator[Finding]:
@@ -120,15 +121,17 @@ def _seeds(frames: StudyFrames) -> Iterator[Finding]:
 
 def _search(results: Results) -> Iterator[Finding]:
     """What winners lose when they are trained again: the best of many trials is too good by chance."""
-    trials = results.frames.trials
+    settings, configurations = best_settings(results.frames), results.frames.configurations
+    numbers = configurations.loc[settings["trial_id"]].to_numpy()
     told = []
     for item in results.comparisons:
-        once = trials.loc[trials["trial_id"] == item.winner_id, "score"]
+        (searched,) = settings[numbers == configurations[item.winner_id]].itertuples()
         again = results.frames.confirmed(item.winner_id)
         again = again[(again["role"] == "winner") & (again["state"] == "complete")]
-        if len(once) and len(again):
+        if len(again):
+            over = f" over {pairs_of_seeds(searched.pairs)}" if searched.pairs > 1 else ""
             told.append(
-                f"trial {item.number} scored {float(once.iloc[0]):.3f} in the search and "
+                f"trial {item.number} scored {searched.score:.3f}{over} in the search and "
                 f"{t_interval(again['score']).text()} when trained again with {pairs_of_seeds(len(again))}"
             )
     if told:

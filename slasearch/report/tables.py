@@ -12,6 +12,7 @@ from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.roles import layout_label, role_label
 from slasearch.report.labels import (
+    NOT_TOLD_APART,
     arm_label,
     level_label,
     number,
@@ -22,7 +23,8 @@ from slasearch.report.labels import (
     thousands,
 )
 from slasearch.report.results import Results
-from slasearch.search.tuning import FELT
+from slasearch.report.settings import best_settings, by_settings
+from slasearch.search.felt import FELT, acts_on
 
 __all__ = [
     "Table",
@@ -61,7 +63,8 @@ def controls_tables(results: Results) -> list[Table]:
 def _controls(results: Results, item: Comparisons) -> Table:
     tasks = results.frames.tasks
     robust = any(arm.robustness.n for arm in item.arms)
-    columns = ("test scores", series_label(MEAN), *tasks, "exported parameters", "trials to choose from")
+    means = (series_label(MEAN),) if len(tasks) > 1 else ()
+    columns = ("test scores", *means, *tasks, "exported parameters", "trials to choose from")
     columns += (("robustness (validation)",) if robust else ()) + ("winner − control", *_EVIDENCE)
     return Table(
         title=f"Trial {item.number}: {item.label}",
@@ -82,6 +85,7 @@ def _legend(item: Comparisons) -> Iterator[str]:
     one = item.difference(item.controls[0].role).evidence
     yield "better, worse: p below .05 after Holm's adjustment over all winners and controls"
     yield f"non-inferior: {one.non_inferiority.method}"
+    yield NOT_TOLD_APART
     yield f"detectable: the smallest true difference that these seeds would have shown; {one.detectable.method}"
     yield f"effect: {one.effect.method.partition(';')[0]}"
     if one.iqm is not None:
@@ -89,7 +93,7 @@ def _legend(item: Comparisons) -> Iterator[str]:
 
 
 def _arm(item: Comparisons, arm: Arm, tasks: tuple[str, ...], *, robust: bool) -> tuple[str, ...]:
-    cells = [arm_label(arm), arm.score().text(), *(arm.score(task).text() for task in tasks)]
+    cells = [arm_label(arm), *(arm.score(name).text() for name in ((MEAN, *tasks) if len(tasks) > 1 else tasks))]
     cells.append(thousands(arm.parameters.mean) if arm.parameters.n else "–")
     cells.append(str(item.searched if arm.tuning is None else arm.tuning.trials))
     if robust:
@@ -156,7 +160,7 @@ def tuning_table(results: Results) -> Table | None:
                 str(tuning.trials),
                 str(tuning.trials - tuning.complete),
                 f"{tuning.goal} {tuning.value:.3f}",
-                *(_value(params.loc[tuning.best, name]) for name in felt),
+                *(_value(params.loc[tuning.best, name]) if acts_on(role, name) else "" for name in felt),
             )
     if not rows:
         return None
@@ -174,11 +178,11 @@ _MEASURED = (("robustness", "robustness", 3), ("latency", "latency (ms)", 2))
 
 
 def best_trials(results: Results) -> Table | None:
-    """The best complete trials of the search by score, with what they were made of; None without any."""
-    complete = results.frames.search_trials("complete").dropna(subset=["score"])
-    if complete.empty:
+    """The best settings of the search by their mean score, with what they were made of; None without any."""
+    settings = best_settings(results.frames)
+    if settings.empty:
         return None
-    best = complete.sort_values(["score", "trial_id"], ascending=[False, True]).head(BEST)
+    best, repeated = settings.head(BEST), by_settings(settings)
     params = results.frames.params.set_index("trial_id").loc[best["trial_id"]]
     searched = [str(name) for name in params.columns if params[name].notna().any()]
     extra = [(name, label, digits) for name, label, digits in _MEASURED if best[name].notna().any()]
@@ -188,15 +192,20 @@ def best_trials(results: Results) -> Table | None:
         size = trial["exported_parameters"]
         cells = [f"{trial['number']:g}", str(trial["phase"]), f"{trial['score']:.3f}"]
         cells.append(thousands(size) if pd.notna(size) else "–")
+        cells += [str(trial["pairs"])] if repeated else []
         cells += [number(trial[name], digits) for name, _, digits in extra]
         cells.append("yes" if on_front.get(trial["trial_id"], False) else "")
         rows.append((*cells, *(_value(values[name]) for name in searched)))
-    columns = ("trial", "phase", "score", "parameters", *(label for _, label, _ in extra), "on front")
+    columns = ("trial", "phase", "score", "parameters", *(("seed pairs",) if repeated else ()))
+    columns += (*(label for _, label, _ in extra), "on front")
+    counted = "settings by mean validation score" if repeated else "complete trials by validation score"
+    means = "numbers are means over a setting's seed pairs; trial, phase and front are those of its best trial"
     return Table(
-        title=f"Best {len(rows)} of {len(complete)} complete trials by validation score",
+        title=f"Best {len(rows)} of {len(settings)} {counted}",
         columns=(*columns, *(short_factor(name) for name in searched)),
         rows=tuple(rows),
         text_columns=2,
+        note=sentences(means) if repeated else "",
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from slasearch import __version__
-from slasearch.analysis.frames import load_frames
+from slasearch.analysis.frames import MEAN, load_frames
 from slasearch.analysis.learning import load_learning
 from slasearch.config.locations import locate, redacted
 from slasearch.errors import ReportError
@@ -107,7 +107,11 @@ def _sidecar(results: Results, figure: ReportFigure, folder: Path) -> list[Path]
 
 
 def _tables(results: Results, figures: list[ReportFigure]) -> dict[str, pd.DataFrame]:
-    trials = results.frames.trials.merge(results.frames.params, on="trial_id", validate="one_to_one")
+    frames = results.frames
+    trials = frames.trials.merge(frames.params, on="trial_id", validate="one_to_one")
+    tested = frames.clean_scores("test")
+    tested = tested.loc[tested["series"] == MEAN, ["trial_id", "value"]].rename(columns={"value": "test_score"})
+    trials = trials.merge(tested, on="trial_id", how="left", validate="one_to_one")
     return {"trials": trials, **{figure.name: figure.table for figure in figures}}
 
 

@@ -35,9 +35,10 @@ def discard_logs(home: Path, study: StudyRow) -> None:
 
 
 def _text(study: str, row: TrialRow, report: TrialReport | None) -> str:
+    label = f"{'c' if row.optuna_study == 'confirm' else ''}{row.number}"
     lines = [
         f"study: {study}",
-        f"trial: {row.id}, attempt {row.attempt} ({row.phase}, {row.role}, Optuna number {row.number})",
+        f"trial: {label}, attempt {row.attempt} ({row.phase}, {row.role})",
         f"parameters: {row.params}",
         f"seeds: init {row.init_seed}, data {row.data_seed}",
         f"worker: {row.worker or '-'}, Ray trial {row.ray_trial_id or '-'}",

@@ -23,14 +23,14 @@ from statistics import fmean
 from typing import Any
 
 from slasearch.config.schema import ConfirmPhase, StudyConfig
-from slasearch.registry import CONTROL_KINDS, CONTROL_VARIANTS, DRAWN_CONTROLS, SEARCHING_CONTROLS, UNFELT_FIELDS
+from slasearch.registry import CONTROL_VARIANTS, DRAWN_CONTROLS, SEARCHING_CONTROLS
+from slasearch.search.felt import FELT, acts_on
 from slasearch.search.winners import Goal
 from slasearch.space.design import sobol_values
 from slasearch.space.parameters import Parameter, active_only, parameters
 from slasearch.storage.rows import TrialRow
 
 __all__ = [
-    "FELT",
     "Settings",
     "best_tuned",
     "effort",
@@ -39,11 +39,6 @@ __all__ = [
     "settings_of",
     "tuning_count",
 ]
-
-FELT = ("training.", "conditions.train.")
-"""How the names of searched fields begin that act on controls too."""
-
-_KIND_RATES = "training.kind_factors."
 
 _COUNTABLE = 1_000
 """Of more combinations a sequence of points hardly meets one twice."""
@@ -156,16 +151,13 @@ def _variants(control: str) -> tuple[str | None, ...]:
 
 
 def _felt(config: StudyConfig, control: str) -> tuple[Parameter, ...]:
-    """The searched fields that change something in a control's training, but for those of its size."""
-    unfelt, search = UNFELT_FIELDS.get(control, ()), control in SEARCHING_CONTROLS
-    rates = [f"{_KIND_RATES}{kind}" for kind in CONTROL_KINDS.get(control, ())]
+    """The searched fields that a control is tuned over: those that act on it, but for its size and the pool it has."""
+    search = control in SEARCHING_CONTROLS
 
-    def acts(name: str) -> bool:
-        if control in CONTROL_KINDS and name.startswith(_KIND_RATES):
-            return name in rates
+    def tuned(name: str) -> bool:
         return not name.startswith("size_control.") if search else name.startswith(FELT)
 
-    return tuple(p for p in parameters(config) if acts(p.name) and p.name not in unfelt)
+    return tuple(p for p in parameters(config) if tuned(p.name) and acts_on(f"control:{control}", p.name))
 
 
 def _combinations(config: StudyConfig, control: str) -> list[dict[str, Any]] | None:

@@ -66,8 +66,8 @@ def _package(name: str, extra: str | None) -> Check:
         return Check(area, label, "ok", metadata.version(name))
     except metadata.PackageNotFoundError:
         if extra:
-            return Check(area, label, "note", "missing", f"pip install 'slasearch[{extra}]'")
-        return Check(area, label, "problem", "missing", "pip install slasearch")
+            return Check(area, label, "note", "missing", f"pip install -e '.[{extra}]'")
+        return Check(area, label, "problem", "missing", "pip install -e .")
 
 
 def _device() -> Check:

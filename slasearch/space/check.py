@@ -20,6 +20,7 @@ from slasearch.space.options import option_problems
 from slasearch.space.parameters import Parameter, active_only, parameters
 from slasearch.space.rules import contradictions, inert
 from slasearch.space.substitute import ABSENT, Invalid, substituted
+from slasearch.tasks.columns import column_problems
 
 __all__ = ["check", "checked", "load_checked"]
 
@@ -61,6 +62,7 @@ def check(config: StudyConfig, *, download: bool = False) -> list[Problem]:
     if pools_can_be_built:
         problems += contradictions(config, found)
     problems += [*inert(config), *option_problems(config), *source_problems(config), *control_problems(config)]
+    problems += column_problems(config)
     if config.phases.design is not None:
         problems += _design(config.phases.design, found)
     return [*problems, *backbone_problems(config, found, download=download)] if pools_can_be_built else problems

@@ -47,7 +47,7 @@ def control_problems(config: StudyConfig) -> Iterator[Problem]:
     controls = [] if config.phases.confirm is None else config.phases.confirm.controls
     lacking = [name for name in controls if name in PEFT_CONTROLS]
     if lacking and importlib.util.find_spec("peft") is None:
-        got = f"{', '.join(lacking)} without the package peft. Run `pip install 'slasearch[peft]'`"
+        got = f"{', '.join(lacking)} without the package peft. Run `pip install -e '.[peft]'`"
         yield Problem(("phases", "confirm", "controls"), "controls whose packages are installed", got)
 
 

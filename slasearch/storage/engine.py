@@ -221,6 +221,6 @@ def _explained(url: str, error: BaseException) -> StorageError:
         cause = cause.replace(str(secret), "***")
     step = next((step for word, step in _NEXT_STEPS if word in cause), None)
     if step is None and isinstance(error, ImportError | sa.exc.NoSuchModuleError):
-        step = "Install the database's driver, such as `pip install 'slasearch[postgres]'`."
+        step = "Install the database's driver, such as `pip install -e '.[postgres]'` in the checkout."
     kind = ConnectionLostError if _is_lost(error) else StorageError
     return kind(f"database {redacted(url)}: {cause}. {step or 'Check that the server is up and lets you in.'}")

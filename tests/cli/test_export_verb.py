@@ -113,7 +113,7 @@ def test_the_card_of_a_confirmed_trial_stands_beside_controls(study: Path, tmp_p
     label = label_of(command, "winner")
     trial = next(row for row in json.loads(command("trials", "tiny", "--json").out) if row["trial"] == label)
     lines = text.splitlines()
-    assert "base_model: bundled:minilm" in lines
+    assert "base_model: sentence-transformers/all-MiniLM-L6-v2" in lines
     assert f"# spam: adapter of `tiny`, trial {label}" in lines
     assert "| spam | `bundled:sms_spam` | ham, spam | 32 | 0 | 24 | 24 | 16 |" in lines
     assert "| spam, accuracy | validation | test |" in lines

@@ -71,6 +71,29 @@ def test_dry_run_counts_and_makes_no_database(tmp_path: Path, study: Path, comma
     assert not (tmp_path / "new").exists()
 
 
+def test_dry_run_says_what_this_machine_lacks(study: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    more = ("--set", "resources.cpus_per_trial=3", "--set", "resources.gpus_per_trial=0.5")
+    answer = command("run", "tiny.yaml", "--dry-run", *more)
+    assert answer.code == 0
+    assert "gpus_per_trial: expected at most the 0 GPUs of this machine, got 0.5" in answer.err
+    assert "cpus_per_trial: expected at most the 2 cores of this machine, got 3" in answer.err
+    assert len(json.loads(command("run", "tiny.yaml", "--dry-run", "--json", *more).out)["notes"]) == 2
+    assert command("run", "tiny.yaml", "--dry-run", "--address", "auto", *more).err == "", "a cluster has its own"
+    assert command("run", "tiny.yaml", "--dry-run").err == ""
+
+
+@pytest.mark.parametrize("address", ["ray://10.0.0.5:10001", "10.0.0.5", "head:", "http://head:8265"])
+@pytest.mark.parametrize("words", [["--dry-run"], []])
+def test_a_wrong_address_is_refused_before_anything_runs(
+    address: str, words: list[str], study: Path, command: Command
+) -> None:
+    answer = command("run", "tiny.yaml", "--address", address, *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert f"expected auto or HOST:PORT, got '{address}'" in " ".join(answer.err.split())
+
+
 def test_validate_says_ok_or_every_problem(study: Path, command: Command) -> None:
     (study / "bad.yaml").write_text("name: bad name\ntasks: []\n")
     answer = command("validate", "tiny.yaml", "bad.yaml")
@@ -80,6 +103,19 @@ def test_validate_says_ok_or_every_problem(study: Path, command: Command) -> Non
     found = json.loads(command("validate", "--json", "tiny.yaml", "bad.yaml").out)
     assert [entry["valid"] for entry in found] == [True, False]
     assert command("validate", "tiny.yaml").code == 0
+
+
+def test_columns_that_a_table_lacks_are_told_before_anything_runs(study: Path, command: Command) -> None:
+    (study / "rows.csv").write_text("text,label\nx,good\ny,bad\n")
+    source = ("--set", "tasks.0.source=file:rows.csv", "--set", "tasks.0.label=lable")
+    told = "expected one of the columns of rows.csv (text, label), got 'lable'; did you mean 'label'?"
+    for words in (("validate", "tiny.yaml"), ("run", "tiny.yaml", "--dry-run"), ("run", "tiny.yaml")):
+        answer = command(*words, *source)
+        assert answer.code == 2
+        assert told in answer.err
+    both = command("validate", "tiny.yaml", *source, "--set", "pool.layers=[99]")
+    assert told in both.err
+    assert "pool.layers" in both.err, "with all that is wrong elsewhere"
 
 
 def test_status_counts_trials_by_phase(study: Path, command: Command) -> None:
@@ -130,6 +166,7 @@ def test_trials_are_called_by_optunas_numbers(study: Path, command: Command) -> 
     table = command("trials", "tiny").out.splitlines()
     assert len(table) == 6
     assert "sparsity_weight=0.1" in table[1]
+    assert ["sparsity_weight" in line for line in table[1:]] == [True, True, True, False, False], "controls feel none"
 
 
 def test_the_log_of_a_trial_is_printed(study: Path, command: Command) -> None:

@@ -71,7 +71,8 @@ extra: [1, 2]
 """
 WANTED = """\
 s.yaml:1: name: expected text that matches ^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$, got "my study"
-s.yaml:4: tasks.0.source: expected a known task source (bundled, file, hub, object), got 'bundld'
+s.yaml:4: tasks.0.source: expected a known task source (bundled, file, hub, object), got 'bundld'; \
+did you mean 'bundled'?
 s.yaml:5: tasks.0.limits.train: expected a whole number, got "x"
 s.yaml:5: tasks.0.limits.gat: expected one of train, gate, validation, test, got an unknown field; did you mean 'gate'?
 s.yaml:6: tasks.1.source: expected 'SOURCE:NAME', got 'file:'
@@ -81,7 +82,7 @@ s.yaml:8: pool.preset: expected a known pool preset (PRESETS), got 'foo'
 s.yaml:11: pool.sites: expected different entries, got ['attn.q', 'attn.q']
 s.yaml:9: pool.ranks.0: expected a number of at least 1, got 0
 s.yaml:10: pool.layers: expected a list or 'all', got "top"
-s.yaml:13: gates.family: expected a known gate family (GATES), got 'sigmoidd'
+s.yaml:13: gates.family: expected a known gate family (GATES), got 'sigmoidd'; did you mean 'sigmoid'?
 s.yaml:14: gates.temperature.float: expected [low, high] with low < high, got [2.0, 1.0]
 s.yaml:15: gates.initial_openness: expected a number below 1, got 1
 s.yaml:16: size_control.parameters: expected a value, got nothing
@@ -181,6 +182,12 @@ def test_texts_that_are_no_study(change: str, wanted: str) -> None:
         ("phases.confirm={controls: [lora, lora]}", "expected each control once"),
         ("conditions.measured=[{kind: typos, levels: [0.1]}, {kind: typos, levels: [0.2]}]", "expected each kind once"),
         ("phases.optimise.pruner.name=mediann", "expected a known pruner"),
+        ("tasks.0.source=data/rows.csv", "'SOURCE:NAME', got 'data/rows.csv'; did you mean 'file:data/rows.csv'?"),
+        ("tasks.0.source=rows.jsonl", "did you mean 'file:rows.jsonl'?"),
+        (
+            "phases.optimise.sampler.name=TPE",
+            "(tpe, gp, nsgaii, nsgaiii, cmaes, random, qmc), got 'TPE'; did you mean 'tpe'?",
+        ),
     ],
 )
 def test_single_problems_name_the_override_as_their_place(study: str, override: str, wanted: str) -> None:
@@ -193,10 +200,34 @@ def test_problems_between_sections_name_the_field_to_change(study: str) -> None:
     text = study + "    pruner: {name: median}\nobjectives: [{name: score}, {name: robustness}]\n"
     assert problems(text) == [
         "s.yaml:1: conditions.measured: expected conditions to measure the robustness objective under, got none",
-        "s.yaml:13: phases.optimise.pruner.name: expected one fit for objectives other than score, got median",
+        "s.yaml:13: phases.optimise.pruner.name: expected one fit for objectives other than score, got median with "
+        "the objectives score, robustness",
     ]
     twice = study.replace("    source", "    metric: mcc\n    source") + "objectives: [{name: score}, {name: score}]\n"
     assert problems(twice) == ["s.yaml:14: objectives: expected each objective once, got score, score"]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "phases.confirm={controls: [lora, randm, adaloraa]}",
+        "pool.kinds=[lora, randm, adaloraa]",
+        "pool.sites=[attn.q, randm, adaloraa]",
+        "pool.kind_ranks={randm: [1], adaloraa: [2]}",
+        "training.kind_factors={randm: 1.0, adaloraa: 2.0}",
+    ],
+)
+def test_every_wrong_entry_of_a_list_is_told(study: str, override: str) -> None:
+    first, second = problems(study, override)
+    assert "got 'randm'" in first
+    assert "got 'adaloraa'" in second
+
+
+def test_words_of_other_programs_for_a_range_are_answered_with_ours(study: str) -> None:
+    found = problems(study, "training.learning_rate={low: 1e-4, high: 1e-2, log: true}")
+    told = [line for line in found if "got an unknown field" in line]
+    assert len(told) == 3
+    assert all(line.endswith("{float: [low, high]}, {log_float: [low, high]} or {int: [low, high]}") for line in told)
 
 
 def test_a_duplicate_key_alone_is_an_error(study: str) -> None:

@@ -21,7 +21,6 @@ from slasearch.config.load import parse_study
 from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.orchestrate.desk import TrialDesk
-from slasearch.testing.known_responses import KnownResponse, ishigami, sobol_g
 from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.orchestrate.scheduler import StudyScheduler
 from slasearch.orchestrate.searcher import StudySearcher
@@ -30,6 +29,7 @@ from slasearch.orchestrate.trainable import PROGRESS, REPORT, SPEC
 from slasearch.records import TrialReport
 from slasearch.search.study import StudySession
 from slasearch.space import check, parameters, saltelli_unit
+from slasearch.testing.known_responses import KnownResponse, ishigami, sobol_g
 
 STUDY = """\
 name: known

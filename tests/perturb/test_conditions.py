@@ -154,7 +154,7 @@ def test_thousands_of_texts_and_a_batch_of_noise_are_fast():
 
 
 def test_a_missing_package_is_named():
-    with pytest.raises(MissingExtraError, match=r"module surely_not_installed_anywhere.*pip install slasearch"):
+    with pytest.raises(MissingExtraError, match=r"module surely_not_installed_anywhere.*pip install -e \."):
         private_copy("surely_not_installed_anywhere")
 
 

@@ -21,7 +21,7 @@ from slasearch.report.figures import comparison, robustness
 from slasearch.report.findings import findings
 from slasearch.report.html import render
 from slasearch.report.labels import arm_label, p_label
-from slasearch.report.results import Results
+from slasearch.report.results import Results, analyse
 from slasearch.report.style import role_marks
 from slasearch.report.table import result_table
 from slasearch.report.tables import controls_tables, tuning_table
@@ -213,3 +213,22 @@ def test_the_card_of_a_study_of_one_task_adjusts_as_the_report_does(frames_of: C
         assert shown[label][-1].removesuffix(" |") == one.verdict
     several = "\n".join(comparison_section(card, compare(frames)[0]))
     assert f"Test scores ({task}" in several, "of several tasks the card's own"
+
+
+def test_one_task_is_shown_once_and_by_its_name(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    frames = frames_of(Plan())
+    tasks = [task for task in frames.config.tasks if task.name == "spam"]
+    metrics = frames.metrics[frames.metrics["task"] == "spam"]
+    alone = replace(frames, config=frames.config.model_copy(update={"tasks": tuple(tasks)}), metrics=metrics)
+    results = analyse(alone, whole_design=False)
+    for table in controls_tables(results):
+        assert table.columns[:3] == ("test scores", "spam", "exported parameters")
+        assert all(len(row) == len(table.columns) for row in table.rows)
+    (figure,) = comparison.figures(results)
+    assert [item.label for item in figure.legend] == ["spam"]
+    assert set(figure.table["series"]) == {"spam"}
+    means = figure.table[figure.table["what"] == "mean"]
+    assert len(means) == sum(len(item.controls) for item in results.comparisons)
+    assert means["p_holm"].notna().all()
+    assert len(figure.panels()[0].figure.data) == 2, "pairs, and their mean"
+    assert figure.alt.startswith("Differences of test scores, spam. ")

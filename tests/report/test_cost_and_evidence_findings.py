@@ -31,9 +31,9 @@ def test_costs_are_told_by_phase_and_by_what_was_lost(results: Results) -> None:
     (told,) = [item for item in findings(results) if item.topic == "Cost"]
     assert told == Finding(
         "Cost",
-        "0.299 device-hours in all, as much as 98 LoRA runs of 11 s; design 0.119 (39 runs), optimise 0.0886 (29 "
-        "runs), confirm 0.0917 (30 runs); 7.1 % gave no complete trial (pruned 4.1 %, failed 2.0 %, lost and repeated "
-        "1.0 %).",
+        "0.299 device-hours in all, as much as 98 LoRA runs of 11 s; design 0.119 (as much as 39 LoRA runs), "
+        "optimise 0.0886 (as much as 29 LoRA runs), confirm 0.0917 (as much as 30 LoRA runs); 7.1 % gave no complete "
+        "trial (pruned 4.1 %, failed 2.0 %, lost and repeated 1.0 %).",
     )
 
 

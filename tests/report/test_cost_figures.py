@@ -29,6 +29,7 @@ from slasearch.report.figures import (
 from slasearch.report.figures import hypervolume as hypervolume_figure
 from slasearch.report.figures._base import ReportFigure
 from slasearch.report.results import Results
+from slasearch.report.settings import best_settings
 
 KINDS: tuple[Any, ...] = (
     timeline, ledger, learning, drops, hypervolume_figure, parallel, pareto, pareto_robustness,
@@ -239,7 +240,10 @@ def test_parallel_axes_lie_as_fields_were_sampled(found: dict[str, ReportFigure]
     best = next(trace for trace in panel.figure.data if trace.legendgroup == "best")
     table = found["parallel"].table
     assert best.x[row] == pytest.approx((np.log10(table[WEIGHT].iloc[0]) + 2) / 2)
-    assert best.x[len(names) - 3] == 1.0
+    scores = table["score"]
+    assert best.x[len(names) - 3] == pytest.approx((scores.iloc[0] - scores.min()) / (scores.max() - scores.min()))
+    assert table["trial_id"].iloc[0] == best_settings(frames)["trial_id"].iloc[0]
+    assert "of the setting that is best by its mean over seed pairs" in " ".join(found["parallel"].note.split())
     assert len(table) == len(frames.search_trials("complete"))
     assert set(LEVELS) <= set(table.columns)
     assert (table[WEIGHT] == BASE[WEIGHT]).sum() > 10
@@ -255,6 +259,7 @@ def test_parallel_thins_many_lines_and_keeps_the_best(results: Results) -> None:
     (figure,) = parallel.figures(SimpleNamespace(frames=many, counts_of=results.counts_of))  # type: ignore[arg-type]
     assert 300 < len(figure.table) <= parallel.MOST
     ordered = copies.sort_values(["score", "trial_id"], ascending=[False, True])["trial_id"].tolist()
+    ordered.insert(0, ordered.pop(ordered.index(best_settings(many)["trial_id"].iloc[0])))
     assert figure.table["trial_id"].tolist()[: parallel.ALWAYS] == ordered[: parallel.ALWAYS]
     assert f"{len(figure.table)} of {len(copies)} complete trials" in figure.note.replace("\u00a0", " ")
     lines = [found for found in figure.draw().axes[0].collections if isinstance(found, LineCollection)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,8 @@ from slasearch.analysis.frames import StudyFrames, load_frames
 from slasearch.analysis.morris import Effect, MorrisScreening, morris_screening
 from slasearch.analysis.shape import ResponseLine, ResponseSurface
 from slasearch.analysis.sobol import Index, PairIndex, SobolIndices
+from slasearch.analysis.surrogate import fit_surrogate
+from slasearch.errors import ReportError
 from slasearch.report.finding import some
 from slasearch.report.findings import findings
 from slasearch.report.labels import fraction, number, short_factor, with_ends
@@ -329,6 +332,13 @@ def test_the_five_of_a_space_filling_design_carry_its_message(space_filling: Res
     assert first[0].text.endswith(f"(Gaussian process of 64 trials, R² {fraction(score.r2)} at points held out.)")
     assert first[1].text.startswith("Sparsity weight λ and learning rate act together: the score is best at ")
     assert {*first, *others(space_filling)} == {item for item in findings(space_filling) if item.kind == "result"}
+
+
+def test_too_few_points_are_not_mended_by_seeds(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    write_design(url, "qmc", 8, seeds=2)
+    with pytest.raises(ReportError, match=r"got 8\. Raise `phases\.design\.points` \(of a grid: its levels\) and run"):
+        fit_surrogate(load_frames(url, "synthetic"))
 
 
 def test_each_sentence_stands_once(space_filling: Results) -> None:

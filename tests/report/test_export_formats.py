@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal
 
 import peft
@@ -12,6 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from synthetic import Plan
 from transformers import AutoModel, AutoTokenizer, BertConfig
 
 import slasearch
@@ -34,8 +36,12 @@ from slasearch.records import (
     TrainingSpec,
     TrialSpec,
 )
+from slasearch.registry import BACKBONES
+from slasearch.report.card_tables import _among_runs
 from slasearch.report.export import ExportOptions, export_adapter
-from slasearch.report.origin import licence_of
+from slasearch.report.model_card import _hub_id
+from slasearch.report.origin import Origin, licence_of
+from slasearch.report.results import Results
 from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.rows import TrialRow
 from slasearch.storage.store import Store
@@ -298,7 +304,7 @@ def test_merging_in_bf16_rounds_the_weights_and_says_so(tmp_path: Path) -> None:
 
 def test_the_card_says_what_the_study_stored(joint: Joint, tmp_path: Path) -> None:
     facts, text = card_of(joint.export(tmp_path / "whole"))
-    assert facts["base_model"] == str(joint.backbone)
+    assert "base_model" not in facts, "a folder of this machine is no model of the hub"
     assert set(facts["tags"]) >= {"slasearch", "lora", "bias"}  # type: ignore[call-overload]
     for line in (
         "# things and mood: adapter of `joint`, trial 5",
@@ -318,6 +324,33 @@ def test_the_card_says_what_the_study_stored(joint: Joint, tmp_path: Path) -> No
     ):
         assert line in text.splitlines(), line
     assert "## Beside controls" not in text
+
+
+def test_the_card_names_the_backbone_as_the_hub_does() -> None:
+    assert {name: _hub_id(f"bundled:{name}") for name in BACKBONES} == {
+        "minilm": "sentence-transformers/all-MiniLM-L6-v2"
+    }
+    assert _hub_id("hub:org/name@v1") == "org/name"
+    assert _hub_id("path:/home/me/model") is None
+
+
+def test_the_card_says_that_a_confirmed_run_was_picked(database_of: Callable[[Plan], str], results: Results) -> None:
+    store = Store(database_of(Plan()))
+    item = results.comparisons[0]
+    runs = [row for row in store.trials(store.study("synthetic").id) if row.pair_of == item.winner_id]
+    runs = sorted((row for row in runs if row.role == "winner"), key=lambda row: row.score or 0.0)
+
+    def said(trial: TrialRow, *tasks: str) -> str:
+        card = SimpleNamespace(tasks=[SimpleNamespace(name=name) for name in tasks])
+        origin = Origin(results.frames, trial, None, None, {})  # type: ignore[arg-type]
+        return " ".join(_among_runs(card, origin))  # type: ignore[arg-type]
+
+    best = said(runs[-1], "tweets", "spam", "bbc")
+    assert best.startswith("Picked as the best of 3 runs by validation (score")
+    assert best.endswith(f"; mean over the runs on test {item.winner.score().text()}.")
+    assert said(runs[-1], "spam").endswith(f"on test {item.winner.score('spam').text()}.")
+    assert "(score" not in said(runs[0], "spam")
+    assert said(replace(runs[-1], role="search"), "spam") == ""
 
 
 def test_the_card_of_one_task_leaves_the_others_out(joint: Joint, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 from synthetic import Plan
 
@@ -12,11 +14,12 @@ from slasearch.analysis.sensitivity import level_p_values
 from slasearch.analysis.structure import gate_map
 from slasearch.config.constraints import ConstraintConfig
 from slasearch.errors import ReportError
+from slasearch.report.figures import gates as gate_figures
 from slasearch.report.figures._base import ReportFigure
 from slasearch.report.figures.all import all_figures
 from slasearch.report.findings import Finding, findings
 from slasearch.report.html import render
-from slasearch.report.labels import factor_label, level_label, measure_label, short_factor, thousands
+from slasearch.report.labels import factor_label, level_label, measure_label, percent, short_factor, thousands
 from slasearch.report.results import Results, analyse
 from slasearch.report.table import aligned, result_table
 from slasearch.report.tables import Table
@@ -179,7 +182,7 @@ def test_result_table_is_aligned_and_fits_a_terminal(database_of: Callable[[Plan
 
 def test_result_table_without_confirm_lists_the_best(database_of: Callable[[Plan], str]) -> None:
     text = result_table(database_of(Plan(confirm=False)), "synthetic")
-    assert "Best 10 of 61 complete trials by validation score" in text
+    assert "Best 10 of 35 settings by mean validation score" in text
     assert " front " in text
     assert max(map(len, text.splitlines())) <= 110
 
@@ -209,6 +212,35 @@ def test_front_is_told_by_its_own_ends(results: Results) -> None:
 def test_a_front_of_one_trial_is_told_as_one(results_of: Callable[[Plan], Results]) -> None:
     text = topic(findings(results_of(Plan(design=False, optimise=1, confirm=False))), "Trade-off")
     assert text.startswith("No trial of 1 is better in anything than trial 0")
+
+
+def test_open_slots_are_counted_as_slots_and_not_as_places(frames: StudyFrames, results: Results) -> None:
+    gates = frames.gates.assign(open=frames.gates["kind"] == "lora")
+    twice = gates[gates["kind"] == "lora"].assign(slot=lambda row: row["slot"].str.removesuffix("0") + "1", idx=1)
+    more = replace(frames, gates=pd.concat([gates, twice], ignore_index=True))
+    found = replace(results, frames=more, gates=gate_map(more))
+    mine = found.gates
+    assert mine is not None
+    assert list(found.open_shares()) == list(mine.tasks)
+    rows = more.gates[more.gates["trial_id"].isin(frames.confirmed(results.comparisons[0].winner_id)["trial_id"])]
+    share = rows["open"].mean()
+    assert list(found.open_shares().values()) == pytest.approx([share] * 3)
+    assert share > np.nanmean(mine.frequency) + 0.1, "places of lora have twice as many slots as others"
+    assert f"runs: tweets {percent(share)} (" in topic(findings(found), "Structure")
+
+
+def test_places_that_are_open_alike_are_counted_and_none_of_them_is_named(results: Results) -> None:
+    gates = results.gates
+    assert gates is not None
+    cells = gates.frequency.copy()
+    cells[0] = np.where(np.isnan(cells[0]), np.nan, 0.25)
+    cells[1] = np.where(np.isnan(cells[1]), np.nan, 0.25)
+    cells[1, 0, 0] = 1.0
+    (figure,) = gate_figures.figures(replace(results, gates=replace(gates, frequency=cells)))
+    alike = int((~np.isnan(cells[0])).sum())
+    one, other, _ = figure.alt.split("; ")
+    assert one.endswith(f"of all slots open, most at {alike} places alike (25 %)")
+    assert other.endswith(f"most at layer {gates.layers[0]} {gates.places[0]}")
 
 
 def test_a_pool_that_stays_whole_is_a_caution(frames: StudyFrames, results: Results) -> None:

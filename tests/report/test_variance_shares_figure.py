@@ -47,6 +47,13 @@ def words(text: str) -> str:
     return text.replace("\u00a0", " ").replace("\n", " ")
 
 
+def test_the_axis_holds_every_share_and_interval() -> None:
+    figure = figure_of(shares("score", (0.95, 0.01, 0.0)))
+    assert figure.draw().axes[0].get_xlim() == (0.0, 1.0)
+    assert figure.panels()[0].figure.layout.xaxis.range == (0.0, 1.0)
+    assert "cut off" not in words(figure.note)
+
+
 def test_bars_have_the_lengths_of_the_shares_the_largest_first() -> None:
     score, size = shares("score", (0.1, 0.5, 0.02)), shares("exported_parameters", (0.7, 0.2, 0.0))
     figure = figure_of(score, size)
@@ -115,8 +122,8 @@ def test_a_sentence_names_what_is_told_from_nothing() -> None:
     (one, other) = forest_findings(SimpleNamespace(shares=(found, poor)))  # type: ignore[arg-type]
     assert (one.topic, one.kind, other.kind) == ("Importance", "result", "caution")
     assert one.text == (
-        "Of what moves the score over these settings: learning rate .50 [.45, .56] and sparsity weight λ .10 [.05, .16] "
-        "alone. (fANOVA, a forest of 60 settings, R² .91 at settings left out.)"
+        "Of what moves the score over these settings: learning rate .50 [.45, .56] and sparsity weight λ .10 [.05, "
+        ".16] alone. (fANOVA, a forest of 60 settings, R² .91 at settings left out.)"
     )
     assert other.text.endswith("(fANOVA, a forest of 60 settings, R² .31 at settings left out, so it knows little.)")
 

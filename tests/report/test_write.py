@@ -166,6 +166,11 @@ def test_trials_file_has_a_row_for_every_attempt(written: Path, frames: StudyFra
     trials = pd.read_csv(written / "data" / "trials.csv")
     assert len(trials) == len(frames.trials)
     assert {"state", "reason", "pool.ranks", "training.learning_rate"} <= set(trials.columns)
+    tested = frames.clean_scores("test")
+    means = tested[tested["series"] == MEAN].set_index("trial_id")["value"]
+    found = trials.set_index("trial_id")["test_score"].dropna()
+    assert set(trials.loc[trials["test_score"].notna(), "phase"]) == {"confirm"}
+    assert found.to_dict() == pytest.approx(means.to_dict())
 
 
 def test_unknown_format_study_and_folder_are_refused(database_of: Callable[[Plan], str], tmp_path: Path) -> None:

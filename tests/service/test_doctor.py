@@ -33,7 +33,7 @@ def test_missing_packages_are_problems_and_missing_extras_notes(
     checks = {check.name: check for check in examine(locate(f"sqlite:///{tmp_path / 'a.db'}"))}
     assert (checks["no-such-package"].status, checks["no-such-package"].found) == ("problem", "missing")
     extra = checks["no-such-extra [bundled]"]
-    assert (extra.status, extra.advice) == ("note", "pip install 'slasearch[bundled]'")
+    assert (extra.status, extra.advice) == ("note", "pip install -e '.[bundled]'")
     assert not any(name.startswith("slasearch") for name in checks)
 
 

@@ -258,7 +258,7 @@ def test_controls_whose_package_is_missing_are_refused_before_the_search(
     (line,) = lines(file, CONTROLS % control)
     assert line.endswith(
         f"phases.confirm.controls: expected controls whose packages are installed, got {control} without the package "
-        "peft. Run `pip install 'slasearch[peft]'`"
+        "peft. Run `pip install -e '.[peft]'`"
     )
     assert load_checked(file, [CONTROLS % "lora_xs"])
 

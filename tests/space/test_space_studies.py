@@ -32,6 +32,8 @@ def test_a_study_of_the_proof_is_valid_where_its_data_are(
     monkeypatch.chdir(tmp_path)
     for name in ("mr", "clinc_domain", "snips"):
         (tmp_path / "data" / name).mkdir(parents=True)
+        for split in ("train", "validation", "test"):
+            (tmp_path / "data" / name / f"{split}.jsonl").write_text('{"text": "a text", "label": "a label"}\n')
     # SmolLM2-135M's shapes: all that is read of a backbone before a study runs.
     shape = LlamaConfig(
         hidden_size=576, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3, intermediate_size=1536

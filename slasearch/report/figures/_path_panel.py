@@ -120,4 +120,4 @@ def _hover(module: PathModule, steadiness: Steadiness, n: int) -> str:
     share = sum(steadiness.shares[slot] for slot in module.slots) / len(module.slots)
     runs = f"<br>open in {percent(share)} of {n} runs" if n > 1 else ""
     place = f"layer {module.layer}, {module.site}: {module.text}"
-    return f"{place}<br>{module.parameters:,} parameters, {_WORDS[module.sharing]}{runs}"
+    return f"{place}<br>{thousands(module.parameters)} parameters, {_WORDS[module.sharing]}{runs}"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from slasearch.analysis.shape import ResponseSurface
 from slasearch.report.figures._base import Panel, panel_figure
 from slasearch.report.figures._fields import FieldAxis, field_axis, set_field_axis, set_panel_axis, wrapped
-from slasearch.report.labels import level_label, short_factor
+from slasearch.report.labels import level_label, short_factor, thousands
 from slasearch.report.style import INK, MUTED, PAPER, compact, count_ticks, finish, new_figure, style
 
 __all__ = ["SurfaceMaps", "draw_maps", "map_panels"]
@@ -210,7 +210,7 @@ def _hover(maps: SurfaceMaps, index: int) -> list[list[str]]:
     return [
         [
             f"{short_factor(one.x_field)} {level_label(x)}<br>{short_factor(one.y_field)} {level_label(y)}<br>"
-            + (f"{mean:,.0f} ×÷ {unsure:.2f}" if maps.counts else f"{mean:.4g} ± {unsure:.2g}")
+            + (f"{thousands(mean)} ×÷ {unsure:.2f}" if maps.counts else f"{mean:.4g} ± {unsure:.2g}")
             for x, mean, unsure in zip(one.x_levels, means, half, strict=True)
         ]
         for y, means, half in zip(one.y_levels, one.mean, one.unsure, strict=True)

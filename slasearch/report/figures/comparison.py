@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
@@ -51,9 +53,11 @@ def figures(results: Results) -> list[ReportFigure]:
 
 
 def _figure(results: Results, comparisons: tuple[Comparisons, ...], name: str) -> ReportFigure:
-    series = (MEAN, *results.frames.tasks)
-    marks = series_marks(results.frames.tasks)
-    legend = tuple(LegendItem(name, series_label(name), marks[name]) for name in series)
+    tasks = results.frames.tasks
+    marks = series_marks(tasks)
+    # Of one task the mean is the task itself, and only it carries the adjusted p.
+    names = {name: name for name in (MEAN, *tasks)} if len(tasks) > 1 else {MEAN: tasks[0]}
+    legend = tuple(LegendItem(series, series_label(name), marks[series]) for series, name in names.items())
     shown = _x_range(comparisons)
     text = note(
         "markers: mean differences",
@@ -72,20 +76,20 @@ def _figure(results: Results, comparisons: tuple[Comparisons, ...], name: str) -
         title="Searched structures minus control",
         caption="Right of the line the searched structures score higher, left of it the control does.",
         note=text,
-        alt="Differences of test scores, mean of tasks. " + " ".join(_spoken(item) for item in comparisons),
-        table=comparison_table(comparisons),
-        draw=lambda: _draw(comparisons, series, marks, legend, text, shown),
-        panels=lambda: tuple(Panel(_title(item), _panel(item, series, marks, shown)) for item in comparisons),
+        alt=f"Differences of test scores, {legend[0].label}. " + " ".join(_spoken(item) for item in comparisons),
+        table=comparison_table(comparisons, names),
+        draw=lambda: _draw(comparisons, legend, text, shown),
+        panels=lambda: tuple(Panel(_title(item), _panel(item, legend, shown)) for item in comparisons),
         legend=legend,
     )
 
 
-def comparison_table(comparisons: tuple[Comparisons, ...]) -> pd.DataFrame:
-    """Tidy: one row for each difference (`what` is `mean`) and for each pair (`pair`)."""
+def comparison_table(comparisons: tuple[Comparisons, ...], names: Mapping[str, str]) -> pd.DataFrame:
+    """Tidy: one row for each difference (`what` is `mean`) and for each pair (`pair`) of the series in `names`."""
     rows: list[tuple[object, ...]] = []
     for item in comparisons:
-        for one in item.differences:
-            key = (item.number, item.label, one.control, one.series)
+        for one in (one for one in item.differences if one.series in names):
+            key = (item.number, item.label, one.control, names[one.series])
             estimate = one.difference
             rows.append(
                 (*key, "mean", estimate.mean, estimate.low, estimate.high, estimate.n, one.p, one.p_holm, one.verdict)
@@ -116,26 +120,19 @@ def _row_label(item: Comparisons, control: str) -> str:
     return f"{arm_label(arm)}\n{thousands(arm.parameters.mean)} parameters"
 
 
-def _row_height(item: Comparisons, series: tuple[str, ...]) -> float:
+def _row_height(item: Comparisons, legend: tuple[LegendItem, ...]) -> float:
     """Height of a control's row in inches: three lines of text, or two where there are many."""
-    return 0.82 if len(item.controls) <= MANY else max(0.47, 0.11 * len(series))
+    return 0.82 if len(item.controls) <= MANY else max(0.47, 0.11 * len(legend))
 
 
-def _draw(
-    comparisons: tuple[Comparisons, ...],
-    series: tuple[str, ...],
-    marks: dict[str, Mark],
-    legend: tuple[LegendItem, ...],
-    text: str,
-    shown: AxisRange,
-) -> Figure:
-    heights = [len(item.controls) * _row_height(item, series) for item in comparisons]
+def _draw(comparisons: tuple[Comparisons, ...], legend: tuple[LegendItem, ...], text: str, shown: AxisRange) -> Figure:
+    heights = [len(item.controls) * _row_height(item, legend) for item in comparisons]
     with style():
         figure, axes = new_figure(
             1.3 + sum(heights) + 0.45 * len(heights), len(heights), 1, sharex=True, height_ratios=heights
         )
         for ax, item in zip(axes, comparisons, strict=True):
-            _draw_winner(ax, item, series, marks)
+            _draw_winner(ax, item, legend)
         axes[-1].set_xlim(shown.low, shown.high)
         axes[-1].set_xlabel("Difference of test scores (searched structures − control)")
         handles = [
@@ -152,16 +149,16 @@ def _said(mean: Comparison, joint: str) -> str:
     return f"{joint.join(filter(None, [mean.difference.text(signed=True), p_label(mean)]))}\n{mean.verdict}"
 
 
-def _draw_winner(ax: Axes, item: Comparisons, series: tuple[str, ...], marks: dict[str, Mark]) -> None:
+def _draw_winner(ax: Axes, item: Comparisons, legend: tuple[LegendItem, ...]) -> None:
     ax.axvline(0, color=INK, linewidth=1.1, zorder=1)
     controls = [arm.role for arm in item.controls]
     beside = blended_transform_factory(ax.transAxes, ax.transData)
     for row, control in enumerate(controls):
         if row % 2:
             ax.axhspan(row - 0.5, row + 0.5, color=MUTED, alpha=0.06, linewidth=0)
-        for index, name in enumerate(series):
-            one = item.difference(control, name)
-            _draw_difference(ax, one, row + (index - (len(series) - 1) / 2) * 0.72 / len(series), marks[name])
+        for index, entry in enumerate(legend):
+            one = item.difference(control, entry.series)
+            _draw_difference(ax, one, row + (index - (len(legend) - 1) / 2) * 0.72 / len(legend), entry.mark)
         mean = item.difference(control)
         said = _said(mean, "  " if len(controls) > MANY else "\n")
         ax.text(1.01, row, said, transform=beside, va="center", fontsize=9, linespacing=1.25)
@@ -192,16 +189,16 @@ def _x_range(comparisons: tuple[Comparisons, ...]) -> AxisRange:
     return axis_range([0.0, *(pair for one in found for pair in one.pairs)], ends)
 
 
-def _panel(item: Comparisons, series: tuple[str, ...], marks: dict[str, Mark], shown: AxisRange) -> go.Figure:
+def _panel(item: Comparisons, legend: tuple[LegendItem, ...], shown: AxisRange) -> go.Figure:
     controls = [arm.role for arm in item.controls]
-    height = 110 + round(110 * _row_height(item, series)) * len(controls)
+    height = 110 + round(110 * _row_height(item, legend)) * len(controls)
     figure = panel_figure("Difference of test scores", "", height=height)
-    step = 0.72 / len(series)
-    for index, name in enumerate(series):
+    step = 0.72 / len(legend)
+    for index, entry in enumerate(legend):
+        name, mark = entry.series, entry.mark
         found = [(row, item.difference(control, name)) for row, control in enumerate(controls)]
         found = [(row, one) for row, one in found if one.difference.n]
-        mark = marks[name]
-        shift = (index - (len(series) - 1) / 2) * step
+        shift = (index - (len(legend) - 1) / 2) * step
         points = [(pair, row + shift) for row, one in found for pair in one.pairs]
         figure.add_trace(
             go.Scatter(
@@ -226,7 +223,7 @@ def _panel(item: Comparisons, series: tuple[str, ...], marks: dict[str, Mark], s
                     [one.difference.text(signed=True), one.difference.n, role_label(one.control)] for _, one in found
                 ],
                 hovertemplate="%{customdata[2]}: %{customdata[0]} (%{customdata[1]} pairs)"
-                f"<extra>{series_label(name)}</extra>",
+                f"<extra>{entry.label}</extra>",
             )
         )
     figure.update_yaxes(

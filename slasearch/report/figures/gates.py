@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from slasearch.analysis.structure import GateMap
 from slasearch.report.figures._base import Panel, ReportFigure, note, panel_figure
+from slasearch.report.labels import percent
 from slasearch.report.results import Results
 from slasearch.report.style import INK, finish, new_figure, style
 
@@ -41,7 +42,7 @@ def figures(results: Results) -> list[ReportFigure]:
             title="Which places stay open",
             caption="Rows are layers, the input at the bottom; columns are places and kinds of module.",
             note=text,
-            alt=_spoken(gates),
+            alt=_spoken(gates, results.open_shares()),
             table=gate_table(gates),
             draw=lambda: _draw(gates, text),
             panels=lambda: tuple(
@@ -58,16 +59,21 @@ def gate_table(gates: GateMap) -> pd.DataFrame:
     return pd.DataFrame(columns, index=index).dropna(subset=["open_share"]).assign(n=gates.n).reset_index()
 
 
-def _spoken(gates: GateMap) -> str:
-    parts = []
-    for index, task in enumerate(gates.tasks):
-        cells = np.nan_to_num(gates.frequency[index], nan=-1.0)
-        layer, place = np.unravel_index(int(cells.argmax()), cells.shape)
-        parts.append(
-            f"{task}: {np.nanmean(gates.frequency[index]):.0%} open, most at layer {gates.layers[int(layer)]} "
-            f"{gates.places[int(place)]}"
-        )
+def _spoken(gates: GateMap, shares: dict[str, float]) -> str:
+    parts = [
+        f"{task}: {percent(shares[task])} of all slots open, most at {_most_open(gates, cells)}"
+        for task, cells in zip(gates.tasks, gates.frequency, strict=True)
+    ]
     return "Heat map of open gates. " + "; ".join(parts) + "."
+
+
+def _most_open(gates: GateMap, cells: NDArray[np.float64]) -> str:
+    """The place with the largest share; of several that have it, how many there are."""
+    best = np.argwhere(cells == np.nanmax(cells))
+    if len(best) > 1:
+        return f"{len(best)} places alike ({percent(float(np.nanmax(cells)))})"
+    ((layer, place),) = best
+    return f"layer {gates.layers[layer]} {gates.places[place]}"
 
 
 def _draw(gates: GateMap, text: str) -> Figure:

@@ -20,8 +20,9 @@ from slasearch.analysis.frames import StudyFrames
 from slasearch.records import DIRECTIONS
 from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note, panel_figure, thinned
 from slasearch.report.figures._classes import class_legend, draw_class_legend, draw_lines, line_traces
-from slasearch.report.labels import level_label, short_factor
+from slasearch.report.labels import level_label, short_factor, thousands
 from slasearch.report.results import Results
+from slasearch.report.settings import best_settings, by_settings
 from slasearch.report.style import INK, MUTED, PAPER, compact, finish, new_figure, style
 from slasearch.space.parameters import Parameter, parameters
 
@@ -55,9 +56,10 @@ class _Axis:
 def figures(results: Results) -> list[ReportFigure]:
     """The lines; none without complete trials of the search that have a score."""
     frames = results.frames
-    trials = _drawn(frames)
-    if trials.empty:
+    settings = best_settings(frames)
+    if settings.empty:
         return []
+    trials = _drawn(frames, int(settings["trial_id"].iloc[0]))
     axes = tuple(_axes(frames, trials))
     complete = int(frames.search_trials("complete")["score"].notna().sum())
     legend = class_legend(len(trials))
@@ -66,6 +68,7 @@ def figures(results: Results) -> list[ReportFigure]:
         f"lines: {len(trials)} of {complete} complete trials"
         + (f", the best {ALWAYS} by score and every so many of the others" if len(trials) < complete else "")
         + ", the best on top",
+        "best trial: of the setting that is best by its mean over seed pairs" if by_settings(settings) else "",
         "axes as fields were sampled: logarithmic where they were; size is logarithmic",
         "lines through one choice are spread",
         "left of an axis: the field is not used" if unused else "",
@@ -87,10 +90,12 @@ def figures(results: Results) -> list[ReportFigure]:
     ]
 
 
-def _drawn(frames: StudyFrames) -> pd.DataFrame:
-    """The trials that are drawn, the best first."""
-    complete = frames.search_trials("complete").dropna(subset=["score"])
-    ordered = complete.sort_values(["score", "trial_id"], ascending=[False, True], kind="stable")
+def _drawn(frames: StudyFrames, best: int) -> pd.DataFrame:
+    """The trials that are drawn: the best trial of the best setting, then all others by score."""
+    complete = (
+        frames.search_trials("complete").dropna(subset=["score"]).assign(other=lambda row: row["trial_id"] != best)
+    )
+    ordered = complete.sort_values(["other", "score", "trial_id"], ascending=[True, False, True], kind="stable")
     return ordered[thinned(np.arange(len(ordered)) < ALWAYS, MOST)]
 
 
@@ -171,7 +176,7 @@ def _objective_axis(name: str, values: np.ndarray[tuple[int], np.dtype[np.float6
         (index / 2, compact(float(f"{10**value:.3g}")) if sized else f"{value:.3f}")
         for index, value in enumerate((low, middle, high))
     ]
-    texts = ["missing" if math.isnan(value) else f"{value:,.0f}" if sized else f"{value:.3f}" for value in values]
+    texts = ["missing" if math.isnan(value) else thousands(value) if sized else f"{value:.3f}" for value in values]
     return _Axis(_NAMES[name], tuple(ticks), tuple(places.tolist()), tuple(texts))
 
 

@@ -25,7 +25,7 @@ from slasearch.report.figures._confirmed import (
     draw_confirmed,
     shown_range,
 )
-from slasearch.report.labels import objective_label
+from slasearch.report.labels import objective_label, thousands
 from slasearch.report.results import Results
 from slasearch.report.style import (
     ACCENT,
@@ -112,8 +112,8 @@ def _spoken(front: ParetoFront) -> str:
     size, score = front.column("exported_parameters"), front.column("score")
     best, least = int(score.argmax()), int(size.argmin())
     return (
-        f"Scatter of {front.n} trials. Best score {score[best]:.3f} with {size[best]:,.0f} exported parameters; "
-        f"fewest {size[least]:,.0f} with score {score[least]:.3f}."
+        f"Scatter of {front.n} trials. Best score {score[best]:.3f} with {thousands(size[best])} exported parameters; "
+        f"fewest {thousands(size[least])} with score {score[least]:.3f}."
     )
 
 
@@ -213,5 +213,5 @@ def _panel(front: ParetoFront, y_label: str, colour: str | None) -> go.Figure:
 
 def _hover(row: pd.Series[Any]) -> str:
     text = f"trial {row['number']} ({row['phase']})<br>score {row['score']:.3f}"
-    text += f"<br>{row['exported_parameters']:,.0f} parameters"
+    text += f"<br>{thousands(row['exported_parameters'])} parameters"
     return text + (f"<br>robustness {row['robustness']:.3f}" if "robustness" in row else "")

@@ -22,7 +22,7 @@ from slasearch.report.figures._confirmed import (
     shown_range,
 )
 from slasearch.report.figures.pareto import front_table
-from slasearch.report.labels import objective_label
+from slasearch.report.labels import objective_label, thousands
 from slasearch.report.results import Results
 from slasearch.report.style import (
     ACCENT,
@@ -66,7 +66,7 @@ def figures(results: Results) -> list[ReportFigure]:
             caption="Ringed: beaten by no other trial in all three objectives. Staircases: the best of each pair.",
             note=text,
             alt=f"Two scatters of {front.n} trials. Best robustness {front.column('robustness')[best]:.3f} with "
-            f"{front.column('exported_parameters')[best]:,.0f} exported parameters and score "
+            f"{thousands(front.column('exported_parameters')[best])} exported parameters and score "
             f"{front.column('score')[best]:.3f}.",
             table=front_table(front).sort_values(
                 ["robustness", "trial_id"], ascending=[False, True], ignore_index=True
@@ -176,6 +176,6 @@ def _panel(front: ParetoFront, x_name: str, labels: dict[str, str]) -> go.Figure
 def _hover(rows: pd.DataFrame) -> list[str]:
     columns = ("number", "phase", "score", "exported_parameters", "robustness")
     return [
-        f"trial {number} ({phase})<br>score {score:.3f}<br>{size:,.0f} parameters<br>robustness {robustness:.3f}"
+        f"trial {number} ({phase})<br>score {score:.3f}<br>{thousands(size)} parameters<br>robustness {robustness:.3f}"
         for number, phase, score, size, robustness in zip(*(rows[name] for name in columns), strict=True)
     ]

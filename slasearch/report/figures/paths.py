@@ -88,6 +88,6 @@ def _spoken(path: TaskPath) -> str:
         return f"{path.task}: no module, only its head."
     kinds = ", ".join(f"{count} {kind}" for kind, count in path.kinds.items())
     return (
-        f"{path.task}: {slots_label(path.slots)}, {path.parameters:,} parameters, from layer {path.layers[0]} to "
-        f"{path.layers[-1]} ({kinds}); {path.sharing['own']} of its own."
+        f"{path.task}: {slots_label(path.slots)}, {thousands(path.parameters)} parameters, from layer "
+        f"{path.layers[0]} to {path.layers[-1]} ({kinds}); {path.sharing['own']} of its own."
     )

@@ -12,7 +12,7 @@ from slasearch.analysis.shape import ResponseLine
 from slasearch.report.figures._base import AxisRange, ReportFigure, axis_range, note
 from slasearch.report.figures._fields import SPOKEN, by_response, response_stem, response_title, spoken_level
 from slasearch.report.figures._shape_sheet import SHEET_LEGEND, ShapeSheet, draw_sheet, sheet_panels
-from slasearch.report.labels import objective_label, short_factor
+from slasearch.report.labels import objective_label, short_factor, thousands
 from slasearch.report.results import Results
 
 __all__ = ["figures", "shape_table"]
@@ -105,5 +105,5 @@ def _spoken(sheet: ShapeSheet) -> str:
 
 def _at(sheet: ShapeSheet, line: ResponseLine, index: int) -> str:
     """`0.84 at 0.1`, `12,400 at 0.1`."""
-    value = f"{line.mean[index]:,.0f}" if sheet.counts else f"{line.mean[index]:.3g}"
+    value = thousands(line.mean[index]) if sheet.counts else f"{line.mean[index]:.3g}"
     return f"{value} at {spoken_level(line.levels[index])}"

@@ -13,7 +13,7 @@ from slasearch.analysis.shape import ResponseSurface
 from slasearch.report.figures._base import ReportFigure, note
 from slasearch.report.figures._fields import by_response, response_stem, response_title, spoken_level
 from slasearch.report.figures._surface_maps import SurfaceMaps, draw_maps, map_panels
-from slasearch.report.labels import objective_label, percent, short_factor
+from slasearch.report.labels import objective_label, percent, short_factor, thousands
 from slasearch.report.results import Results
 
 __all__ = ["figures", "surface_table"]
@@ -85,5 +85,5 @@ def _spoken(maps: SurfaceMaps, index: int) -> str:
 def _at(maps: SurfaceMaps, index: int, row: int, column: int) -> str:
     """`0.84 at 0.1 and 0.001`."""
     one = maps.surfaces[index]
-    value = f"{one.mean[row][column]:,.0f}" if maps.counts else f"{one.mean[row][column]:.3g}"
+    value = thousands(one.mean[row][column]) if maps.counts else f"{one.mean[row][column]:.3g}"
     return f"{value} at {spoken_level(one.x_levels[column])} and {spoken_level(one.y_levels[row])}"

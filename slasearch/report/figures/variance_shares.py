@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from slasearch.analysis.fanova import Fanova
-from slasearch.report.figures._base import ReportFigure, note
+from slasearch.report.figures._base import AxisRange, ReportFigure, note
 from slasearch.report.figures._fields import SPOKEN, response_title
 from slasearch.report.figures._share_bars import (
     Bar,
@@ -16,7 +16,6 @@ from slasearch.report.figures._share_bars import (
     draw_shares,
     share_legend,
     share_panels,
-    share_range,
 )
 from slasearch.report.labels import percent, short_factor
 from slasearch.report.results import Results
@@ -25,6 +24,8 @@ from slasearch.report.style import BLUE, Mark
 __all__ = ["figures", "shares_table"]
 
 _ALONE = Mark(BLUE, "s", "square")
+_WHOLE = AxisRange(0.0, 1.0, cut=False)
+"""Shares and the ends of their intervals lie in it."""
 
 
 def figures(results: Results) -> list[ReportFigure]:
@@ -68,19 +69,17 @@ def _chart(found: Sequence[Fanova], counts: str) -> ShareBars:
     by_name = [{index.field: Bar(index.estimate, index.low, index.high) for index in item.fields} for item in found]
     bars = tuple(tuple(one.get(name) for name in names) for one in by_name)
     series = (BarSeries("alone", "alone", _ALONE, bars),)
-    shown = share_range(series)
     return ShareBars(
         titles=tuple(response_title(item.response) for item in found),
         rows=tuple(short_factor(name) for name in names),
         series=series,
         x_label="Share of variance",
-        shown=shown,
+        shown=_WHOLE,
         note=note(
             "; ".join(_basis(item) for item in found),
             "what the shares leave to 1 are interactions, and noise that the forest took for such",
             *dict.fromkeys(clause for item in found for clause in item.method.split("; ")),
             *_cautions(found),
-            shown.note,
             counts,
         ),
     )

@@ -69,8 +69,21 @@ class Source(ABC):
         if name not in offers:
             return f"one of {', '.join(offers)}", name
         if not offers[name]["available"]:
-            return "an installed source", f"{name}, which is not. Run: pip install 'slasearch[{offers[name]['extra']}]'"
+            step = f"Run in the checkout: pip install -e '.[{offers[name]['extra']}]'"
+            return "an installed source", f"{name}, which is not. {step}"
         return None
+
+    def columns(self, place: str, splits: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+        """The columns of each table, by its name, as far as a glance at it tells them; empty where it does not.
+
+        Args:
+            place: What stands after `NAME:` in the study file.
+            splits: The task's names for the source's splits.
+
+        Raises:
+            TaskError: A table is there, and cannot be read.
+        """
+        return {}
 
     def download(self, place: str, splits: Mapping[str, str]) -> str | None:
         """What reading would download first, in words; None: nothing.
@@ -82,14 +95,14 @@ class Source(ABC):
         return None
 
 
-def wanted_splits(spec: TaskSpec, place: str) -> dict[str, str]:
+def wanted_splits(splits: Mapping[str, str], place: str) -> dict[str, str]:
     """The source's split for each of ours that may stand for one: see `source_splits`.
 
     Raises:
         TaskError: The task's names for the splits contradict one another.
     """
     try:
-        return source_splits(dict(spec.splits))
+        return source_splits(splits)
     except ValueError as error:
         raise TaskError(f"{place}: {error}. Check tasks.splits.") from None
 

@@ -7,15 +7,20 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from slasearch.errors import TaskError
 
-__all__ = ["SUFFIXES", "read_records", "table_suffix"]
+__all__ = ["SUFFIXES", "read_columns", "read_records", "table_suffix"]
 
 SUFFIXES: tuple[str, ...] = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+_SEPARATED: dict[str, dict[str, Any]] = {
+    ".csv": {"strict": True},
+    ".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE},
+}
+"""How the csv module reads the formats whose columns stand in a header."""
 _GZIP_MAGIC = b"\x1f\x8b"
 _ROWS_AT_A_TIME = 10_000
 
@@ -40,13 +45,51 @@ def read_records(path: Path, columns: Collection[str]) -> Records:
     Raises:
         TaskError: The file cannot be read, is not UTF-8, or a line is malformed; the text names the line.
     """
-    suffix = table_suffix(path)
-    if suffix is None:
-        raise TaskError(f"{path}: expected a file named {', '.join(SUFFIXES)} (also with .gz), got {path.name!r}.")
+    suffix = _known_suffix(path)
     if suffix == ".parquet":
         return _parquet(path, columns)
     text = _read_text(path)
-    return _csv(path, text, suffix) if suffix in (".csv", ".tsv") else _json_lines(path, text)
+    return _csv(path, text, suffix) if suffix in _SEPARATED else _json_lines(path, text.split("\n"))
+
+
+def read_columns(path: Path) -> tuple[str, ...]:
+    """The columns that a table names, of JSON lines those of the first record; no more of it is read than they need.
+
+    Raises:
+        TaskError: They cannot be read.
+    """
+    suffix = _known_suffix(path)
+    if suffix == ".parquet":
+        return _parquet_columns(path)
+    try:
+        with path.open("rb") as file:
+            zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+            file.seek(0)
+            newline = "" if suffix in _SEPARATED else "\n"
+            with io.TextIOWrapper(gzip.open(file) if zipped else file, "utf-8-sig", newline=newline) as lines:
+                if suffix in _SEPARATED:
+                    rows = csv.reader(lines, **_SEPARATED[suffix])
+                    return tuple(_header(path, 1, next(filter(None, rows), [])))
+                return tuple(next((record for _, record in _json_lines(path, lines)), {}))
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+        raise TaskError(f"{path}: expected a readable table, got {type(error).__name__}: {error}.") from error
+
+
+def _parquet_columns(path: Path) -> tuple[str, ...]:
+    import pyarrow as pa
+    from pyarrow.parquet import read_schema
+
+    try:
+        return tuple(read_schema(path).names)
+    except (OSError, pa.ArrowException) as error:
+        raise TaskError(f"{path}: expected a Parquet file, got {type(error).__name__}: {error}.") from error
+
+
+def _known_suffix(path: Path) -> str:
+    suffix = table_suffix(path)
+    if suffix is None:
+        raise TaskError(f"{path}: expected a file named {', '.join(SUFFIXES)} (also with .gz), got {path.name!r}.")
+    return suffix
 
 
 def _parquet(path: Path, columns: Collection[str]) -> Records:
@@ -82,8 +125,8 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
-def _json_lines(path: Path, text: str) -> Records:
-    for number, line in enumerate(text.split("\n"), start=1):
+def _json_lines(path: Path, lines: Iterable[str]) -> Records:
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -96,11 +139,7 @@ def _json_lines(path: Path, text: str) -> Records:
 
 
 def _csv(path: Path, text: str, suffix: str) -> Records:
-    lines = io.StringIO(text, newline="")
-    if suffix == ".tsv":
-        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(lines, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), **_SEPARATED[suffix])
     header: list[str] | None = None
     start = 1
     try:

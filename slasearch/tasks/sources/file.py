@@ -16,7 +16,7 @@ from slasearch.errors import TaskError
 from slasearch.records import TaskSpec
 from slasearch.tasks.sources._base import UNSPLIT, Problem, Row, Source, register_source, wanted_splits
 from slasearch.tasks.sources._rows import columns_of, row_of
-from slasearch.tasks.sources._tables import SUFFIXES, read_records, table_suffix
+from slasearch.tasks.sources._tables import SUFFIXES, read_columns, read_records, table_suffix
 
 __all__ = ["FileSource"]
 
@@ -32,7 +32,7 @@ class FileSource(Source):
         """One part `all` of a single file, or the parts of a folder."""
         path = Path(place).expanduser()
         if path.is_dir():
-            return {split: _rows(file, spec) for split, file in _split_files(path, spec).items()}
+            return {split: _rows(file, spec) for split, file in _split_files(path, dict(spec.splits)).items()}
         if not path.exists():
             raise TaskError(f"{path}: expected a file or a folder, got nothing there. Check tasks.source.")
         if spec.splits:
@@ -45,6 +45,14 @@ class FileSource(Source):
             return None
         return "an existing file or folder (a relative path starts at the working folder)", place
 
+    def columns(self, place: str, splits: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+        """Those of the file, or of each split's file in the folder."""
+        path = Path(place).expanduser()
+        if not path.exists():
+            return {}
+        files = _split_files(path, splits).values() if path.is_dir() else [path]
+        return {str(file): read_columns(file) for file in files}
+
     def describe(self) -> list[dict[str, Any]]:
         """The two forms of data."""
         rest = {"rows": None, "classes": None, "licence": "yours", "available": True, "extra": None}
@@ -55,9 +63,9 @@ class FileSource(Source):
         ]
 
 
-def _split_files(folder: Path, spec: TaskSpec) -> dict[str, Path]:
+def _split_files(folder: Path, splits: Mapping[str, str]) -> dict[str, Path]:
     """The file of each of our splits that the folder has."""
-    wanted = wanted_splits(spec, str(folder))
+    wanted = wanted_splits(splits, str(folder))
     tables = sorted(file for file in folder.iterdir() if file.is_file() and table_suffix(file))
     found: dict[str, Path] = {}
     for ours, theirs in wanted.items():
@@ -67,7 +75,7 @@ def _split_files(folder: Path, spec: TaskSpec) -> dict[str, Path]:
             raise TaskError(f"{folder}: expected one file for {ours}, got {names}.")
         if files:
             found[ours] = files[0]
-        elif ours == "train" or ours in dict(spec.splits):
+        elif ours == "train" or ours in splits:
             got = ", ".join(file.name for file in tables) or "no table"
             kinds = f"{theirs}.jsonl, {theirs}.csv or {theirs}.tsv (also .gz)"
             raise TaskError(f"{folder}: expected a file {kinds} or {theirs}.parquet for {ours}, got {got}.")

@@ -40,7 +40,7 @@ class HubSource(Source):
             hub = HubId.parse(place)
         except ValueError as error:
             raise TaskError(f"tasks.source: {error}.") from None
-        wanted = wanted_splits(spec, str(hub))
+        wanted = wanted_splits(dict(spec.splits), str(hub))
         folder = _folder(hub, wanted.values())
         card = read_card(folder)
         layout = layout_of(card, hub)

@@ -54,7 +54,7 @@ def parts_of(data: Mapping[str, object], spec: TaskSpec) -> dict[str, list[Row]]
         raise TaskError(
             f"{spec.source}: expected a dict of splits, such as {{'train': …, 'test': …}}, got {type(data).__name__}."
         )
-    wanted = wanted_splits(spec, spec.source)
+    wanted = wanted_splits(dict(spec.splits), spec.source)
     unknown = [str(name) for name in data if name not in wanted.values() and name not in SOURCE_SPLITS]
     needed = [wanted[ours] for ours in ("train", *dict(spec.splits))]
     if unknown or not all(name in data for name in needed):

@@ -36,7 +36,7 @@ def load_peft(control: str) -> Any:
     try:
         import peft
     except ImportError as error:
-        text = f"control {control}: expected the package peft, got none. Run `pip install 'slasearch[peft]'`."
+        text = f"control {control}: expected the package peft, got none. Run `pip install -e '.[peft]'`."
         raise MissingExtraError(text) from error
     return peft
 

@@ -1,0 +1,76 @@
+"""The best of a search whose settings were tried under several seed pairs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from slasearch.analysis.frames import StudyFrames
+from slasearch.report.figures import parallel
+from slasearch.report.html import _tiles
+from slasearch.report.results import Results
+from slasearch.report.settings import best_settings
+from slasearch.report.summary import _search
+from slasearch.report.tables import best_trials
+
+
+@pytest.fixture(scope="module")
+def lucky(frames: StudyFrames) -> StudyFrames:
+    """Point 1 of the design scores .9 under each of three seed pairs; point 2 scores .99 once, .5 otherwise."""
+    trials = frames.trials.copy()
+    trials.loc[trials["phase"] == "optimise", "score"] = 0.4
+    design = trials["phase"] == "design"
+    trials.loc[design, "score"] = 0.4
+    trials.loc[design & (trials["point"] == 1), "score"] = [0.9, 0.91, 0.89]
+    trials.loc[design & (trials["point"] == 2), "score"] = [0.5, 0.99, 0.5]
+    return replace(frames, trials=trials)
+
+
+@pytest.fixture(scope="module")
+def found(results: Results, lucky: StudyFrames) -> Results:
+    return replace(results, frames=lucky)
+
+
+def test_a_setting_counts_by_its_mean_and_is_called_by_its_best_trial(lucky: StudyFrames, found: Results) -> None:
+    first, second = best_settings(lucky).head(2).to_dict("records")
+    assert (first["point"], first["pairs"], first["repeat"]) == (1, 3, 1)
+    assert first["score"] == pytest.approx(0.9)
+    mine = lucky.trials[(lucky.trials["phase"] == "design") & (lucky.trials["point"] == 1)]
+    assert first["exported_parameters"] == pytest.approx(mine["exported_parameters"].mean())
+    assert (second["point"], second["repeat"]) == (2, 1)
+    assert second["score"] == pytest.approx(1.99 / 3)
+    table = best_trials(found)
+    assert table is not None
+    assert table.columns[:5] == ("trial", "phase", "score", "parameters", "seed pairs")
+    assert table.rows[0][:3] == (f"{first['number']:g}", "design", "0.900")
+    assert table.rows[0][4] == "3"
+    assert table.note.startswith("Numbers are means over a setting's seed pairs")
+
+
+def test_one_seed_pair_each_leaves_the_table_of_trials(lucky: StudyFrames, found: Results) -> None:
+    once = replace(found, frames=replace(lucky, trials=lucky.trials[lucky.trials["repeat"] == 0]))
+    table = best_trials(once)
+    assert table is not None
+    assert table.title == f"Best 10 of {len(once.frames.search_trials('complete'))} complete trials by validation score"
+    assert "seed pairs" not in table.columns
+    assert table.note == ""
+
+
+def test_the_best_line_and_the_best_tile_are_of_the_best_setting(lucky: StudyFrames, found: Results) -> None:
+    first = best_settings(lucky).iloc[0]
+    (figure,) = parallel.figures(found)
+    assert figure.table["trial_id"].iloc[0] == first["trial_id"]
+    assert figure.table["score"].tolist()[:2] == [0.91, 0.99], "all others by their own score"
+    tile, _ = _tiles(replace(found, comparisons=()))
+    assert (tile.value, tile.detail) == ("0.900", f"trial {first['number']:g}, 3 seed pairs")
+
+
+def test_what_a_winner_scored_in_the_search_is_the_mean_over_its_seed_pairs(found: Results, lucky: StudyFrames) -> None:
+    first = best_settings(lucky).iloc[0]
+    item = replace(found.comparisons[0], winner_id=int(first["trial_id"]), number=int(first["number"]))
+    runs = lucky.trials.copy()
+    winner = runs["pair_of"] == found.comparisons[0].winner_id
+    runs.loc[winner, "pair_of"] = first["trial_id"]
+    (told,) = _search(replace(found, comparisons=(item,), frames=replace(lucky, trials=runs)))
+    assert f"trial {item.number} scored 0.900 over 3 seed pairs in the search and 0." in told.text

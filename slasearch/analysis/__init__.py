@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from slasearch.analysis.fanova import fanova as variance_importance
     from slasearch.analysis.frames import StudyFrames, load_frames
     from slasearch.analysis.importance import importance as top_importance
-    from slasearch.analysis.kept_out import kept_out
     from slasearch.analysis.learning import learning_curves, load_learning
     from slasearch.analysis.ledger import cost_ledger
     from slasearch.analysis.main_effects import main_effects as design_effects
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from slasearch.analysis.structure import gate_map, winner_paths
     from slasearch.analysis.surrogate import fit_surrogate
     from slasearch.analysis.variance import sobol_indices
+    from slasearch.analysis.within_bounds import kept_out
 
 __all__ = [
     "StudyFrames",
@@ -91,7 +91,7 @@ _HOMES = {
     "gate_map": "structure:gate_map",
     "hypervolume": "pareto:hypervolume",
     "learning_curves": "learning:learning_curves",
-    "kept_out": "kept_out:kept_out",
+    "kept_out": "within_bounds:kept_out",
     "level_p_values": "sensitivity:level_p_values",
     "load_frames": "frames:load_frames",
     "load_learning": "learning:load_learning",

@@ -18,7 +18,6 @@ from slasearch.analysis.fanova import Fanova, fanova
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.health import HealthWarning, gate_health
 from slasearch.analysis.importance import Importance, importance
-from slasearch.analysis.kept_out import KeptOut, kept_out
 from slasearch.analysis.learning import LearningCurves, learning_curves
 from slasearch.analysis.ledger import Ledger, cost_ledger
 from slasearch.analysis.main_effects import MainEffects, main_effects
@@ -32,6 +31,7 @@ from slasearch.analysis.sparsity_path import PathAgreement, has_path, path_agree
 from slasearch.analysis.structure import GateMap, WinnerPaths, gate_map, winner_paths
 from slasearch.analysis.surrogate import fit_surrogate, indices_of
 from slasearch.analysis.variance import sobol_indices
+from slasearch.analysis.within_bounds import KeptOut, kept_out
 from slasearch.errors import ReportError
 from slasearch.records import Event
 from slasearch.report.processes import in_processes

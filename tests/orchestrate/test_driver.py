@@ -358,6 +358,6 @@ def test_a_trial_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     config, locations = small_study(tmp_path, 1)
     resources = config.resources.model_copy(update={"cpus_per_trial": 1000})
     large = config.model_copy(update={"resources": resources})
-    with pytest.raises(ClusterError, match="expected 1000 CPUs"):
+    with pytest.raises(ClusterError, match="expected a node with 1000 CPUs"):
         run_study(large, locations, progress=quiet(), worker_factory=SimulatedWorker)
     assert ray.is_initialized(), "expected a Ray that was there before to be left running"

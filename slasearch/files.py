@@ -1,11 +1,21 @@
-"""Files that are there whole or not at all, whatever ends the process or the machine that writes them."""
+"""Files that users name, and files that are there whole or not at all, whatever ends process or machine."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["write_durably"]
+__all__ = ["existing", "write_durably"]
+
+
+def existing(name: str) -> Path | None:
+    """The file or folder of a name that a user wrote, `~` resolved; None where none is seen or can be."""
+    try:
+        path = Path(name).expanduser()
+        path.stat()
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: `~` of nobody; ValueError: a null character
+        return None
+    return path
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -68,12 +68,16 @@ class BackboneCard(_Card):
 
 
 class TaskCard(_Card):
-    """One task: its labels in the order of the head's rows (none without a head), and the slots its examples pass."""
+    """One task: its labels in the order of the head's rows (none without a head), and the slots its examples pass.
+
+    `pairs` tells whether its examples are pairs of texts; None where that is not known.
+    """
 
     name: TaskName
     labels: tuple[str, ...]
     metric: str
     max_tokens: Annotated[int, Field(ge=1)]
+    pairs: bool | None = None
     slots: tuple[str, ...]
 
 

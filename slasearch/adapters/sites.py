@@ -228,8 +228,13 @@ def hosts_of(model: nn.Module, layer: int, site: str) -> tuple[Host, ...]:
             f"{site}: expected a projection of tokens alone, got one that also projects relative positions. Call "
             "slasearch.adapters.sites.separate_positions(model) first."
         )
-    places = table.sites[site]
-    return tuple(_host(layers[layer].get_submodule(place.path), place.part, model.config) for place in places)
+    return _hosts(model, layer, site)
+
+
+def _hosts(model: nn.Module, layer: int, site: str) -> tuple[Host, ...]:
+    inside = layers_of(model)[layer]
+    places = table_of(model).sites[site]
+    return tuple(_host(inside.get_submodule(place.path), place.part, model.config) for place in places)
 
 
 def _host(module: nn.Module, part: str, config: Any) -> Host:
@@ -255,7 +260,7 @@ def host_shapes(model: nn.Module) -> dict[str, tuple[HostShape, ...]]:
     sites = table_of(model).sites
     config: Any = model.config
     hidden, heads = int(config.hidden_size), int(config.num_attention_heads)
-    return {site: tuple(_shape(host, hidden, heads) for host in hosts_of(model, 0, site)) for site in sites}
+    return {site: tuple(_shape(host, hidden, heads) for host in _hosts(model, 0, site)) for site in sites}
 
 
 def _shape(host: Host, hidden: int, heads: int) -> HostShape:

@@ -12,7 +12,7 @@ from slasearch.cli._output import emit_json, json_option, say, show_table
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("file", required=False, type=click.File(encoding="utf-8"))
+@click.argument("file", required=False, type=click.File(encoding="utf-8-sig"))
 @click.option("--task", help="Task to predict [default: the only one].")
 @click.option("--backbone", help="Where the backbone lies now, as path:DIR [default: as it was trained on].")
 @click.option("--text", "texts", multiple=True, help="A text; repeatable.")
@@ -36,7 +36,11 @@ def predict(
     from slasearch.trial.predict import Predictor
 
     disable_progress_bar()
-    lines = [*texts, *(line.rstrip("\r\n") for line in file or () if line.strip())]
+    try:
+        lines = [*texts, *(line.rstrip("\r\n") for line in file or () if line.strip())]
+    except UnicodeDecodeError as error:
+        got = f"the byte 0x{error.object[error.start]:02x}. Convert it, for example with iconv -t utf-8"
+        raise click.UsageError(f"FILE: expected text in UTF-8, got {got}") from None
     if not lines:
         raise click.UsageError("expected texts by --text or a FILE with one a line, got none")
     predictor = Predictor.load(folder, backbone=backbone)

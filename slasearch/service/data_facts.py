@@ -7,10 +7,10 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from slasearch.errors import TaskError
+from slasearch.files import existing
 from slasearch.records import Example, TaskSpec
 from slasearch.tasks import load_task
 from slasearch.tasks.sources._tables import read_records, table_suffix
@@ -102,14 +102,14 @@ def look_at(name: str, path: str) -> TaskFacts:
 
 
 def _first_records(path: str) -> list[dict[str, Any]]:
-    place = Path(path).expanduser()
+    place = existing(path)
+    if place is None:
+        raise TaskError(f"{path}: expected a file or a folder, got nothing there. Check --task NAME=PATH.")
     if place.is_dir():
         tables = sorted(file for file in place.glob("train.*") if table_suffix(file))
         if not tables:
             raise TaskError(f"{path}: expected a file train.jsonl, train.csv or the like in the folder, got none.")
         place = tables[0]
-    elif not place.exists():
-        raise TaskError(f"{path}: expected a file or a folder, got nothing there. Check --task NAME=PATH.")
     # No column has an empty name, and where a wanted one is missing all others are read.
     records = [record for _, record in itertools.islice(read_records(place, [""]), _SEEN)]
     if not records:

@@ -16,6 +16,7 @@ import yaml
 from slasearch.config.backbones import checked_backbone
 from slasearch.config.load import read_study
 from slasearch.errors import ConfigError
+from slasearch.files import existing
 from slasearch.service.data_facts import TaskFacts
 from slasearch.space import checked
 
@@ -66,7 +67,8 @@ def backbone_id(given: str) -> str:
         ConfigError: It is none of them.
     """
     try:
-        if Path(given).expanduser().is_dir():
+        folder = existing(given)
+        if folder is not None and folder.is_dir():
             return f"path:{given}"
         if given.partition(":")[0] in ("bundled", "path", "hub"):
             return checked_backbone(given)

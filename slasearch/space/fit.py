@@ -99,15 +99,42 @@ def backbone_problems(config: StudyConfig, found: tuple[Parameter, ...], *, down
             beyond = [Problem(("pool",), "a kind that fits one of the sites", got)]
         problems.update(dict.fromkeys(beyond))
         needed = max(needed, cheapest or 0)
-    confirm = config.phases.confirm
-    if confirm is not None and "prefix" in confirm.controls and shapes.family in WITHOUT_PAST:
-        expected = f"controls for a {shapes.family} backbone, which takes no past keys and values"
-        problems[Problem(("phases", "confirm", "controls"), expected, "prefix. Name prefix_gated instead")] = None
-    budget = _smallest_budget(config, found)
-    if budget is not None and budget < needed:
+    budgets = _budgets(config, found)
+    problems.update(dict.fromkeys((*_too_long(config, shapes), *_misfit(config, shapes, max(budgets, default=0)))))
+    if min(budgets, default=needed) < needed:
         expected = f"at least the {needed} parameters of the cheapest slot of each pool"
-        problems[Problem(("size_control", "parameters"), expected, str(budget))] = None
+        problems[Problem(("size_control", "parameters"), expected, str(min(budgets)))] = None
     return list(problems)
+
+
+def _too_long(config: StudyConfig, shapes: BackboneShapes) -> Iterator[Problem]:
+    """Tasks whose texts may have more tokens than the backbone has positions."""
+    for number, task in enumerate(config.tasks):
+        if shapes.positions is not None and task.max_tokens > shapes.positions:
+            expected = f"at most the {shapes.positions} positions of the backbone"
+            yield Problem(("tasks", number, "max_tokens"), expected, str(task.max_tokens))
+
+
+def _misfit(config: StudyConfig, shapes: BackboneShapes, budget: int) -> Iterator[Problem]:
+    """Pooling and controls that the backbone cannot have; `budget` is the largest, 0 under a penalty."""
+    from slasearch.adapters.sites import FAMILIES
+    from slasearch.trial.controls.prefix import prefix_tokens
+
+    if config.backbone.pooling == "cls" and FAMILIES[shapes.family].decoder:
+        expected = f"mean or last for a {shapes.family} backbone, whose first token sees no other"
+        yield Problem(("backbone", "pooling"), expected, "cls")
+    confirm = config.phases.confirm
+    if confirm is None or "prefix" not in confirm.controls:
+        return
+    if shapes.family in WITHOUT_PAST:
+        expected = f"controls for a {shapes.family} backbone, which takes no past keys and values"
+        yield Problem(("phases", "confirm", "controls"), expected, "prefix. Name prefix_gated instead")
+        return
+    tokens, longest = prefix_tokens(shapes, budget), max(task.max_tokens for task in config.tasks)
+    if shapes.positions is not None and longest <= shapes.positions < longest + tokens:
+        expected = f"texts that leave {tokens} of the backbone's {shapes.positions} positions to the prefix"
+        got = f"prefix beside tasks.max_tokens {longest}. Cut the texts or leave it out"
+        yield Problem(("phases", "confirm", "controls"), expected, got)
 
 
 def _pools(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[StudyConfig]:
@@ -164,9 +191,10 @@ def _cheapest(pool: PoolSpec, shapes: BackboneShapes) -> int | None:
     return min(cost.parameters for cost in costs.values())
 
 
-def _smallest_budget(config: StudyConfig, found: tuple[Parameter, ...]) -> int | None:
+def _budgets(config: StudyConfig, found: tuple[Parameter, ...]) -> tuple[int, ...]:
+    """The budget, or the ends of those that are searched; none under a penalty."""
     for parameter in found:
         if parameter.name == "size_control.parameters":
-            return int(min(parameter.ends))
+            return tuple(int(end) for end in parameter.ends)
     size = config.size_control
-    return size.parameters if isinstance(size, BudgetSize) and isinstance(size.parameters, int) else None
+    return (size.parameters,) if isinstance(size, BudgetSize) and isinstance(size.parameters, int) else ()

@@ -29,7 +29,7 @@ import numpy.typing as npt
 from slasearch.errors import TaskError
 from slasearch.records import Example
 
-__all__ = ["EncodedSplit", "encode_split"]
+__all__ = ["EncodedSplit", "encode_split", "lone_surrogate"]
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
@@ -69,6 +69,11 @@ class _Tokens:
     input_ids: Int32s
     type_ids: npt.NDArray[np.int8]
     offsets: Int64s
+
+
+def lone_surrogate(text: str) -> bool:
+    """Whether a text holds half of a character, as bytes become that are not in UTF-8; no tokenizer takes it."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def encode_split(tokenizer: Any, examples: Sequence[Example], max_tokens: int, cache: Path | None) -> EncodedSplit:

@@ -26,7 +26,7 @@ _SIZES: Mapping[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 24,
-    "max_position_embeddings": 32,
+    "max_position_embeddings": 64,
     "initializer_range": 0.2,
     "pad_token_id": 0,
     "bos_token_id": 1,

@@ -139,6 +139,7 @@ def _card(
             labels=task.labels,
             metric=task.spec.metric,
             max_tokens=task.spec.max_tokens,
+            pairs=task.splits["train"][0].text_pair is not None,
             slots=tuple(slot.name for slot in structure.slots_of(task.spec.name)),
         )
         for task in tasks

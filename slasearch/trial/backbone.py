@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from slasearch.adapters.sites import FAMILIES, HostShape, host_shapes, layers_of, separate_positions, table_of
 from slasearch.config.backbones import checked_backbone, hub_model
 from slasearch.errors import BackboneError, MissingExtraError
+from slasearch.files import existing
 from slasearch.perturb.vocabulary import Int32s, Vocabulary, forms_of
 from slasearch.records import BackboneSpec, Pooling
 from slasearch.registry import BACKBONES
@@ -43,13 +45,15 @@ _UNREADABLE = (
     *(StrictDataclassError, SafetensorError),
 )
 """What transformers raises over files that it cannot make a model of."""
+_POSITION_TABLES = ("position_embeddings", "wpe")
 
 
 @dataclass(frozen=True)
 class BackboneShapes:
-    """What a pool must know of a backbone: layers, hidden size, family, widths of each site's hosts, parameters.
+    """What a study must know of a backbone: layers, hidden size, family, widths of each site's hosts, parameters.
 
-    `embedding` is the width of the word embeddings, which a few families (ELECTRA) widen to the hidden size afterwards.
+    `embedding` is the width of the word embeddings, which a few families (ELECTRA) widen to the hidden size afterwards;
+    `positions` is the most tokens of a text, None where positions are relative or rotated and so have no end.
     """
 
     layers: int
@@ -58,6 +62,7 @@ class BackboneShapes:
     family: str
     hosts: dict[str, tuple[HostShape, ...]]
     parameters: int
+    positions: int | None
 
 
 @dataclass(frozen=True)
@@ -135,11 +140,10 @@ def backbone_folder(spec: BackboneSpec, *, weights: bool = True) -> Path:
     scheme, _, rest = spec.id.partition(":")
     if scheme == "hub":
         return hub_folder(spec.id, weights=weights)
-    folder = _bundled_folder(rest) if scheme == "bundled" else Path(rest).expanduser()
-    if not (folder / "config.json").is_file():
-        raise BackboneError(
-            f"backbone {spec.id}: expected a folder with config.json and model.safetensors, got {folder}."
-        )
+    folder = _bundled_folder(rest) if scheme == "bundled" else existing(rest)
+    if folder is None or not (folder / "config.json").is_file():
+        got = "nothing there" if folder is None else "none of them"
+        raise BackboneError(f"backbone {spec.id}: expected a folder with config.json and model.safetensors, got {got}.")
     return folder
 
 
@@ -178,7 +182,16 @@ def _shapes(model: nn.Module, config: Any) -> BackboneShapes:
         family=str(config.model_type),
         hosts=host_shapes(model),
         parameters=parameters,
+        positions=_positions(model),
     )
+
+
+def _positions(model: nn.Module) -> int | None:
+    """Rows of the table of learned positions, less those that RoBERTa keeps for padding; None if there is none."""
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] in _POSITION_TABLES and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
 
 
 @lru_cache(maxsize=8)
@@ -243,7 +256,8 @@ def _read(spec: BackboneSpec, folder: Path, config: Any) -> tuple[Any, Any]:
             f"backbone {spec.id}: expected all of the model's weights, got none for {', '.join(missing[:3])}. Save the "
             "model again."
         )
-    if tokenizer.pad_token_id is None:
+    rows = model.get_input_embeddings().num_embeddings
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:  # added to the tokenizer, not to the model
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         raise BackboneError(f"backbone {spec.id}: expected a tokenizer with a padding or an end token, got neither.")
@@ -278,9 +292,10 @@ def _pinned(backbone: str, folder: Path) -> str:
 
 
 def weights_fingerprint(folder: Path) -> str:
-    """SHA-256 over every safetensors file: two models may differ in a few layers in the middle alone."""
+    """SHA-256 over all weights that are loaded: two models may differ in a few layers in the middle alone."""
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
+    one = folder / SAFE_WEIGHTS_NAME
+    for file in [one] if one.is_file() else sorted(folder.glob("model-*.safetensors")):
         with file.open("rb") as content:
             digest.update(f"{file.name}:{hashlib.file_digest(content, 'sha256').hexdigest()}:".encode())
     return digest.hexdigest()

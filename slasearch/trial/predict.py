@@ -12,7 +12,7 @@ from slasearch.adapters.export import AdapterCard, read_adapter, restore_pool
 from slasearch.errors import ArtifactError, TaskError
 from slasearch.records import Example
 from slasearch.tasks.batches import eval_batches, evaluation_tokens
-from slasearch.tasks.encoding import encode_split
+from slasearch.tasks.encoding import encode_split, lone_surrogate
 from slasearch.trial.load import load_fitting
 from slasearch.trial.model import TaskModel
 
@@ -69,17 +69,14 @@ class Predictor:
         """Logits of a task for texts or pairs, `n x labels` on the CPU, in the order of the texts.
 
         Raises:
-            TaskError: The adapter has no such task.
+            TaskError: The adapter has no such task, or it was not trained on what is given: pairs, or single texts.
         """
         if task not in self._cards:
             raise TaskError(f"task: expected one of {', '.join(self._cards)}, got {task!r}.")
         card = self._cards[task]
-        examples = [
-            Example(
-                str(number), text if isinstance(text, str) else text[0], 0, None if isinstance(text, str) else text[1]
-            )
-            for number, text in enumerate(texts)
-        ]
+        if isinstance(texts, str):
+            raise TaskError(f"texts: expected a list of texts, got one text. Call it with [{texts!r:.40}].")
+        examples = [_example(number, text, card.pairs) for number, text in enumerate(texts)]
         backbone = self._model.backbone
         encoded = encode_split(backbone.tokenizer, examples, card.max_tokens, None)
         batches = eval_batches(
@@ -99,7 +96,7 @@ class Predictor:
         """The likeliest label of each text or pair.
 
         Raises:
-            TaskError: The adapter has no such task.
+            TaskError: As for `logits`.
         """
         probabilities = self.logits(task, texts).softmax(1)
         best = probabilities.max(1)
@@ -107,3 +104,13 @@ class Predictor:
         return [
             Prediction(labels[int(index)], float(value)) for value, index in zip(best.values, best.indices, strict=True)
         ]
+
+
+def _example(number: int, text: Text, pairs: bool | None) -> Example:
+    first, second = (text, None) if isinstance(text, str) else text
+    if pairs is not None and pairs != (second is not None):
+        wanted, got = ("a pair of texts", "one text") if pairs else ("one text", "a pair")
+        raise TaskError(f"text {number + 1}: expected {wanted}, as in the adapter's training, got {got}: {text!r:.80}.")
+    if any(map(lone_surrogate, filter(None, (first, second)))):
+        raise TaskError(f"text {number + 1}: expected text in UTF-8, got other bytes: {text!r:.80}.")
+    return Example(str(number), first, 0, second)

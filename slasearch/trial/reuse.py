@@ -13,6 +13,7 @@ import transformers
 from torch import Tensor
 
 from slasearch.records import ConditionSpec
+from slasearch.registry import CONDITIONS
 from slasearch.tasks.batches import Batch, eval_batches, evaluation_tokens
 from slasearch.tasks.encoding import EncodedSplit
 from slasearch.trial.backbone import Backbone
@@ -56,7 +57,9 @@ class Reuse:
         conditions: Sequence[ConditionSpec] = (),
         epoch: int | None = None,
     ) -> HiddenStates | None:
-        """The hidden states that enter layer `depth` ≥ 1, computed if need be; None if they are too large to keep.
+        """The hidden states that enter layer `depth` ≥ 1, computed if need be; None if they cannot be kept.
+
+        They are too large then, or under noise that a program has registered: its code may change between two runs.
 
         Args:
             model: Runs the layers below; none of its slots lies there.
@@ -66,6 +69,8 @@ class Reuse:
             conditions: Embedding noise.
             epoch: Number of the training epoch that it is drawn for; None in evaluation, and without noise.
         """
+        if any(condition.kind in CONDITIONS.added() for condition in conditions):
+            return None
         return self._states(model, split, _Inputs(task, tuple(conditions), epoch), depth)
 
     def _states(self, model: TaskModel, split: EncodedSplit, inputs: _Inputs, depth: int) -> HiddenStates | None:

@@ -171,15 +171,27 @@ def test_lora_xs_moves_its_host_within_the_hosts_own_leading_directions(family: 
 
 def test_singular_vectors_have_fixed_signs_and_follow_the_weight() -> None:
     host = Host(nn.Linear(6, 4))
-    left, values, right = singular_vectors(host)
+    left, values, right = singular_vectors(host, 4)
     torch.testing.assert_close(left @ (values[:, None] * right), host_weight(host))
     assert all(column[column.abs().argmax()] > 0 for column in left.T)
-    assert singular_vectors(host)[0] is left, "computed once while nothing changes"
+    assert singular_vectors(host, 4)[0].data_ptr() == left.data_ptr(), "computed once while nothing changes"
     with torch.no_grad():
         host.module.weight.mul_(-2.0)
-    torch.testing.assert_close(singular_vectors(host)[0], left)
-    torch.testing.assert_close(singular_vectors(host)[1], 2 * values)
-    torch.testing.assert_close(singular_vectors(host)[2], -right)
+    torch.testing.assert_close(singular_vectors(host, 4)[0], left)
+    torch.testing.assert_close(singular_vectors(host, 4)[1], 2 * values)
+    torch.testing.assert_close(singular_vectors(host, 4)[2], -right)
+
+
+def test_only_leading_singular_vectors_are_kept() -> None:
+    """Of a large backbone all of them would be larger than its layers."""
+    host = Host(nn.Linear(200, 150))
+    few = singular_vectors(host, 2)
+    assert sum(part.untyped_storage().nbytes() for part in few) == 4 * 64 * (150 + 1 + 200)
+    many = singular_vectors(host, 100)
+    assert [tuple(part.shape) for part in many] == [(150, 100), (100,), (100, 200)]
+    for one, other in zip(few, (many[0][:, :2], many[1][:2], many[2][:2]), strict=True):
+        assert torch.equal(one, other)
+    assert singular_vectors(host, 3)[0].data_ptr() == many[0].data_ptr()
 
 
 def test_lora_xs_says_what_it_cannot_be_built_on() -> None:
@@ -190,4 +202,4 @@ def test_lora_xs_says_what_it_cannot_be_built_on() -> None:
     host = Host(nn.Linear(6, 4))
     host.module.weight = nn.Parameter(torch.zeros(4, 6, dtype=torch.int8), requires_grad=False)
     with pytest.raises(BackboneError, match=r"lora_xs: expected a host with floating-point weights, got torch.int8"):
-        singular_vectors(host)
+        singular_vectors(host, 1)

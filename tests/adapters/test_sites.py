@@ -146,6 +146,7 @@ def test_shared_relative_positions_get_their_own_projections() -> None:
     shared.load_state_dict(separate.state_dict(), strict=False)
     with pytest.raises(BackboneError, match=r"attn\.k: expected a projection of tokens alone"):
         hosts_of(shared, 0, "attn.k")
+    assert host_shapes(shared) == host_shapes(separate), "an adapter that is elsewhere can be attached as it is"
     before = run_tiny(shared)
     separate_positions(shared)
     separate_positions(shared)

@@ -143,6 +143,9 @@ def test_predict_refuses_what_it_cannot_do(study: Path, command: Command) -> Non
     assert command("predict", "other", "--task", "bbc", "--text", "a").code == 2
     assert "separated by a tab" in command("predict", "other", "--pairs", "--text", "a").err
     assert command("predict", "nosuch", "--text", "a").code == 2
+    Path("latin.txt").write_bytes("café\n".encode("latin-1"))
+    refused = command("predict", "other", "latin.txt")
+    assert (refused.code, "FILE: expected text in UTF-8, got the byte 0xe9" in refused.err) == (2, True)
     (study / "other" / "adapter.safetensors").write_bytes(b"no tensors")
     answer = command("predict", "other", "--text", "a")
     assert answer.code == 1

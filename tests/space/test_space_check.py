@@ -271,3 +271,27 @@ def test_prefix_tuning_is_refused_for_families_that_take_no_past(file: Path, tmp
     (line,) = lines(file, *small, CONTROLS % "prefix")
     assert "expected controls for a distilbert backbone, which takes no past keys and values, got prefix. Name" in line
     assert load_checked(file, [*small, CONTROLS % "prefix_gated"])
+
+
+def test_texts_longer_than_the_positions_are_refused(file: Path) -> None:
+    assert load_checked(file, ["tasks.0.max_tokens=512"])
+    (line,) = lines(file, "tasks.0.max_tokens=513")
+    assert line.endswith("tasks.0.max_tokens: expected at most the 512 positions of the backbone, got 513")
+
+
+def test_a_prefix_takes_positions_too(file: Path) -> None:
+    budget = ["size_control={mode: budget, parameters: 9216}", CONTROLS % "prefix"]
+    assert load_checked(file, [*budget, "tasks.0.max_tokens=510"])
+    (line,) = lines(file, *budget, "tasks.0.max_tokens=511")
+    assert "expected texts that leave 2 of the backbone's 512 positions to the prefix, got prefix beside" in line
+    (line,) = lines(file, CONTROLS % "prefix", "tasks.0.max_tokens=512")
+    assert "expected texts that leave 1 of" in line
+
+
+def test_the_first_token_of_a_decoder_stands_for_nothing(file: Path, tmp_path: Path) -> None:
+    save_tiny("gpt2", tmp_path / "model")
+    small = [f"backbone.id=path:{tmp_path / 'model'}", "pool.layers=all"]
+    assert load_checked(file, [*small, "backbone.pooling=last"])
+    (line,) = lines(file, *small, "backbone.pooling=cls")
+    assert "backbone.pooling: expected mean or last for a gpt2 backbone, whose first token sees no other" in line
+    assert load_checked(file, ["backbone.pooling=cls"])

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hub_layout import json_lines, parquet
@@ -14,6 +15,7 @@ from hub_layout import json_lines, parquet
 from slasearch.config.load import parse_study
 from slasearch.errors import ConfigError, MissingExtraError, RegistryError, TaskError
 from slasearch.records import SplitLimits, TaskSpec
+from slasearch.registry import SOURCES
 from slasearch.space.fit import source_problems
 from slasearch.tasks import describe_sources, load_task
 from slasearch.tasks.columns import column_problems
@@ -248,6 +250,33 @@ def test_errors_of_files_name_place_expected_and_got(name, data, message, write)
 def test_a_path_that_leads_nowhere(tmp_path):
     with pytest.raises(TaskError, match=r"missing\.jsonl: expected a file or a folder, got nothing there"):
         load_task(task(tmp_path / "missing.jsonl"))
+
+
+@pytest.mark.parametrize("place", ["~nobody-of-this-name/x.csv", "x" * 300, "a\0b"], ids=["nobody", "too long", "null"])
+def test_a_path_that_can_be_none(place):
+    source = SOURCES.get("file")
+    assert source.problem(place) is not None
+    assert source.columns(place, {}) == {}
+    with pytest.raises(TaskError, match="expected a file or a folder, got nothing there"):
+        load_task(task(place))
+
+
+def test_a_folder_that_cannot_be_listed(write, monkeypatch):
+    folder = write("set/train.csv", GOOD).parent
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(TaskError, match="expected a folder that can be listed, got Permission denied"):
+        load_task(task(folder))
+
+
+def test_a_long_text_is_read_from_a_csv_too(write):
+    data = rows(30)
+    data[3]["text"] = "word " * 40_000
+    splits = load_task(task(write("a.csv", table(data)))).splits
+    assert max(len(one.text) for examples in splits.values() for one in examples) > 3_000
 
 
 def test_folders_without_train_or_with_two_of_a_kind(write):

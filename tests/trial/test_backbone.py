@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, BertConfig, OPTConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BertConfig, OPTConfig
 
 from slasearch.adapters.attach import attach
 from slasearch.adapters.pool import Pool, candidate_slots
@@ -20,6 +20,7 @@ from slasearch.adapters.sites import FAMILIES, hosts_of
 from slasearch.errors import BackboneError, MissingExtraError
 from slasearch.records import SITES, BackboneSpec, PoolSpec
 from slasearch.registry import BACKBONES
+from slasearch.space.fit import WITHOUT_PAST
 from slasearch.tasks.batches import Batch
 from slasearch.testing.kinds import disturb_weights
 from slasearch.testing.tiny import TINY_FAMILIES, run_tiny, save_tiny, tiny_backbone
@@ -117,7 +118,7 @@ def test_remote_code_is_never_run(tmp_path: Path) -> None:
 
 
 def test_pooling_ignores_padding() -> None:
-    shapes = BackboneShapes(2, 1, 1, "bert", {}, 0)
+    shapes = BackboneShapes(2, 1, 1, "bert", {}, 0, None)
     hidden = torch.tensor([[[1.0], [3.0], [100.0]], [[2.0], [4.0], [6.0]]])
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     model = tiny_backbone("bert")
@@ -293,6 +294,44 @@ def test_a_checkpoint_with_a_language_head_is_read_without_it(tmp_path: Path) ->
     whole.save_pretrained(tmp_path)
     backbone = load_backbone(BackboneSpec(f"path:{tmp_path}"), CPU)
     assert torch.equal(run_tiny(backbone.model), run_tiny(tiny_backbone("llama")))
+
+
+@pytest.mark.parametrize("family", TINY_FAMILIES)
+def test_positions_are_the_most_tokens_that_a_model_takes(family: str, saved: Callable[[str], Path]) -> None:
+    backbone = load_backbone(BackboneSpec(f"path:{saved(family)}"), CPU)
+    most = backbone.shapes.positions
+    assert (most is None) == (family not in {*WITHOUT_PAST, "bert", "roberta", "xlm-roberta", "electra", "gpt2"})
+    for tokens in (most or 40, (most or 80) + 1):
+        ids = torch.full((1, tokens), 5)
+        batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if most is None or tokens == most:
+            backbone.model(**batch)
+        else:
+            with pytest.raises((IndexError, RuntimeError)):
+                backbone.model(**batch)
+
+
+def test_a_padding_token_that_the_model_has_no_row_for_is_not_used(tmp_path: Path) -> None:
+    save_tiny("llama", tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.add_tokens([f"<more{number}>" for number in range(64)])
+    tokenizer.add_special_tokens({"pad_token": "<padding>"})
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(2)
+    tokenizer.save_pretrained(tmp_path)
+    backbone = load_backbone(BackboneSpec(f"path:{tmp_path}"), CPU)
+    assert backbone.tokenizer.pad_token_id == 2
+
+
+def test_only_weights_that_are_loaded_count(tmp_path: Path) -> None:
+    """A repository may hold the same weights once more in a layout of its own."""
+    safetensors.torch.save_file({"a": torch.zeros(4)}, tmp_path / "model.safetensors")
+    one = weights_fingerprint(tmp_path)
+    safetensors.torch.save_file({"b": torch.zeros(4)}, tmp_path / "consolidated.safetensors")
+    assert weights_fingerprint(tmp_path) == one
+    (tmp_path / "model.safetensors").rename(tmp_path / "model-00001-of-00002.safetensors")
+    sharded = weights_fingerprint(tmp_path)
+    safetensors.torch.save_file({"c": torch.zeros(4)}, tmp_path / "model-00002-of-00002.safetensors")
+    assert len({one, sharded, weights_fingerprint(tmp_path)}) == 3
 
 
 def test_weights_that_differ_in_the_middle_alone_are_others(tmp_path: Path) -> None:

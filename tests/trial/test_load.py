@@ -57,6 +57,33 @@ def test_logits_are_those_of_the_predictor_for_every_task(
         torch.testing.assert_close(alone.logits(**inputs), predictor.logits(task, TEXTS), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("one text", r"expected a list of texts, got one text. Call it with \['one text'\]"),
+        (["a", ("a", "b")], "text 2: expected one text, as in the adapter's training, got a pair"),
+        (["caf\udce9"], "text 1: expected text in UTF-8, got other bytes"),
+    ],
+)
+def test_texts_that_an_adapter_was_not_trained_on(folder: Path, texts: object, message: str) -> None:
+    with pytest.raises(TaskError, match=message):
+        Predictor.load(folder).predict("things", texts)  # type: ignore[arg-type]
+
+
+def test_an_adapter_of_pairs_wants_pairs(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    card, _ = read_adapter(folder)
+    assert {task.pairs for task in card.tasks} == {False}
+    for pairs in (True, None):
+        tasks = tuple(task.model_copy(update={"pairs": pairs}) for task in card.tasks)
+        (tmp_path / "adapter.json").write_bytes(card_bytes(card.model_copy(update={"tasks": tasks})))
+        predictor = Predictor.load(tmp_path)
+        assert len(predictor.predict("things", [("a cat", "a dog")])) == 1
+        if pairs:
+            with pytest.raises(TaskError, match="text 1: expected a pair of texts, as in the adapter's training, got"):
+                predictor.predict("things", ["a cat"])
+
+
 @torch.inference_mode()
 def test_a_model_with_a_head_of_its_own_passes_the_adapter(
     folder: Path, place: Path, inputs: dict[str, torch.Tensor]

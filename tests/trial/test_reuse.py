@@ -1,5 +1,6 @@
 """Frozen layers are computed once, for whoever asks, and change no number: files, limits, faults, noise, depths."""
 
+import copy
 import dataclasses
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ from word_tasks import make_tasks
 
 from slasearch.adapters.pool import Pool
 from slasearch.records import BackboneSpec, ConditionSpec, FinalisationSpec, Slot, TrainingSpec, TrialReport, TrialSpec
+from slasearch.registry import CONDITIONS
 from slasearch.tasks.encoding import EncodedSplit
 from slasearch.trial.backbone import Backbone, load_backbone
 from slasearch.trial.data import EvaluationData, TrainingData
@@ -141,6 +143,19 @@ def test_evaluation_is_bitwise_the_same(kind: str | None, backbone: Backbone, mo
         found.append(data.logits(model, 0, "validation", condition, None)[1])
     assert all(torch.equal(logits, found[0]) for logits in found[1:])
     assert store.made == 0, "the second reader of a folder computes nothing"
+
+
+def test_noise_of_a_programs_own_is_never_kept(
+    backbone: Backbone, model: TaskModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that mends its condition and runs again must not get what the condition gave before."""
+    own, found = copy.copy(CONDITIONS.get("embedding_gaussian")), []
+    monkeypatch.setitem(CONDITIONS._entries, "own", own)
+    for times in (1.0, 2.0):
+        monkeypatch.setattr(own, "change", lambda *a, _t=times: type(own).change(own, *a[:3], _t * a[3], *a[4:]))
+        data = EvaluationData(TASKS, backbone, None, Reuse(backbone, PrefixStore(tmp_path)))
+        found.append(data.logits(model, 0, "validation", ConditionSpec("own", 0.4, "eval"), None)[1])
+    assert not torch.equal(*found)
 
 
 def test_deeper_states_go_on_from_those_below(

@@ -46,10 +46,9 @@ class LoraXs(AdapterModule):
 
     def bind(self, host: Host) -> None:
         """Takes the leading singular vectors of the host's weight."""
-        left, values, right = singular_vectors(host)
-        rank = len(self.core)
-        self.into = (values[:rank, None] * right[:rank]).to(self.core.device)
-        self.out = left[:, :rank].to(self.core.device)
+        left, values, right = singular_vectors(host, len(self.core))
+        self.into = (values[:, None] * right).to(self.core.device)
+        self.out = left.to(self.core.device)
 
     def delta(self, x: Tensor, y: Tensor, context: SlotContext) -> Tensor:
         """`x`: `n x t x d_in` -> `n x t x d_out`; `y` is not used."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from slasearch.errors import TaskError
 from slasearch.records import TaskSpec
+from slasearch.tasks.encoding import lone_surrogate
 from slasearch.tasks.sources._base import Row
 
 __all__ = ["columns_of", "label_of", "named", "row_of", "value_of"]
@@ -71,6 +72,6 @@ def _text(record: Mapping[str, Any], column: str, place: str) -> str:
     text = value.strip()
     if not text:
         raise TaskError(f"{place}: expected text in {column!r}, got an empty one. Remove the row or fill it in.")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if lone_surrogate(text):
         raise TaskError(f"{place}: expected text in {column!r}, got a lone surrogate, which is no character.")
     return text

@@ -21,6 +21,7 @@ _SEPARATED: dict[str, dict[str, Any]] = {
     ".tsv": {"delimiter": "\t", "quoting": csv.QUOTE_NONE},
 }
 """How the csv module reads the formats whose columns stand in a header."""
+csv.field_size_limit(2**31 - 1)  # a text of more than 131,072 characters is no mistake: it is cut where it is read
 _GZIP_MAGIC = b"\x1f\x8b"
 _ROWS_AT_A_TIME = 10_000
 

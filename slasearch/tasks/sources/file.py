@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slasearch.errors import TaskError
+from slasearch.files import existing
 from slasearch.records import TaskSpec
 from slasearch.tasks.sources._base import UNSPLIT, Problem, Row, Source, register_source, wanted_splits
 from slasearch.tasks.sources._rows import columns_of, row_of
@@ -30,25 +31,25 @@ class FileSource(Source):
 
     def read(self, place: str, spec: TaskSpec) -> Mapping[str, Sequence[Row]]:
         """One part `all` of a single file, or the parts of a folder."""
-        path = Path(place).expanduser()
+        path = existing(place)
+        if path is None:
+            raise TaskError(f"{place}: expected a file or a folder, got nothing there. Check tasks.source.")
         if path.is_dir():
             return {split: _rows(file, spec) for split, file in _split_files(path, dict(spec.splits)).items()}
-        if not path.exists():
-            raise TaskError(f"{path}: expected a file or a folder, got nothing there. Check tasks.source.")
         if spec.splits:
             raise TaskError(f"{path}: expected a folder of split files, as splits are named, got a single file.")
         return {UNSPLIT: _rows(path, spec)}
 
     def problem(self, place: str) -> Problem | None:
         """A path that leads nowhere."""
-        if Path(place).expanduser().exists():
+        if existing(place) is not None:
             return None
         return "an existing file or folder (a relative path starts at the working folder)", place
 
     def columns(self, place: str, splits: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
         """Those of the file, or of each split's file in the folder."""
-        path = Path(place).expanduser()
-        if not path.exists():
+        path = existing(place)
+        if path is None:
             return {}
         files = _split_files(path, splits).values() if path.is_dir() else [path]
         return {str(file): read_columns(file) for file in files}
@@ -66,7 +67,10 @@ class FileSource(Source):
 def _split_files(folder: Path, splits: Mapping[str, str]) -> dict[str, Path]:
     """The file of each of our splits that the folder has."""
     wanted = wanted_splits(splits, str(folder))
-    tables = sorted(file for file in folder.iterdir() if file.is_file() and table_suffix(file))
+    try:
+        tables = sorted(file for file in folder.iterdir() if file.is_file() and table_suffix(file))
+    except OSError as error:
+        raise TaskError(f"{folder}: expected a folder that can be listed, got {error.strerror}.") from error
     found: dict[str, Path] = {}
     for ours, theirs in wanted.items():
         files = [file for file in tables if file.name.partition(".")[0] == theirs]

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from slasearch.errors import ConfigError
 from slasearch.records import TrialSpec
-from slasearch.trial.backbone import Backbone
+from slasearch.trial.backbone import Backbone, BackboneShapes
 from slasearch.trial.controls._base import FOR_ALL_TASKS, Adaptation, ModelControl, register_control
 from slasearch.trial.controls.copies import load_peft, private_copy, seeded
 from slasearch.trial.controls.dealing import AT_LEAST
 
-__all__ = ["Prefix"]
+__all__ = ["Prefix", "prefix_tokens"]
 
 _RATE = 10.0
 _ARGUMENTS = ("cache", "past_key_values")
@@ -52,14 +52,27 @@ class Prefix(ModelControl):
                     f"{backbone.shapes.family}. Name prefix_gated instead."
                 ]
             )
+        tokens, positions = prefix_tokens(backbone.shapes, spec.control_size or 0), backbone.shapes.positions
+        longest = max(task.max_tokens for task in spec.tasks)
+        if positions is not None and longest + tokens > positions:
+            raise ConfigError(
+                [
+                    f"control prefix: expected texts that leave {tokens} of the backbone's {positions} positions to "
+                    f"the prefix, got tasks.max_tokens {longest}. Cut the texts or leave the control out."
+                ]
+            )
         own = private_copy(backbone)
         _compute_once(own.model)
-        keys = sum(host.d_out for site in ("attn.k", "attn.v") for host in backbone.shapes.hosts[site])
-        tokens = max(1, -(-(spec.control_size or 0) // (keys * backbone.shapes.layers)))
         config = peft.PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=tokens)
         with seeded(seed):
             prefixed = _Prefixed(peft.get_peft_model(own.model, config), tokens, argument)
         return _PrefixAdaptation(replace(own, model=prefixed))
+
+
+def prefix_tokens(shapes: BackboneShapes, parameters: int) -> int:
+    """The fewest tokens in all layers that come to at least so many parameters; one at least."""
+    keys = sum(host.d_out for site in ("attn.k", "attn.v") for host in shapes.hosts[site])
+    return max(1, -(-parameters // (keys * shapes.layers)))
 
 
 def _argument(model: nn.Module) -> str | None:

@@ -24,7 +24,7 @@ from transformers import (
 
 import slasearch
 from slasearch.records import BackboneSpec, SplitLimits, TaskSpec
-from slasearch.tasks import load_task
+from slasearch.tasks.load import load_task
 from slasearch.trial.backbone import backbone_folder
 
 

@@ -11,7 +11,7 @@ from slasearch.cli._output import emit_json, json_option, show_table
 @json_option
 def tasks(as_json: bool) -> None:
     """List the task sources that are available here, and what others need."""
-    from slasearch.tasks import describe_sources
+    from slasearch.tasks.load import describe_sources
 
     sources = describe_sources()
     if as_json:

@@ -26,7 +26,8 @@ from slasearch.records import TaskData
 from slasearch.registry import extension_modules
 from slasearch.search.study import StudySession, StudySummary
 from slasearch.storage.patience import Patience
-from slasearch.tasks import data_digest, load_task
+from slasearch.tasks.digest import data_digest
+from slasearch.tasks.load import load_task
 from slasearch.tasks.metrics import metric_places
 
 if TYPE_CHECKING:

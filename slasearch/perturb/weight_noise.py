@@ -28,7 +28,8 @@ __all__ = ["WeightNoise"]
         summary="Gaussian noise on every adapter weight; the level is σ in units of the RMS of each tensor",
         equation="W' = W + σ·RMS(W)·ε, ε ~ N(0, I), for each tensor W of the adapter, open gates folded in",
         source="slasearch",
-        ours="noise on the adapter alone, not on heads or backbone, and in evaluation only",
+        ours="noise on the adapter alone, not on heads or backbone (of `full_fine_tuning` on all that it trained), "
+        "and in evaluation only",
     ),
 )
 class WeightNoise(WeightCondition):

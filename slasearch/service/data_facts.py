@@ -12,7 +12,7 @@ from typing import Any
 from slasearch.errors import TaskError
 from slasearch.files import existing
 from slasearch.records import Example, TaskSpec
-from slasearch.tasks import load_task
+from slasearch.tasks.load import load_task
 from slasearch.tasks.sources._tables import read_records, table_suffix
 
 __all__ = ["TaskFacts", "look_at"]

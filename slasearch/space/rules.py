@@ -26,7 +26,15 @@ def contradictions(config: StudyConfig, found: tuple[Parameter, ...]) -> list[Pr
     for fixed in itertools.islice(_choices(config, found), _MOST_CHOICES):
         problems.update(dict.fromkeys(_contradictions(fixed)))
     problems.update(
-        dict.fromkeys((*_shares(config, found), *_plateaus(config, found), *_controls(config), *_kind_ranks(config)))
+        dict.fromkeys(
+            (
+                *_shares(config, found),
+                *_plateaus(config, found),
+                *_controls(config),
+                *_kind_ranks(config),
+                *_relative(config),
+            )
+        )
     )
     return list(problems)
 
@@ -98,6 +106,14 @@ def _controls(config: StudyConfig) -> Iterator[Problem]:
     for name in (name for name in confirm.controls if name in SEVERAL_TASKS_CONTROLS):
         expected = "controls for one task, as the study has one only"
         yield Problem(("phases", "confirm", "controls"), expected, f"{name}, which is about several")
+
+
+def _relative(config: StudyConfig) -> Iterator[Problem]:
+    """A score divided by a clean one that is 0 for every constant predictor."""
+    for number, objective in enumerate(config.objectives):
+        if objective.measure == "relative" and all(task.metric == "mcc" for task in config.tasks):
+            expected = "noisy_score, worst or curve_area where mcc is the score, which may be 0 or less"
+            yield Problem(("objectives", number, "measure"), expected, "relative")
 
 
 def _largest(value: Any, name: str, found: tuple[Parameter, ...]) -> float:

@@ -193,7 +193,7 @@ class EvaluationData:
     def __init__(self, tasks: Sequence[TaskData], backbone: Backbone, cache: Path | None, reuse: Reuse) -> None:
         self._tasks, self._backbone, self._cache, self._reuse = tuple(tasks), backbone, cache, reuse
         self._names = [task.spec.name for task in tasks]
-        self._encoded: dict[tuple[int, Split, ConditionSpec | None], tuple[EncodedSplit, list[Batch]]] = {}
+        self._encoded: dict[tuple[int, Split, ConditionSpec | None], EncodedSplit] = {}
 
     def logits(
         self,
@@ -211,7 +211,9 @@ class EvaluationData:
         changing = condition if family in ("text", "token") else None
         noisy = condition if family == "weights" else None
         noise = condition if family == "embedding" else None
-        encoded, batches = self._batches_of(number, split, changing)
+        encoded = self.encoded(number, split, changing)
+        pad, tokens = self._backbone.tokenizer.pad_token_id, evaluation_tokens(self._backbone.device)
+        batches = list(eval_batches(encoded, number, pad_token_id=pad, tokens=tokens))
         states = None
         if model.depth:
             added = () if noise is None else (noise,)
@@ -231,20 +233,21 @@ class EvaluationData:
 
     def singles(self, number: int, split: Split, count: int) -> list[Batch]:
         """At most `count` undisturbed examples of one task as batches of one, evenly spread from short to long."""
-        encoded, _ = self._batches_of(number, split, None)
+        encoded = self.encoded(number, split, None)
         return single_batches(encoded, number, count=count, pad_token_id=self._backbone.tokenizer.pad_token_id)
 
     def _noise(self, batch: Batch, condition: ConditionSpec | None) -> EmbeddingNoise | None:
         return noise_for(batch, () if condition is None else (condition,), self._names, self._backbone, None)
 
-    def _batches_of(
-        self, number: int, split: Split, condition: ConditionSpec | None
-    ) -> tuple[EncodedSplit, list[Batch]]:
+    def encoded(self, number: int, split: Split, condition: ConditionSpec | None) -> EncodedSplit:
+        """The tokens of one task, disturbed by a condition that changes texts or tokens; kept, unlike batches of them.
+
+        Those take five times the memory, under many conditions too much of it, and are made at six millionths of a
+        second an example.
+        """
         key = (number, split, condition)
         if key not in self._encoded:
-            encoded = self._make(number, split, condition)
-            pad, tokens = self._backbone.tokenizer.pad_token_id, evaluation_tokens(self._backbone.device)
-            self._encoded[key] = encoded, list(eval_batches(encoded, number, pad_token_id=pad, tokens=tokens))
+            self._encoded[key] = self._make(number, split, condition)
         return self._encoded[key]
 
     def _make(self, number: int, split: Split, condition: ConditionSpec | None) -> EncodedSplit:

@@ -65,11 +65,14 @@ def _saliency(model: TaskModel, gates: Tensor, batches: Batches) -> Tensor:
     worth = torch.zeros(len(pool.tasks), len(pool.candidates))
     for task in range(len(pool.tasks)):
         pool.zero_grad(set_to_none=True)
+        only = [float(task == number) for number in range(len(pool.tasks))]
         for batch, noise in batches:
-            if not bool((batch.task_index == task).any()):
-                continue
-            only = [float(task == number) for number in range(len(pool.tasks))]
-            model.loss(batch, only, gates, noise).backward()  # type: ignore[no-untyped-call]
+            examples = int((batch.task_index == task).sum())
+            if examples:
+                loss = examples * model.loss(
+                    batch, only, gates, noise
+                )  # the loss is a mean, and batches have unlike shares
+                loss.backward()  # type: ignore[no-untyped-call]
         for column, slot in enumerate(pool.candidates):
             if slot in pool.present:
                 worth[task, column] = first_order(pool.modules_of(slot)) / pool.costs[slot].parameters

@@ -31,7 +31,7 @@ def trained(
     spec: TrialSpec, plan: CheckpointPlan | None, *, dies_after: int | None = None
 ) -> Iterator[Progress | TrialReport]:
     """A trial of the worker that trains; it takes its process along after so many checkpoints."""
-    from slasearch.tasks import load_task
+    from slasearch.tasks.load import load_task
     from slasearch.trial.checkpoints import Checkpoints
     from slasearch.trial.run import TrialWorker
 

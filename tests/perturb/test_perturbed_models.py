@@ -23,6 +23,7 @@ from slasearch.records import (
     TrialSpec,
 )
 from slasearch.registry import CONDITIONS
+from slasearch.tasks.batches import eval_batches
 from slasearch.trial.backbone import Backbone, load_backbone
 from slasearch.trial.data import EvaluationData, TrainingData
 from slasearch.trial.model import TaskModel, make_heads
@@ -120,7 +121,7 @@ def test_special_tokens_and_padding_reach_the_model_as_they_are(backbone: Backbo
     clean = seen_by(backbone, 1, ConditionSpec(kind, 0.0, "eval"))
     disturbed = seen_by(backbone, 1, ConditionSpec(kind, CONDITIONS.get(kind).facts.maximum, "eval"))
     data = EvaluationData([TASK], backbone, None, Reuse(backbone, PrefixStore(None)))
-    _, (batch,) = data._batches_of(0, "validation", None)
+    (batch,) = eval_batches(data.encoded(0, "validation", None), 0, pad_token_id=0, tokens=10_000)
     ordinary = torch.from_numpy(backbone.vocabulary.ordinary[batch.input_ids.numpy()])
     assert int((~ordinary).sum()) > 2 * len(EXAMPLES) - 1
     assert torch.equal(clean[~ordinary], disturbed[~ordinary])

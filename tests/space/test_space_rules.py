@@ -27,6 +27,10 @@ def told(config: StudyConfig) -> list[str]:
         ((f"finalisation.finish={BOTH}",), "(progressive prunes to a budget), got progressive"),
         (("finalisation.ranking=saliency",), "finalisation.ranking: expected gate under size_control.mode penalty"),
         (
+            ("tasks.0.metric=mcc", "objectives=[{name: score}, {name: robustness, measure: relative}]"),
+            "objectives.1.measure: expected noisy_score, worst or curve_area where mcc is the score, which may be 0",
+        ),
+        (
             (*BUDGET, "finalisation={ranking: ablation, finish: progressive}"),
             "finalisation.ranking: expected gate or saliency with finish progressive",
         ),

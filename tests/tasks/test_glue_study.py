@@ -14,7 +14,7 @@ from slasearch.config.schema import StudyConfig
 from slasearch.errors import ConfigError
 from slasearch.records import BackboneSpec, Progress, SeedPair, TaskData, TrialReport
 from slasearch.space import downloads, load_checked, parameters, resolve
-from slasearch.tasks import load_task
+from slasearch.tasks.load import load_task
 
 FILE = Path(__file__).parents[2] / "studies" / "glue.yaml"
 ROBERTA = "e2da8e2f811d1448a5b465c236feacd80ffbac7b"
@@ -36,6 +36,7 @@ SMALL = [
     "training.reports=2",
     "backbone.precision=fp32",
     "conditions.measured=[{kind: typos, levels: [0.2]}]",
+    *(f"tasks.{number}.max_tokens=32" for number in range(len(CLASSES) + 1)),
 ]
 """A trial of seconds on a backbone that is sixteen wide."""
 

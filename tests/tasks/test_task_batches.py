@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from slasearch.tasks import EncodedSplit, batch_count, eval_batches, train_batches
-from slasearch.tasks.batches import draws_per_task, single_batches
+from slasearch.tasks.batches import batch_count, draws_per_task, eval_batches, single_batches, train_batches
+from slasearch.tasks.encoding import EncodedSplit
 
 PAD = 99
 

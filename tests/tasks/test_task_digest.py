@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from slasearch.records import Example, TaskData, TaskSpec
-from slasearch.tasks import data_digest
+from slasearch.tasks.digest import data_digest
 
 DATA = TaskData(
     TaskSpec("spam", "file:spam.csv"),

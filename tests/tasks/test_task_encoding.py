@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 
 from slasearch.errors import TaskError
 from slasearch.records import Example, SplitLimits, TaskSpec
-from slasearch.tasks import encode_split, load_task
+from slasearch.tasks.encoding import encode_split
+from slasearch.tasks.load import load_task
 
 TEXTS = ("A short one.", "Here stands a text that is a good deal longer than the first one!", "Café 😀 ٣", "x")
 EXAMPLES = tuple(Example(f"e{number}", text, number % 2) for number, text in enumerate(TEXTS))
@@ -130,7 +131,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from slasearch.records import Example
-from slasearch.tasks import encode_split
+from slasearch.tasks.encoding import encode_split
 
 class Letters:
     special_tokens_map, truncation_side, padding_side = {}, "right", "right"

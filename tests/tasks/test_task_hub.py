@@ -12,7 +12,7 @@ from hub_layout import COMMIT, add_repository, hub_server, json_lines, parquet
 from slasearch.errors import TaskError
 from slasearch.records import SplitLimits, TaskSpec
 from slasearch.registry import SOURCES
-from slasearch.tasks import load_task
+from slasearch.tasks.load import load_task
 from slasearch.testing.sources import SOURCE_CHECKS
 
 NAMES = ("negative", "positive")

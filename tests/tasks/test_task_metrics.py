@@ -6,11 +6,9 @@ from unittest import TestCase
 import numpy as np
 import pytest
 
-import slasearch.tasks
 from slasearch.errors import RegistryError, TaskError
 from slasearch.registry import METRICS, extension_modules
-from slasearch.tasks import score
-from slasearch.tasks.metrics import metric_places, register_metric, register_places
+from slasearch.tasks.metrics import metric_places, register_metric, register_places, score
 
 TRUTH = [0, 0, 0, 0, 1, 1, 2, 2]
 PREDICTED = [0, 0, 0, 1, 1, 0, 2, 2]
@@ -38,13 +36,6 @@ def test_nothing_to_score_and_unknown_metrics_are_refused():
         score("accuracy", [0, 1], [0])
     with pytest.raises(RegistryError, match="metric: expected one of accuracy, macro_f1, mcc, got 'bleu'"):
         score("bleu", [0], [0])
-
-
-def test_public_names_of_tasks_exist_and_others_do_not():
-    for name in slasearch.tasks.__all__:
-        assert getattr(slasearch.tasks, name).__module__.startswith("slasearch.tasks.")
-    with pytest.raises(AttributeError, match="no attribute 'load_tasks'"):
-        slasearch.tasks.load_tasks  # noqa: B018
 
 
 # ---------------------------------------------------------------- a user's own

@@ -9,7 +9,8 @@ import pytest
 from slasearch.errors import TaskError
 from slasearch.records import TaskSpec
 from slasearch.registry import SOURCES
-from slasearch.tasks import data_digest, load_task
+from slasearch.tasks.digest import data_digest
+from slasearch.tasks.load import load_task
 
 SPEC = TaskSpec("reviews", "object:reviews")
 PAIRS = TaskSpec("pairs", "object:pairs", text="one", text_pair="two", label="same")

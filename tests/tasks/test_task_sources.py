@@ -17,8 +17,8 @@ from slasearch.errors import ConfigError, MissingExtraError, RegistryError, Task
 from slasearch.records import SplitLimits, TaskSpec
 from slasearch.registry import SOURCES
 from slasearch.space.fit import source_problems
-from slasearch.tasks import describe_sources, load_task
 from slasearch.tasks.columns import column_problems
+from slasearch.tasks.load import describe_sources, load_task
 from slasearch.tasks.sources import bundled
 from slasearch.testing.sources import SOURCE_CHECKS, splits_are_complete_and_disjoint, texts_are_clean
 
@@ -393,7 +393,7 @@ def test_seeds_move_examples_between_splits_and_processes_agree(write):
     assert one.splits["test"] != two.splits["test"]
     assert {e for split in one.splits.values() for e in split} == {e for split in two.splits.values() for e in split}
     code = (
-        "import sys; from slasearch.tasks import load_task; from slasearch.records import TaskSpec;"
+        "import sys; from slasearch.tasks.load import load_task; from slasearch.records import TaskSpec;"
         f"data = load_task(TaskSpec('reviews', {f'file:{path}'!r}, seed=1));"
         "print([e.id for e in data.splits['train']]);"
         "assert not {'torch', 'ray', 'transformers', 'sklearn'} & set(sys.modules)"

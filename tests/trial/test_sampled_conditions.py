@@ -88,7 +88,7 @@ def test_every_trial_is_measured_on_the_same_examples(make_spec: Spec, worker: T
     again = other.evaluation(other.tasks(make_spec()), other.backbone(make_spec().backbone), 0.5)
     for condition in (None, *TYPOS):
         changing = condition
-        (ours, _), (theirs, _) = (data._batches_of(0, "validation", changing) for data in (sample, again))
+        ours, theirs = (data.encoded(0, "validation", changing) for data in (sample, again))
         assert ours.example_ids == theirs.example_ids
         assert ours.input_ids.tolist() == theirs.input_ids.tolist()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
+from click.core import ParameterSource
 
 from slasearch.cli._output import emit_json, json_option, say, show_table
 
@@ -137,8 +138,9 @@ def compare(
         raise click.UsageError("expected at most one of --against and --role")
     if against and pooled:
         raise click.UsageError("expected at most one of --against and --pooled")
-    if by_size and (against or role or pooled):
-        raise click.UsageError("expected --by-size without --against, --role and --pooled")
+    given = click.get_current_context().get_parameter_source("margin") is not ParameterSource.DEFAULT
+    if by_size and (against or role or pooled or given):
+        raise click.UsageError("expected --by-size without --against, --role, --pooled and --margin")
     if figure and not by_size:
         raise click.UsageError("expected --by-size with --figure")
     if figure and figure.suffix not in _FIGURES:

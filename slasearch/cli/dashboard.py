@@ -6,7 +6,7 @@ import click
 
 from slasearch.cli._output import say, storage_option
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 @click.command()

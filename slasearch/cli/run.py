@@ -97,9 +97,9 @@ def exit_code(summary: StudySummary) -> int:
     """0 ok (a limit of the study counts as ok), 1 failed, 3 a trial failed for good, 130 interrupted."""
     if summary.state == "failed":
         return 1
-    if summary.stop_reason is not None and summary.stop_reason.startswith(INTERRUPTED):
-        return 130
-    return 3 if summary.failed and summary.state == "finished" else 0
+    if summary.state == "finished":  # also where an interruption came while the last trials ended
+        return 3 if summary.failed else 0
+    return 130 if summary.stop_reason is not None and summary.stop_reason.startswith(INTERRUPTED) else 0
 
 
 def _ending(summary: StudySummary) -> str:

@@ -35,6 +35,8 @@ def trials(name: str, label: str | None, structure: str | None, storage: str | N
     from slasearch.report.choice import find_trial
     from slasearch.storage.store import Store
 
+    if label is not None and (structure is not None or as_json):
+        raise click.UsageError("expected --log without --structure and --json: a log is printed as it is")
     locations = locate(storage)
     store = Store(locations.storage_url)
     study = store.study(name)

@@ -1,7 +1,8 @@
 """Whether two studies are one: equality of the fields that affect results.
 
 The text for people, resources, limits and the counts that may grow are left out, so that a finished study can be
-given more trials, points or seeds, and can go on elsewhere.
+given more trials, points or seeds, and can go on elsewhere. A phase `confirm`, and further controls in it, may come
+later too: nothing that has been run depends on them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ _FREE = frozenset(
 )
 
 
+_CONFIRM = "phases.confirm"
+
+
 def fingerprint(config: StudyConfig) -> str:
     """SHA-256 (64 hexadecimal digits) over the fields that affect results, defaults included.
 
@@ -43,7 +47,14 @@ def fingerprint(config: StudyConfig) -> str:
 
 def difference(old: StudyConfig, new: StudyConfig) -> list[str]:
     """One line `field: was …, is …` for each field that differs and affects results; empty for one study."""
-    return [f"{name}: was {before}, is {after}" for name, before, after in differing(old, new)]
+    added = () if _lost(old, new) else (_CONFIRM if old.phases.confirm is None else f"{_CONFIRM}.controls",)
+    return [f"{name}: was {before}, is {after}" for name, before, after in differing(old, new, apart=added)]
+
+
+def _lost(old: StudyConfig, new: StudyConfig) -> bool:
+    """Whether the new study lacks the old one's phase `confirm`, or one of its controls."""
+    before, after = old.phases.confirm, new.phases.confirm
+    return before is not None and (after is None or not set(before.controls) <= set(after.controls))
 
 
 def differing(old: StudyConfig, new: StudyConfig, *, apart: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:

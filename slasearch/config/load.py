@@ -19,7 +19,7 @@ from slasearch.config.problems import problems_of
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import ConfigError, StudyConflictError
 
-__all__ = ["LoadedStudy", "load_study", "open_study", "parse_study", "plain_study", "read_study", "stored_study"]
+__all__ = ["LoadedStudy", "open_study", "parse_study", "plain_study", "read_study", "stored_study"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class LoadedStudy:
         return ConfigError([self.document.line(problem) for problem in problems])
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
+def open_study(path: Path, overrides: Sequence[str] = ()) -> LoadedStudy:
     """The study in a file, as far as its schema can tell (`slasearch.space.load_checked` checks its space too).
 
     Args:
@@ -44,21 +44,16 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> StudyConfig:
     Raises:
         ConfigError: With all problems, each as `file:line: field: expected …, got …`.
     """
-    return open_study(path, overrides).config
-
-
-def open_study(path: Path, overrides: Sequence[str] = ()) -> LoadedStudy:
-    """As `load_study`, with the lines kept."""
     return read_study(_text(path), str(path), overrides)
 
 
 def parse_study(text: str, name: str, overrides: Sequence[str] = ()) -> StudyConfig:
-    """As `load_study`, for the text of a study file that messages call `name`."""
+    """The study in the text of a file that messages call `name`."""
     return read_study(text, name, overrides).config
 
 
 def read_study(text: str, name: str, overrides: Sequence[str] = ()) -> LoadedStudy:
-    """As `parse_study`, with the lines kept."""
+    """As `open_study`, for the text of a study file that messages call `name`."""
     if len(text) > MAX_BYTES:
         raise _refused(name, f"at most {MAX_BYTES:,} bytes", f"{len(text):,}")
     return _validated(parse_document(text, name), overrides)

@@ -61,22 +61,27 @@ def locate(storage: str | None = None) -> Locations:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        example = "sqlite:///results.db or postgresql+psycopg://user@host/database"
-        got = "something else, which is not shown, as a password may be in it"
-        where = "Check --storage and $SLASEARCH_STORAGE."
-        raise ConfigError(
-            [f"--storage: storage: expected a database URL such as {example}, got {got}. {where}"]
-        ) from None
+        raise _no_url("something else, which is not shown, as a password may be in it") from None
+    if url.password is not None and text.partition("://")[2].partition(":")[2].count("@") > 1:
+        raise _no_url("several @ in one, which is not shown. Write one that a password has as %40")
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise _no_url("a database that ends with this command")
     if url.username and url.password is None and os.environ.get(PASSWORD_FILE):
         text = url.set(password=_password(Path(os.environ[PASSWORD_FILE]))).render_as_string(hide_password=False)
     home = here
-    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+    if url.get_backend_name() == "sqlite":
         file = Path.cwd() / str(url.database)
         home = file.parent
         text = url.set(database=str(file)).render_as_string(hide_password=False)
     if os.environ.get("SLASEARCH_HOME"):
         home = Path(os.environ["SLASEARCH_HOME"]).absolute()
     return Locations(text, home)
+
+
+def _no_url(got: str) -> ConfigError:
+    example = "sqlite:///results.db or postgresql+psycopg://user@host/database"
+    where = "Check --storage and $SLASEARCH_STORAGE."
+    return ConfigError([f"--storage: storage: expected a database URL such as {example}, got {got}. {where}"])
 
 
 def _password(file: Path) -> str:

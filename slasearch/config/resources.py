@@ -41,6 +41,20 @@ class ResourcesConfig(StrictModel):
         "pyarrow opens, such as s3://bucket/prefix (credentials come from the environment); null: the home folder",
     )
 
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _gpus(cls, value: float) -> float:
+        if (value > 1 and value % 1) or 0 < value < 1e-4:
+            raise ValueError(f"expected a whole number, or a share of one GPU from 0.0001 up, got {value:g}")
+        return value
+
+    @field_validator("checkpoint_folder")
+    @classmethod
+    def _checkpoint_folder(cls, value: str | None) -> str | None:
+        if value is not None and not PurePosixPath(value).is_absolute():
+            raise ValueError(f"expected the absolute path of a folder, got {value!r:.80}")
+        return value
+
     @field_validator("storage_path")
     @classmethod
     def _storage_path(cls, value: str | None) -> str | None:

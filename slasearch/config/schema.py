@@ -511,6 +511,11 @@ class StudyConfig(StrictModel):
                 f"{conditions.race:g}"
             )
         phases = info.data.get("phases")
+        if conditions is not None and conditions.race is not None and phases is not None and phases.optimise is None:
+            problems.append(
+                "conditions.race: expected none without phases.optimise, whose trials alone race, got "
+                f"{conditions.race:g}"
+            )
         pruner = phases.optimise.pruner.name if phases is not None and phases.optimise is not None else "none"
         if pruner == "median" and names != ["score"]:
             problems.append(

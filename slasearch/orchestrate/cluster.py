@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from slasearch.errors import ClusterError
+from slasearch.orchestrate.interrupts import sigterm_kept
 
 __all__ = ["cluster", "remove_on_all_nodes"]
 
@@ -28,7 +30,10 @@ def cluster(address: str) -> Iterator[None]:
         ClusterError: It cannot be reached, or the address is a `ray://` one.
     """
     import ray
+    from ray.exceptions import RayError
 
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or address
     if "://" in address:
         raise ClusterError(
             f"address: expected auto or HOST:PORT, got {address!r}. Run the command on a machine of the cluster "
@@ -37,8 +42,9 @@ def cluster(address: str) -> Iterator[None]:
     try:
         if address != "auto":
             _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (OSError, ValueError) as error:
+        with sigterm_kept():
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (OSError, ValueError, OverflowError, RuntimeError, RayError) as error:
         raise ClusterError(
             f"address: expected a running Ray cluster at {address!r}, got: {error}. "
             "Start one with `ray start --head`, or look at the address."

@@ -263,7 +263,8 @@ def _fitting(config: StudyConfig, node: Mapping[str, float]) -> int:
     wanted = config.resources
     fitting = node.get("CPU", 0.0) // wanted.cpus_per_trial
     if wanted.gpus_per_trial:
-        fitting = min(fitting, node.get("GPU", 0.0) // wanted.gpus_per_trial)
+        # Five times .2 is one GPU for Ray, which counts in parts of 1/10,000.
+        fitting = min(fitting, round(node.get("GPU", 0.0) * 10_000) // round(wanted.gpus_per_trial * 10_000))
     return int(fitting)
 
 

@@ -9,10 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["SIGNALS", "Interrupts"]
+__all__ = ["SIGNALS", "Interrupts", "sigterm_kept"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Those that ask a run command to end."""
+
+
+@contextmanager
+def sigterm_kept() -> Iterator[None]:
+    """The handler of SIGTERM is the same afterwards: that of Ray, which ends the process at once, does not stay."""
+    earlier = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, earlier)
 
 
 class Interrupts:

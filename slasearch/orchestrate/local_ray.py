@@ -17,7 +17,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from pathlib import Path
 
 import psutil
 
-from slasearch.orchestrate.interrupts import SIGNALS
+from slasearch.orchestrate.interrupts import SIGNALS, sigterm_kept
 from slasearch.search.lease import Holder, is_dead, this_process
 
 __all__ = ["end_leftovers", "environment", "local_ray", "require_token"]
@@ -78,7 +77,7 @@ def local_ray(records: Path, *, cpus: int, variables: Mapping[str, str]) -> Iter
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_short_temporary_folder()))
     record = _Record(records / f"{folder.name}.json", folder)
     try:
-        with environment(variables), _signals_held_back():
+        with environment(variables), _signals_held_back(), sigterm_kept():
             _init(folder, cpus)
         record.started()
         yield record.note
@@ -208,16 +207,13 @@ def _short_temporary_folder() -> str:
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Processes begun here never see SIGINT or SIGTERM, and Ray's own handler of SIGTERM does not stay.
+    """Processes begun here never see SIGINT or SIGTERM.
 
     A signal to the whole process group (a terminal's Ctrl-C, timeout(1), a batch system) is for the driver to obey: its
     Ray must live until the running trials have ended.
     """
     held = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    earlier = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, earlier)
         signal.pthread_sigmask(signal.SIG_SETMASK, held)

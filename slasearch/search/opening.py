@@ -47,7 +47,7 @@ def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
                 f"study {study.name}: expected a whole study, got one that is half deleted. Run "
                 f"`slasearch delete {study.name} --yes` once more, then this command again."
             )
-        _refuse_other(study, config)
+        _refuse_other(store, study, config)
         return study
     new = StudyRow(
         id=0,
@@ -111,7 +111,7 @@ def checkpoint_folder(study: StudyRow, shared: str | None, locations: Locations)
 
     `shared` is `resources.checkpoint_folder` of the study's file.
     """
-    folder = locations.checkpoints if shared is None else Path(shared).absolute() / "slasearch-checkpoints"
+    folder = locations.checkpoints if shared is None else Path(shared) / "slasearch-checkpoints"
     return folder / study.folder
 
 
@@ -150,8 +150,10 @@ def _guard(storage: RDBStorage, store: Store, lease: Lease) -> None:
     sa.event.listen(storage.scoped_session, "after_commit", written)
 
 
-def _refuse_other(study: StudyRow, config: StudyConfig) -> None:
+def _refuse_other(store: Store, study: StudyRow, config: StudyConfig) -> None:
     choose = "Give the study file another name, or undo the change."
+    if all(trial.started_at is None for trial in store.trials(study.id)):
+        choose = f"No trial of it has begun: `slasearch delete {study.name}` makes room for the file as it is."
     try:
         lines = difference(stored_study(study.config), config)
     except StudyConflictError:

@@ -163,14 +163,20 @@ def _felt(config: StudyConfig, control: str) -> tuple[Parameter, ...]:
 def _combinations(config: StudyConfig, control: str) -> list[dict[str, Any]] | None:
     """Every combination of the searched fields that act on a control, shuffled; None where they are not countable.
 
-    Countable are lists of choices that are always active, and not very many. Without any field there is one
-    combination, the empty one.
+    Countable are lists of choices, not very many, of which none waits for a field of another kind; a field that others
+    leave inactive is left out. Without any field there is one combination, the empty one.
     """
     felt = _felt(config, control)
-    if any(not p.choices or p.when for p in felt) or math.prod(len(p.choices) for p in felt) > _COUNTABLE:
-        return None
     names = [p.name for p in felt]
+    if any(not p.choices or not set(p.when) <= set(names) for p in felt):
+        return None
+    if math.prod(len(p.choices) for p in felt) > _COUNTABLE:
+        return None
     lists = [[p.encode(choice) for choice in p.choices] for p in felt]
-    found = [dict(zip(names, values, strict=True)) for values in itertools.product(*lists)]
+    found: list[dict[str, Any]] = []
+    for values in itertools.product(*lists):
+        active = active_only(felt, dict(zip(names, values, strict=True)))
+        if active not in found:
+            found.append(active)
     random.Random(config.seed).shuffle(found)
     return found

@@ -33,6 +33,7 @@ def contradictions(config: StudyConfig, found: tuple[Parameter, ...]) -> list[Pr
                 *_controls(config),
                 *_kind_ranks(config),
                 *_relative(config),
+                *_stages(config, found),
             )
         )
     )
@@ -108,6 +109,22 @@ def _controls(config: StudyConfig) -> Iterator[Problem]:
         yield Problem(("phases", "confirm", "controls"), expected, f"{name}, which is about several")
 
 
+def _stages(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[Problem]:
+    """A path of more values than steps are left for, as far as the number of steps is fixed."""
+    size, steps = config.size_control, config.training.steps
+    if not isinstance(size, PenaltySize) or size.path is None or not isinstance(steps, int):
+        return
+    ends = next((parameter.ends for parameter in found if parameter.name == "size_control.path"), (size.path,))
+    values = max(len(path) for path in ends if isinstance(path, (tuple, list)))
+    warm = _largest(config.gates.warm_up, "gates.warm_up", found)
+    share = _largest(config.finalisation.share, "finalisation.share", found)
+    gated = steps - max(1, round(share * steps)) - round(warm * steps)
+    most = max(1, gated // 2 + 1)  # the first stage takes half of them, any other one at least (trial/lambda_path.py)
+    if values > most:
+        expected = f"at most {most} values, as gates learn in {gated} of {steps} steps (raise training.steps)"
+        yield Problem(("size_control", "path"), expected, str(values))
+
+
 def _relative(config: StudyConfig) -> Iterator[Problem]:
     """A score divided by a clean one that is 0 for every constant predictor."""
     for number, objective in enumerate(config.objectives):
@@ -153,9 +170,12 @@ def inert(config: StudyConfig) -> Iterator[Problem]:
 
 
 def _inert_size(size: PenaltySize) -> Iterator[Problem]:
-    """A ramp to nothing, and a λ beside a path that is always gone through."""
-    if isinstance(size.ramp, Distribution) and size.sparsity_weight == 0 and size.path is None:
-        yield Problem(("size_control", "ramp"), "a value", "a distribution, though a sparsity_weight of 0 ignores it")
+    """A ramp to nothing or of no length, and a λ beside a path that is always gone through."""
+    for name in ("ramp", "schedule"):
+        nothing = size.sparsity_weight == 0 and size.path is None
+        if isinstance(getattr(size, name), Distribution) and (nothing or (name == "schedule" and size.ramp == 0)):
+            got = f"a distribution, though a {'sparsity_weight' if nothing else 'ramp'} of 0 ignores it"
+            yield Problem(("size_control", name), "a value", got)
     always = size.path is not None and not (isinstance(size.path, Distribution) and size.path.when)
     if isinstance(size.sparsity_weight, Distribution) and always:
         got = "a distribution, though a path ignores it"
@@ -180,13 +200,16 @@ def _kind_ranks(config: StudyConfig) -> Iterator[Problem]:
 
 
 def _inert_in_gates(config: StudyConfig) -> Iterator[Problem]:
-    """Searched fields of gates that some gate family of the study ignores."""
+    """Searched fields of gates that some gate family of the study ignores, or that need a gate split."""
     gates = config.gates
+    if isinstance(gates.learn_on, Distribution) and config.tasks[0].limits.gate == 0:
+        got = "a distribution, though gates learn on train where tasks have no gate split"
+        yield Problem(("gates", "learn_on"), "a value", got)
     if isinstance(gates.threshold, Distribution) and isinstance(config.size_control, BudgetSize):
         yield Problem(("gates", "threshold"), "a value", "a distribution, though the mode budget ignores it")
     elif isinstance(gates.threshold, Distribution):
         yield from _ignored(config, "threshold", "a threshold", lambda entry: entry.thresholded)
-    for name in ("temperature", "temperature_start"):
+    for name in ("temperature", "temperature_start", "temperature_schedule"):
         if isinstance(getattr(gates, name), Distribution):
             yield from _ignored(config, name, "a temperature", lambda entry: entry.tempered)
     if isinstance(gates.initial_openness, Distribution):

@@ -226,7 +226,8 @@ def test_arms_by_their_size_as_a_table_and_a_picture(url: str, command: Command,
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (("old", "--by-size", "--pooled"), 2, "--by-size without --against, --role and --pooled"),
+        (("old", "--by-size", "--pooled"), 2, "--by-size without --against, --role, --pooled and --margin"),
+        (("old", "--by-size", "--margin", "0.01"), 2, "--by-size without --against, --role, --pooled and --margin"),
         (("old", "--figure", "sizes.svg"), 2, "expected --by-size with --figure"),
         (("old", "--by-size", "--figure", "sizes.jpg"), 2, "expected a file .png, .svg, .pdf, got sizes.jpg"),
         (("old", "--by-size", "--figure", "/dev/null/sizes.svg"), 4, "expected to write here"),

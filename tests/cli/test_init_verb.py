@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slasearch.config.load import load_study
+from slasearch.config.load import open_study
 from slasearch.config.schema import StudyConfig
 
 
@@ -47,7 +47,7 @@ def written(command: Any, *arguments: str) -> StudyConfig:
     assert command("validate", str(file)).out == f"{file}: ok\n"
     plan = command("run", str(file), "--dry-run")
     assert (plan.code, "size_control.sparsity_weight" in plan.out) == (0, True), plan.err
-    return load_study(file)
+    return open_study(file).config
 
 
 def test_a_table_becomes_a_task_with_its_own_columns_and_lengths(command: Any) -> None:

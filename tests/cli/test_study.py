@@ -170,6 +170,8 @@ def test_trials_are_called_by_optunas_numbers(study: Path, command: Command) -> 
 
 
 def test_the_log_of_a_trial_is_printed(study: Path, command: Command) -> None:
+    assert command("trials", "tiny", "--log", "c0", "--json").code == 2
+    assert "--log without --structure" in command("trials", "tiny", "--log", "c0", "--structure", "0").err
     answer = command("trials", "tiny", "--log", "c0")
     assert answer.code == 0
     assert "complete" in answer.out
@@ -263,6 +265,8 @@ def test_run_ends_with_the_code_of_what_happened() -> None:
     assert exit_code(summary("failed", failed=4)) == 1
     assert exit_code(summary("stopped", stop_reason="1.00 h of at most 1 h have passed.")) == 0
     assert exit_code(summary("stopped", failed=1, stop_reason="interrupted by Ctrl-C")) == 130
+    assert exit_code(summary("finished", stop_reason="interrupted by Ctrl-C")) == 0
+    assert exit_code(summary("finished", failed=1, stop_reason="interrupted by Ctrl-C")) == 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slasearch.config.load import load_study, open_study, parse_study
+from slasearch.config.load import open_study, parse_study
 from slasearch.config.schema import POOL_PRESETS, Distribution, StudyConfig
 from slasearch.errors import ConfigError
 from slasearch.registry import CONTROLS, DESIGN_SAMPLERS, GATES
@@ -285,7 +285,7 @@ def test_wrong_overrides_are_problems_beside_those_of_the_file(study: str, overr
 def test_files_that_cannot_be_read_are_config_errors(tmp_path: Path, study: str) -> None:
     def only_problem(path: Path) -> str:
         with pytest.raises(ConfigError) as caught:
-            load_study(path)
+            open_study(path)
         (line,) = caught.value.problems
         assert line.startswith(f"{path}:")
         return line.removeprefix(f"{path}:")
@@ -313,8 +313,8 @@ def test_a_byte_order_mark_is_no_problem(tmp_path: Path, study: str) -> None:
 def test_reading_a_study_loads_neither_torch_nor_ray(tmp_path: Path, study: str) -> None:
     (tmp_path / "s.yaml").write_text(study)
     code = (
-        "import sys; from pathlib import Path; from slasearch.config.load import load_study;"
-        f"load_study(Path({str(tmp_path / 's.yaml')!r}));"
+        "import sys; from pathlib import Path; from slasearch.config.load import open_study;"
+        f"open_study(Path({str(tmp_path / 's.yaml')!r}));"
         "print([m for m in ('torch', 'ray', 'optuna', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

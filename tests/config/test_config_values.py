@@ -143,6 +143,22 @@ def test_a_storage_path_is_absolute_and_holds_no_secret(full: str, place: str, p
     assert "ter2" not in str(raised.value)
 
 
+def test_checkpoints_that_all_nodes_see_lie_at_an_absolute_path(full: str) -> None:
+    """A folder called `s3:` on each node would be taken for a place that all see."""
+    for place in ("s3://bucket/checkpoints", "~/checkpoints", "checkpoints"):
+        with pytest.raises(ConfigError, match=r"resources\.checkpoint_folder: expected the absolute path of a folder"):
+            parse_study(full, "s", [f"resources.checkpoint_folder={place}"])
+    assert parse_study(full, "s", ["resources.checkpoint_folder=/shared"]).resources.checkpoint_folder == "/shared"
+
+
+def test_a_trial_has_whole_gpus_or_a_share_of_one(full: str) -> None:
+    for gpus in ("1.5", "0.00001"):
+        with pytest.raises(ConfigError, match=r"gpus_per_trial: expected a whole number, or a share of one GPU"):
+            parse_study(full, "s", [f"resources.gpus_per_trial={gpus}"])
+    for gpus in (0.0, 0.0001, 0.5, 1.0, 2.0):
+        assert parse_study(full, "s", [f"resources.gpus_per_trial={gpus}"]).resources.gpus_per_trial == gpus
+
+
 @pytest.mark.parametrize(
     "place", ["/shared/runs", "file:///shared/runs", "abfs://runs@account.dfs.core.windows.net/a", "hdfs://host:9000/a"]
 )
@@ -188,7 +204,13 @@ def test_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not default.home.exists()
     assert locate("sqlite:///sub/x.db").storage_url == f"sqlite:///{tmp_path}/sub/x.db"
     assert locate("sqlite:///sub/x.db").home == tmp_path / "sub"
-    assert locate("sqlite://").home == tmp_path / ".slasearch"
+    for lost in ("sqlite://", "sqlite:///:memory:"):
+        with pytest.raises(ConfigError, match="got a database that ends with this command"):
+            locate(lost)
+    with pytest.raises(ConfigError, match=r"got several @ in one, which is not shown.* as %40") as told:
+        locate("postgresql+psycopg://user:sec@ret/pw@host/database")
+    assert "ret" not in str(told.value)
+    assert locate("postgresql+psycopg://user@server:secret@host/database").storage_url.endswith("secret@host/database")
     url = "postgresql+psycopg://user:secret@host/database"
     monkeypatch.setenv("SLASEARCH_STORAGE", url)
     assert locate().storage_url == url

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +15,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster
+from ray.exceptions import RaySystemError
 from small_study import small_study, states
 
 from slasearch.errors import ClusterError
@@ -39,8 +43,9 @@ def test_a_study_runs_on_a_cluster_and_leaves_it_running(tmp_path: Path, foreign
     assert summary.complete == 3
     assert states(tmp_path) == {"complete": 3}
     assert printer.concurrency == 1, "expected as many trials at a time as the cluster has CPUs for"
+    own = signal.getsignal(signal.SIGTERM)
     with cluster(foreign.address):
-        pass
+        assert signal.getsignal(signal.SIGTERM) is own, "a cluster's run ends its trials on SIGTERM, like any other"
 
 
 def test_a_command_waits_for_the_first_machine_with_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,6 +85,7 @@ def a_machine_that_joins(address: str, *, after: float) -> Iterator[None]:
         ("ray://10.0.0.1:10001", "a ray:// client would carry"),
         ("127.0.0.1:1", "expected a running Ray cluster at '127.0.0.1:1'"),
         ("nowhere", "expected a running Ray cluster at 'nowhere'"),
+        ("127.0.0.1:99999999", "expected a running Ray cluster at '127.0.0.1:99999999'"),
     ],
 )
 def test_a_cluster_that_cannot_be_used_is_told_within_seconds(address: str, said: str) -> None:
@@ -87,3 +93,26 @@ def test_a_cluster_that_cannot_be_used_is_told_within_seconds(address: str, said
     with pytest.raises(ClusterError, match=said), cluster(address):
         pass
     assert time.monotonic() - began < 10
+
+
+def test_auto_is_what_rays_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://10.0.0.1:10001")
+    with pytest.raises(ClusterError, match="a ray:// client would carry"), cluster("auto"):
+        pass
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("Version mismatch: 2.60 and 2.59"), RaySystemError("no token")])
+def test_what_ray_says_of_a_cluster_is_no_traceback(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another Ray there, or a token that is missing here: neither can be made on one machine with one Ray."""
+
+    def refuse(**_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        with (
+            pytest.raises(ClusterError, match=f"expected a running Ray cluster at '{address}', got: "),
+            cluster(address),
+        ):
+            pass

@@ -52,6 +52,10 @@ def test_a_trial_needs_a_node_that_is_large_enough(tmp_path: Path, monkeypatch: 
     assert at_a_time(cpus_per_trial=1) == 6
     assert at_a_time(cpus_per_trial=2) == 2
     assert at_a_time(cpus_per_trial=1, gpus_per_trial=0.5) == 4
+    nodes[:2] = [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}} for _ in range(2)]
+    assert at_a_time(cpus_per_trial=1, gpus_per_trial=0.2) == 10
+    assert at_a_time(cpus_per_trial=1, gpus_per_trial=0.3) == 6
+    nodes[:2] = [{"Alive": True, "Resources": {"CPU": 3.0, "GPU": 1.0}} for _ in range(2)]
     for too_much in ({"cpus_per_trial": 4}, {"cpus_per_trial": 1, "gpus_per_trial": 2.0}):
         with pytest.raises(ClusterError, match="got 6 CPUs and 2 GPUs in all, and no node that is large enough"):
             at_a_time(**too_much)

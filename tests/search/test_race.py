@@ -176,4 +176,10 @@ def test_only_the_search_races():
 def test_a_race_without_the_robustness_objective_is_refused():
     with pytest.raises(ValidationError, match=r"conditions.race: expected none, as robustness is no objective.*0\.05"):
         study(optimise=3, conditions=RACE)
+    with pytest.raises(ValidationError, match=r"conditions.race: expected none without phases.optimise.*got 0\.05"):
+        study(
+            design={"sampler": {"name": "qmc"}, "points": 4},
+            objectives=("score", "exported_parameters", "robustness"),
+            conditions=RACE,
+        )
     assert json.loads(racing().model_dump_json())["conditions"]["race"] == 0.05

@@ -267,8 +267,31 @@ def test_raised_counts_add_trials_to_a_finished_study(opened, where):
 
 def test_other_content_under_the_same_name_is_refused_with_the_difference(opened, where):
     opened(study(optimise=2)).close()
-    with pytest.raises(StudyConflictError, match=r"study toy: exists with other content.*\n.*seed: was 0, is 7"):
+    told = r"study toy: exists with other content. No trial of it has begun: `slasearch delete toy` makes.*\n"
+    with pytest.raises(StudyConflictError, match=told):
         StudySession.open(study(optimise=2, seed=7), where)
+    session = StudySession.open(study(optimise=2), where)
+    run_all(session)
+    session.close()
+    told = r"study toy: exists with other content. Give the study file another name.*\n.*seed: was 0, is 7"
+    with pytest.raises(StudyConflictError, match=told):
+        StudySession.open(study(optimise=2, seed=7), where)
+
+
+def test_a_finished_search_can_be_confirmed_later_and_beside_more_controls(opened, where):
+    session = opened(study(optimise=3))
+    assert len(run_all(session)) == 3
+    session.close()
+    for controls, trials in ((["linear_probe"], 6), (["linear_probe", "lora"], 4), (["lora", "linear_probe"], 0)):
+        config = study(optimise=3, confirm={"top": 1, "seeds": 2, "controls": controls, "tuning": 0})
+        session = StudySession.open(config, where)
+        assert len(run_all(session)) == trials, controls
+        session.close()
+        check_truth(config, where)
+    with pytest.raises(StudyConflictError, match=r"phases\.confirm\.controls: was"):
+        StudySession.open(study(optimise=3, confirm={"top": 1, "seeds": 2, "controls": ["lora"], "tuning": 0}), where)
+    with pytest.raises(StudyConflictError, match=r"phases\.confirm\.controls"):
+        StudySession.open(study(optimise=3), where)
 
 
 def test_other_data_under_the_same_study_are_refused_by_the_name_of_the_task(opened, where):

@@ -233,6 +233,20 @@ def test_a_control_that_is_a_search_is_tuned_over_the_pool_but_not_over_its_size
     assert {one[WEIGHT] for one in found} == {0.3}
 
 
+def test_a_choice_that_is_not_always_active_is_tried_where_it_is():
+    """Layers are searched with some places only: a combination of the others is there once, without layers."""
+    layers = {"categorical": ["all", [3, 4, 5]], "when": {"pool.sites": [["attn.q"]]}}
+    pool = {"kinds": ["lora"], "sites": {"categorical": [["attn.q"], ["attn.out"]]}, "layers": layers, "ranks": [1]}
+    config = tuned_study(50, pool=pool, training={"epochs": 1, "learning_rate": {"categorical": RATES}})
+    winner = replace(WINNER, params=json.dumps({RATE: 0.002, WEIGHT: 0.3, "pool.sites": '["attn.out"]'}))
+    assert tuning_count(config, "shared", 50) == 3 * len(RATES)
+    found = [settings_of(config, "shared", winner, number).params for number in range(3 * len(RATES))]
+    places = {(one["pool.sites"], one.get("pool.layers")) for one in found}
+    assert places == {('["attn.q"]', "all"), ('["attn.q"]', "[3, 4, 5]"), ('["attn.out"]', None)}
+    assert len({json.dumps(one, sort_keys=True) for one in found}) == len(found)
+    assert found[0] == winner.values
+
+
 @pytest.mark.parametrize(
     ("control", "settings"),
     [

@@ -52,6 +52,26 @@ def told(config: StudyConfig) -> list[str]:
             "finalisation.share: expected a share below 0.5",
         ),
         (
+            ("training={steps: 10}", "size_control={mode: penalty, path: {categorical: [[1], [0.1, 1, 2, 3]]}}"),
+            "size_control.path: expected at most 3 values, as gates learn in 5 of 10 steps (raise training.steps)",
+        ),
+        (
+            (*NO_GATE_SPLIT, "gates.learn_on={categorical: [auto, train]}"),
+            "gates.learn_on: expected a value, got a distribution, though gates learn on train where tasks have no",
+        ),
+        (
+            ("gates={family: proximal, temperature_schedule: {categorical: [linear, constant]}}",),
+            "gates.temperature_schedule: expected a value, got a distribution, though no gate family (proximal) has a",
+        ),
+        (
+            ("size_control={mode: penalty, sparsity_weight: 1, ramp: 0, schedule: {categorical: [linear, cubic]}}",),
+            "size_control.schedule: expected a value, got a distribution, though a ramp of 0 ignores it",
+        ),
+        (
+            ("size_control={mode: penalty, sparsity_weight: 0, schedule: {categorical: [linear, cubic]}}",),
+            "size_control.schedule: expected a value, got a distribution, though a sparsity_weight of 0 ignores it",
+        ),
+        (
             ("size_control.path=[0.1, 1]",),
             "size_control.sparsity_weight: expected a value, got a distribution, though a path ignores it",
         ),
@@ -121,7 +141,8 @@ def test_controls_about_several_tasks_need_them(name: str, study: Study) -> None
             "finalisation.ranking={categorical: [gate, ablation], when: {finalisation.finish: continue}}",
         ),
         (*BUDGET, "finalisation={finish: progressive, ranking: saliency}"),
-        (*NO_GATE_SPLIT, "gates.learn_on={categorical: [auto, train]}"),
+        ("gates.learn_on={categorical: [auto, train]}",),
+        ("training={steps: 10}", "size_control={mode: penalty, path: [0.1, 1, 2]}"),
     ],
 )
 def test_what_goes_together_is_not_refused(overrides: tuple[str, ...], study: Study) -> None:

@@ -31,7 +31,7 @@ def shape_findings(results: Results) -> Iterator[Finding]:
     """For each response where pairs of fields that act together are best, then where its strongest fields are."""
     together = _together(results)
     for surface in results.surfaces:
-        known = together.get((surface.response, frozenset((surface.x_field, surface.y_field))))
+        known = together.get((surface.response, frozenset((surface.x_field, surface.y_field))), surface.together)
         if known is not False:
             yield from _surface(surface, together=bool(known))
     for response in dict.fromkeys(line.response for line in results.lines):

@@ -307,6 +307,8 @@ def test_a_grid_tells_its_best_pair_of_levels_but_not_that_they_act_together() -
     text = shapes(surfaces=(surface(),))[0]
     assert text.startswith("Over sparsity weight λ and learning rate the score is best at 1 and 0.0003, 0.850")
     assert shapes(surfaces=(surface(math.nan),)) == ["A caution."], "one seed pair has no intervals"
+    assert shapes(surfaces=(replace(surface(), together=False),)) == ["A caution."], "its surrogate does not tell"
+    assert " act together: " in shapes(surfaces=(replace(surface(), together=True),))[0]
 
 
 # ---------------------------------------------------------------- a whole design

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -210,7 +211,8 @@ def _hover(maps: SurfaceMaps, index: int) -> list[list[str]]:
     return [
         [
             f"{short_factor(one.x_field)} {level_label(x)}<br>{short_factor(one.y_field)} {level_label(y)}<br>"
-            + (f"{thousands(mean)} ×÷ {unsure:.2f}" if maps.counts else f"{mean:.4g} ± {unsure:.2g}")
+            + (thousands(mean) if maps.counts else f"{mean:.4g}")
+            + ("" if math.isnan(unsure) else f" ×÷ {unsure:.2f}" if maps.counts else f" ± {unsure:.2g}")
             for x, mean, unsure in zip(one.x_levels, means, half, strict=True)
         ]
         for y, means, half in zip(one.y_levels, one.mean, one.unsure, strict=True)

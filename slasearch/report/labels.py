@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from slasearch.analysis.compare import Arm, Comparison
+from slasearch.analysis.compare import Arm, Comparison, Comparisons
 from slasearch.analysis.curves import Level
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.roles import control_name, layout_label, role_label
@@ -22,6 +22,7 @@ __all__ = [
     "factor_label",
     "fraction",
     "level_label",
+    "margin_rule",
     "measure_label",
     "number",
     "objective_label",
@@ -159,6 +160,13 @@ def bound_label(config: StudyConfig, bound: ConstraintConfig) -> str:
     return f"{label[:1].lower()}{label[1:]} of {said}"
 
 
+def margin_rule(comparisons: Iterable[Comparisons]) -> tuple[str, ...]:
+    """What the margin is, as a clause, where one of the comparisons is told by it."""
+    found = (one.evidence for item in comparisons for one in item.differences)
+    within = (one for one in found if one.standing in ("non-inferior", "worse, within margin"))
+    return tuple(dict.fromkeys(f"non-inferior, within margin: {one.non_inferiority.method}" for one in within))
+
+
 def p_label(one: Comparison) -> str:
     """`p .032 (Holm)`: the adjusted p where there is one; empty without any."""
     p = one.p if one.p_holm is None else one.p_holm
@@ -188,8 +196,8 @@ def slots_label(count: int) -> str:
 
 
 def thousands(value: float) -> str:
-    """A count with thin spaces every three digits: `67 427`."""
-    return f"{value:,.0f}".replace(",", "\u202f")
+    """A count with thin spaces every three digits: `67 427`; an en dash for one that does not exist."""
+    return "–" if math.isnan(value) else f"{value:,.0f}".replace(",", "\u202f")
 
 
 def number(value: float, digits: int = 3, *, signed: bool = False) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from slasearch.analysis.frames import StudyFrames
+from slasearch.config.constraints import ConstraintConfig
 from slasearch.report.figures import parallel
 from slasearch.report.html import _tiles
 from slasearch.report.results import Results
@@ -64,6 +65,19 @@ def test_the_best_line_and_the_best_tile_are_of_the_best_setting(lucky: StudyFra
     assert figure.table["score"].tolist()[:2] == [0.91, 0.99], "all others by their own score"
     tile, _ = _tiles(replace(found, comparisons=()))
     assert (tile.value, tile.detail) == ("0.900", f"trial {first['number']:g}, 3 seed pairs")
+
+
+def test_the_best_tile_keeps_the_constraints_on_average(lucky: StudyFrames, found: Results) -> None:
+    """Its best trial breaks the bound, a sibling keeps it, and so do both on average; without any there is no tile."""
+    first = best_settings(lucky).iloc[0]
+    trials = lucky.trials.copy()
+    trials.loc[trials["state"] == "complete", "exported_parameters"] = 100
+    trials.loc[trials["trial_id"] == first["trial_id"], "exported_parameters"] = 110
+    for most, words in ((105, f"trial {first['number']:g}, 3 seed pairs"), (99, None)):
+        bound = ConstraintConfig(name="exported_parameters", max=most)
+        frames = replace(lucky, trials=trials, config=lucky.config.model_copy(update={"constraints": (bound,)}))
+        tiles = _tiles(replace(found, comparisons=(), frames=frames, front=None))
+        assert [tile.detail for tile in tiles[:1]] == ([] if words is None else [words])
 
 
 def test_what_a_winner_scored_in_the_search_is_the_mean_over_its_seed_pairs(found: Results, lucky: StudyFrames) -> None:

@@ -24,7 +24,7 @@ from slasearch.report.figures._base import (
     note,
     panel_figure,
 )
-from slasearch.report.labels import arm_label, p_label, series_label, thousands
+from slasearch.report.labels import arm_label, margin_rule, p_label, series_label, thousands
 from slasearch.report.results import Results
 from slasearch.report.style import (
     INK,
@@ -65,6 +65,7 @@ def _figure(results: Results, comparisons: tuple[Comparisons, ...], name: str) -
         "small points: pairs",
         "paired by seed, test split",
         "; ".join(dict.fromkeys(clause for item in comparisons for clause in item.terms)),
+        *margin_rule(comparisons),
         *dict.fromkeys(warning for item in comparisons for warning in item.warnings),
         shown.note,
         "confirm: " + results.counts_of("confirm").text(),
@@ -90,10 +91,8 @@ def comparison_table(comparisons: tuple[Comparisons, ...], names: Mapping[str, s
     for item in comparisons:
         for one in (one for one in item.differences if one.series in names):
             key = (item.number, item.label, one.control, names[one.series])
-            estimate = one.difference
-            rows.append(
-                (*key, "mean", estimate.mean, estimate.low, estimate.high, estimate.n, one.p, one.p_holm, one.verdict)
-            )
+            ends = (one.difference.mean, one.difference.low, one.difference.high, one.difference.n)
+            rows.append((*key, "mean", *ends, one.p, one.p_holm, one.evidence.standing))
             rows.extend((*key, "pair", pair, None, None, 1, None, None, "") for pair in one.pairs)
     columns = [
         "winner", "label", "control", "series", "what", "value", "low", "high", "n", "p", "p_holm", "verdict",
@@ -108,7 +107,7 @@ def _title(item: Comparisons) -> str:
 
 def _spoken(item: Comparisons) -> str:
     parts = [
-        f"{role_label(one.control)} {one.difference.text(signed=True)}, {one.verdict}"
+        f"{role_label(one.control)} {one.difference.text(signed=True)}, {one.evidence.standing}"
         for one in item.differences
         if one.series == MEAN
     ]
@@ -145,8 +144,8 @@ def _draw(comparisons: tuple[Comparisons, ...], legend: tuple[LegendItem, ...], 
 
 
 def _said(mean: Comparison, joint: str) -> str:
-    """The difference, its p and the verdict, on three lines or two."""
-    return f"{joint.join(filter(None, [mean.difference.text(signed=True), p_label(mean)]))}\n{mean.verdict}"
+    """The difference, its p and what may be said of it, on three lines or two."""
+    return f"{joint.join(filter(None, [mean.difference.text(signed=True), p_label(mean)]))}\n{mean.evidence.standing}"
 
 
 def _draw_winner(ax: Axes, item: Comparisons, legend: tuple[LegendItem, ...]) -> None:

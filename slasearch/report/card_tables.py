@@ -186,7 +186,8 @@ def comparison_section(card: AdapterCard, item: Comparisons) -> Iterator[str]:
     series = _series(card, item)
     yield "## Beside controls"
     yield ""
-    yield f"Test scores ({series_label(series)}) of trial {item.number}'s settings and of controls; {item.method}."
+    label = series_label(series, [name for name, _ in item.winner.scores if name != MEAN])
+    yield f"Test scores ({label}) of trial {item.number}'s settings and of controls; {item.method}."
     yield from map(sentences, margin_rule([item]))
     yield ""
     columns = ("", "test score", "parameters", "winner − control", "p", "verdict")

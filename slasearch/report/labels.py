@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from slasearch.analysis.compare import Arm, Comparison, Comparisons
 from slasearch.analysis.curves import Level
@@ -134,9 +134,9 @@ def arm_label(arm: Arm) -> str:
     return f"{role_label(arm.role)}{layout}"
 
 
-def series_label(series: str) -> str:
-    """A task's own name, or `mean of tasks`."""
-    return "mean of tasks" if series == MEAN else series
+def series_label(series: str, tasks: Sequence[str]) -> str:
+    """A task's own name, or `mean of tasks`; the mean of one task is that task."""
+    return series if series != MEAN else "mean of tasks" if len(tasks) > 1 else tasks[0]
 
 
 def objective_label(config: StudyConfig, objective: str) -> str:

@@ -64,7 +64,7 @@ def controls_tables(results: Results) -> list[Table]:
 def _controls(results: Results, item: Comparisons) -> Table:
     tasks = results.frames.tasks
     robust = any(arm.robustness.n for arm in item.arms)
-    means = (series_label(MEAN),) if len(tasks) > 1 else ()
+    means = (series_label(MEAN, tasks),) if len(tasks) > 1 else ()
     columns = ("test scores", *means, *tasks, "exported parameters", "trials to choose from")
     columns += (("robustness (validation)",) if robust else ()) + ("winner − control", *_EVIDENCE)
     return Table(

@@ -20,7 +20,7 @@ from slasearch.analysis.roles import layout_label, role_label, role_phrase
 from slasearch.registry import CONTROL_VARIANTS, CONTROLS
 from slasearch.report.card_tables import comparison_section
 from slasearch.report.compare_text import winner_tables
-from slasearch.report.figures import comparison, robustness
+from slasearch.report.figures import comparison, robustness, sensitivity
 from slasearch.report.findings import findings
 from slasearch.report.html import _tiles, render
 from slasearch.report.labels import arm_label, p_label
@@ -252,3 +252,14 @@ def test_one_task_is_shown_once_and_by_its_name(frames_of: Callable[[Plan], Stud
     assert means["p_holm"].notna().all()
     assert len(figure.panels()[0].figure.data) == 2, "pairs, and their mean"
     assert figure.alt.startswith("Differences of test scores, spam. ")
+    for figure in (*sensitivity.figures(results), *robustness.figures(results)):
+        assert [item.label for item in figure.legend if item.series == MEAN] == (
+            ["spam"] if figure.name.startswith("sensitivity") else []
+        )
+        assert "mean of tasks" not in figure.alt + figure.note
+        assert set(figure.table["series"]) <= {"spam", "winner", *ROLES}
+        assert not any(panel.title == "mean of tasks" for panel in figure.panels())
+    for curve in (*results.design["score"], *results.measured):
+        assert [series.name for series in curve.series] == [MEAN]
+    for curves in results.robustness.values():
+        assert [curve.response for curve in curves] == [MEAN]

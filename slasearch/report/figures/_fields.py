@@ -167,7 +167,11 @@ def set_panel_axis(figure: go.Figure, which: str, axis: FieldAxis, *, cells: boo
     """The same axis of an interactive chart."""
     ends = [axis.edges[0], axis.edges[-1]] if cells else list(axis.ends)
     update = figure.update_yaxes if which == "y" else figure.update_xaxes
-    update(tickvals=list(axis.ticks), ticktext=list(axis.tick_labels), range=ends)
+    update(
+        tickvals=list(axis.ticks),
+        ticktext=[_lines(name).replace("\n", "<br>") for name in axis.tick_labels],
+        range=ends,
+    )
 
 
 def wrapped(label: str, width: int, join: str = "\n") -> str:

@@ -16,7 +16,19 @@ from slasearch.report.figures._base import AxisRange, axis_range, panel_figure
 from slasearch.report.figures._fields import response_title, wrapped
 from slasearch.report.figures._placing import Place, Point, place_labels
 from slasearch.report.labels import short_factor
-from slasearch.report.style import BLUE, INK, MUTED, PAPER, VERMILION, Mark, finish, new_figure, plain_ticks, style
+from slasearch.report.style import (
+    BLUE,
+    INK,
+    MUTED,
+    PAPER,
+    VERMILION,
+    Mark,
+    finish,
+    legend_above,
+    new_figure,
+    plain_ticks,
+    style,
+)
 
 __all__ = [
     "ONE_WAY", "RESTS", "WAYS", "ScreeningPlot", "draw_screening", "screening_panel", "screening_plot", "way_of",
@@ -177,7 +189,7 @@ def _draw_legend(figure: Figure, axes: Sequence[Axes], plots: Sequence[Screening
     if len(axes) > len(plots):
         axes[-1].legend(handles, labels, loc="center left", fontsize=11, borderaxespad=2.0, labelspacing=0.8)
     else:
-        figure.legend(handles, labels, loc="outside upper left", ncols=len(handles))
+        legend_above(figure, handles, labels)
 
 
 def _draw_labels(figure: Figure, ax: Axes, plot: ScreeningPlot) -> None:

@@ -22,7 +22,7 @@ from slasearch.analysis.shape import ResponseSurface
 from slasearch.report.figures._base import Panel, panel_figure
 from slasearch.report.figures._fields import FieldAxis, field_axis, set_field_axis, set_panel_axis, wrapped
 from slasearch.report.labels import level_label, short_factor, thousands
-from slasearch.report.style import INK, MUTED, PAPER, compact, count_ticks, finish, new_figure, style
+from slasearch.report.style import INK, MUTED, PAPER, compact, count_ticks, finish, legend_above, new_figure, style
 
 __all__ = ["SurfaceMaps", "draw_maps", "map_panels"]
 
@@ -151,7 +151,7 @@ def _draw_legend(figure: Figure, maps: SurfaceMaps) -> None:
     if any(faded.any() for faded in maps.faded):
         handles.append(Patch(facecolor=PAPER, edgecolor=MUTED, hatch=_HATCH, linewidth=0.5))
         labels.append("too unsure to read")
-    figure.legend(handles, labels, loc="outside upper left", ncols=2)
+    legend_above(figure, handles, labels)
 
 
 def map_panels(maps: SurfaceMaps) -> tuple[Panel, ...]:

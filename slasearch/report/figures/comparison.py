@@ -32,6 +32,7 @@ from slasearch.report.style import (
     PAPER,
     Mark,
     finish,
+    legend_above,
     new_figure,
     plain_ticks,
     series_marks,
@@ -57,7 +58,7 @@ def _figure(results: Results, comparisons: tuple[Comparisons, ...], name: str) -
     marks = series_marks(tasks)
     # Of one task the mean is the task itself, and only it carries the adjusted p.
     names = {name: name for name in (MEAN, *tasks)} if len(tasks) > 1 else {MEAN: tasks[0]}
-    legend = tuple(LegendItem(series, series_label(name), marks[series]) for series, name in names.items())
+    legend = tuple(LegendItem(series, series_label(series, tasks), marks[series]) for series in names)
     shown = _x_range(comparisons)
     text = note(
         "markers: mean differences",
@@ -138,7 +139,7 @@ def _draw(comparisons: tuple[Comparisons, ...], legend: tuple[LegendItem, ...], 
             Line2D([], [], color=mark.mark.color, marker=mark.mark.marker, markersize=6, linewidth=mark.mark.width)
             for mark in legend
         ]
-        figure.legend(handles, [item.label for item in legend], loc="outside upper left", ncols=min(4, len(legend)))
+        legend_above(figure, handles, [item.label for item in legend])
         finish(figure, text)
     return figure
 

@@ -15,7 +15,7 @@ from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note
 from slasearch.report.figures.timeline import time_unit
 from slasearch.report.labels import percent, thousands
 from slasearch.report.results import Results
-from slasearch.report.style import PAPER, finish, new_figure, plain_ticks, series_marks, style
+from slasearch.report.style import PAPER, finish, legend_above, new_figure, plain_ticks, series_marks, style
 
 __all__ = ["figures", "ledger_table"]
 
@@ -193,7 +193,7 @@ def _draw(rows: list[_Row], legend: tuple[LegendItem, ...], seconds: float, unit
             Patch(facecolor=item.mark.color, edgecolor=PAPER, hatch=_HATCHES.get(item.series), linewidth=0)
             for item in legend
         ]
-        figure.legend(handles, [item.label for item in legend], loc="outside upper left", ncols=3)
+        legend_above(figure, handles, [item.label for item in legend], most=3)
         finish(figure, text)
     return figure
 

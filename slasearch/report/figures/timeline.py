@@ -17,7 +17,7 @@ from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note
 from slasearch.report.figures._timeline_rows import TimelineRows, timeline_rows
 from slasearch.report.labels import percent
 from slasearch.report.results import Results
-from slasearch.report.style import INK, PAPER, finish, new_figure, plain_ticks, series_marks, style
+from slasearch.report.style import INK, PAPER, finish, legend_above, new_figure, plain_ticks, series_marks, style
 from slasearch.search.job import PHASES
 
 __all__ = ["figures", "time_unit"]
@@ -221,7 +221,7 @@ def _draw_legend(figure: Figure, chart: _Chart) -> None:
             marker, _ = _ENDS[outcomes[0]]
             handles.append(Line2D([], [], color=INK, marker=marker, linestyle="", markersize=6, markeredgecolor=PAPER))
             labels.append(label)
-    figure.legend(handles, labels, loc="outside upper left", ncols=min(6, len(handles)), columnspacing=1.2)
+    legend_above(figure, handles, labels, most=6, columnspacing=1.2)
 
 
 def _panel(chart: _Chart) -> go.Figure:

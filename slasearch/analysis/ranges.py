@@ -125,7 +125,7 @@ def _paired(curve: Curve, blocks: Mapping[int, int] | None) -> pd.DataFrame | No
     ]
     table = pd.DataFrame(rows, columns=["level", "block", "value"])
     wide = table.pivot_table(index="block", columns="level", values="value", aggfunc="mean").dropna()
-    wide.columns = pd.Index([curve.levels[place] for place in wide.columns], dtype=object)
+    wide = wide.set_axis([curve.levels[int(place)] for place in wide.columns], axis="columns")
     return wide if len(wide) and wide.shape[1] else None
 
 

@@ -89,7 +89,7 @@ def render(results: Results, figures: list[ReportFigure], *, storage: str | None
     page = Assembly()
     plotly, script = get_plotlyjs(), _resource("report.js")
     study, config = results.frames.study, results.frames.config
-    file = study_file(results)
+    file, told = study_file(results), findings(results)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_resource("template.html")).render(
         study=study,
@@ -97,11 +97,11 @@ def render(results: Results, figures: list[ReportFigure], *, storage: str | None
         facts=_facts(results),
         asked=asked(config, results.frames.warm_start),
         tiles=_tiles(results),
-        five=_joined(five(results)),
-        others=_topics(others(results)),
+        five=_joined(five(results, told)),
+        others=_topics(others(results, told)),
         sections=_sections(results, figures, page),
-        certainty=_topics(certainty(results)),
-        failed=_topics(item for item in findings(results) if item.topic in ("Trials", "Not shown")),
+        certainty=_topics(certainty(results, told)),
+        failed=_topics(item for item in told if item.topic in ("Trials", "Not shown")),
         failures=[page.table(table) for table in (failure_table(results), event_table(results)) if table],
         commands=_commands(results, storage),
         identity=_identity(results),

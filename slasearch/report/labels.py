@@ -29,10 +29,12 @@ __all__ = [
     "p_label",
     "p_text",
     "percent",
+    "runs_label",
     "sentences",
     "series_label",
     "short_factor",
     "slots_label",
+    "spoken_level",
     "thousands",
     "with_ends",
 ]
@@ -127,6 +129,11 @@ def level_label(level: Level) -> str:
     return " + ".join(str(item) for item in decoded) if isinstance(decoded, list) else str(decoded)
 
 
+def spoken_level(level: Level) -> str:
+    """A level in a sentence: three digits of a number."""
+    return level_label(level) if isinstance(level, str) else f"{level:.3g}"
+
+
 def arm_label(arm: Arm) -> str:
     """`LoRA`, with the layout that tuning has picked: `LoRA (last layers)`."""
     variant = arm.tuning.variant if arm.tuning else None
@@ -198,6 +205,11 @@ def slots_label(count: int) -> str:
 def thousands(value: float) -> str:
     """A count with thin spaces every three digits: `67 427`; an en dash for one that does not exist."""
     return "–" if math.isnan(value) else f"{value:,.0f}".replace(",", "\u202f")
+
+
+def runs_label(runs: float) -> str:
+    """How many runs a time is worth: `0.31`, `9.2`, `41`."""
+    return f"{runs:.2g}" if runs < 10 else thousands(runs)
 
 
 def number(value: float, digits: int = 3, *, signed: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,7 @@ from slasearch.analysis.intervals import t_interval
 from slasearch.registry import CONTROLS
 from slasearch.report.figures._base import LegendItem
 from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels
+from slasearch.report.figures.sensitivity import _spoken
 from slasearch.report.style import finish, legend_above, new_figure, role_marks, series_marks, style
 
 CHOICES = ('["attn.q", "attn.v"]', '["attn.out"]', '["attn.q", "attn.k", "attn.v", "attn.out", "ffn.in", "ffn.out"]',
@@ -39,6 +41,15 @@ def grid_of(tasks: tuple[str, ...], titles: tuple[str, ...] = ("", "")) -> Curve
         note="",
         barred=tasks,
     )
+
+
+def test_the_alternative_text_names_the_highest_level_between_the_ends() -> None:
+    values = {"[1]": (0.7, 0.72), "[4]": (0.8, 0.82), "[1, 4]": (0.75, 0.75)}
+    points = tuple(CurvePoint(level, t_interval(found), found, (1, 2)) for level, found in values.items())
+    curve = Curve(RANKS, "score", "category", (Series("mean", points),), 6, 0, "by hand")
+    assert _spoken(curve, "score") == "Ranks in the pool: mean score 0.71 at 1, 0.75 at 1 + 4, highest 0.81 at 4."
+    ends = replace(curve, series=(Series("mean", points[:2]),))
+    assert _spoken(ends, "score") == "Ranks in the pool: mean score 0.71 at 1, 0.81 at 4."
 
 
 def test_relatives_have_lines_of_their_own() -> None:

@@ -9,6 +9,7 @@ import pytest
 from slasearch.analysis.frames import StudyFrames
 from slasearch.config.constraints import ConstraintConfig
 from slasearch.report.figures import parallel
+from slasearch.report.findings import findings
 from slasearch.report.html import _tiles
 from slasearch.report.results import Results
 from slasearch.report.settings import best_settings
@@ -88,3 +89,8 @@ def test_what_a_winner_scored_in_the_search_is_the_mean_over_its_seed_pairs(foun
     runs.loc[winner, "pair_of"] = first["trial_id"]
     (told,) = _search(replace(found, comparisons=(item,), frames=replace(lucky, trials=runs)))
     assert f"trial {item.number} scored 0.900 over 3 seed pairs in the search and 0." in told.text
+
+
+def test_what_leads_to_the_best_is_said_of_settings(results: Results) -> None:
+    told = [item.text for item in findings(results) if item.topic == "Importance" and "For reaching" in item.text]
+    assert [text.partition(" (n = ")[2] for text in told] == [f"{one.n} settings)." for one in results.importances]

@@ -19,7 +19,7 @@ from slasearch.analysis.coordinates import Coordinates
 from slasearch.analysis.curves import Level
 from slasearch.space.parameters import Parameter
 
-__all__ = ["Axes", "Setting", "axes_of", "point_means"]
+__all__ = ["Axes", "Setting", "axes_of", "point_means", "point_noise"]
 
 Floats = NDArray[np.float64]
 
@@ -176,6 +176,23 @@ def point_means(coordinates: Coordinates) -> tuple[Floats, Floats]:
     Repeats are blocks: what a seed pair adds to every point is taken off first (least squares), so that a point which
     lacks a repeat is not shifted by it.
     """
+    first, _, means, _ = _points(coordinates)
+    return coordinates.unit[first], means
+
+
+def point_noise(coordinates: Coordinates) -> float:
+    """The variance that seeds leave in the mean at a point: within points, pooled, over the repeats of a point.
+
+    0 where no point is repeated, and nothing is known of it.
+    """
+    _, point, _, rest = _points(coordinates)
+    counts = np.bincount(point)
+    freedom = len(rest) - len(counts) - (len(np.unique(coordinates.repeats)) - 1)
+    return float(rest @ rest / freedom * np.mean(1 / counts)) if freedom > 0 else 0.0
+
+
+def _points(coordinates: Coordinates) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats, Floats]:
+    """The first trial of each of `p` points, the point of each trial, `p` means, and what is left of each trial."""
     _, first, point = np.unique(coordinates.points, return_index=True, return_inverse=True)
     _, block = np.unique(coordinates.repeats, return_inverse=True)
     values = coordinates.values
@@ -185,7 +202,7 @@ def point_means(coordinates: Coordinates) -> tuple[Floats, Floats]:
         shifts = np.bincount(block, values - means[point]) / np.bincount(block)
         shifts -= shifts.mean()
         means = np.bincount(point, values - shifts[block]) / np.bincount(point)
-    return coordinates.unit[first], means
+    return first, point, means, values - shifts[block] - means[point]
 
 
 def _cells(field: Parameter) -> int | None:

@@ -63,6 +63,11 @@ class StudyFrames:
         return tuple(task.name for task in self.config.tasks)
 
     @property
+    def series(self) -> tuple[str, ...]:
+        """What curves have a line for: each task and their mean; of one task the mean alone, which is the task."""
+        return (*self.tasks, MEAN) if len(self.tasks) > 1 else (MEAN,)
+
+    @property
     def task_metrics(self) -> dict[str, str]:
         """For each task the metric that is its score."""
         return {task.name: task.metric for task in self.config.tasks}

@@ -85,27 +85,29 @@ class Process:
         return self.centre + self.scale * (cross @ self.weights), deviations
 
 
-def fit_process(x: Floats, values: Floats, *, near: Process | None = None) -> Process:
+def fit_process(x: Floats, values: Floats, *, least: float = 0.0, near: Process | None = None) -> Process:
     """The process of largest marginal likelihood.
 
     Args:
         x: `n x d`.
         values: `n`.
+        least: The noise that is known to be in the values, a variance: σ² is not below it.
         near: A process of much the same data: the optimiser starts from it, once.
     """
     centre, scale = float(values.mean()), float(values.std()) or 1.0
     normal = (values - centre) / scale
     rows = np.sort(np.random.default_rng(_SEED).permutation(len(x))[:FITTED])
-    logs = _climbed(x[rows], normal[rows], near)
+    logs = _climbed(x[rows], normal[rows], least / scale**2, near)
     kernel, noise = _unpacked(logs, x.shape[1])
     lower = cholesky(kernel(x, x) + (noise + _JITTER) * np.eye(len(x)), lower=True)
     return Process(x, kernel, math.sqrt(noise), lower, cho_solve((lower, True), normal), centre, scale)
 
 
-def _climbed(x: Floats, values: Floats, near: Process | None) -> Floats:
+def _climbed(x: Floats, values: Floats, least: float, near: Process | None) -> Floats:
     """The parameters of largest marginal likelihood that were found: log a, `d` log b, `d` log ℓ and log σ²."""
     columns = x.shape[1]
-    bounds = np.log([_SIZE, *[_EFFECT] * columns, *[_LENGTH] * columns, _NOISE])
+    noise = (min(max(_NOISE[0], least), _NOISE[1]), _NOISE[1])
+    bounds = np.log([_SIZE, *[_EFFECT] * columns, *[_LENGTH] * columns, noise])
     if near is None:
         usual = np.log(np.repeat(_START, (1, columns, columns, 1)))
         starts = [usual, *np.random.default_rng(_SEED).uniform(bounds[:, 0], bounds[:, 1], (RESTARTS, len(bounds)))]
@@ -158,8 +160,16 @@ def negative_log_likelihood(logs: Floats, squares: Floats, values: Floats) -> tu
     return float(loss), -np.array(slope)
 
 
-def cross_validated(x: Floats, values: Floats, process: Process) -> tuple[Process, float, tuple[Process, ...]]:
+def cross_validated(
+    x: Floats, values: Floats, process: Process, *, least: float = 0.0
+) -> tuple[Process, float, tuple[Process, ...]]:
     """What the process is worth at points that it has not seen: for each of 8 folds it is fitted again without them.
+
+    Args:
+        x: `n x d`.
+        values: `n`.
+        process: Of all of them.
+        least: The noise that is known to be in the values, as for `fit_process`.
 
     Returns:
         The process with its deviations widened by the root mean square of the held-out errors over the deviations
@@ -168,7 +178,7 @@ def cross_validated(x: Floats, values: Floats, process: Process) -> tuple[Proces
     means, deviations, partial = np.empty(len(x)), np.empty(len(x)), []
     for fold in np.array_split(np.random.default_rng(_SEED).permutation(len(x)), FOLDS):
         rest = np.setdiff1d(np.arange(len(x)), fold)
-        partial.append(fit_process(x[rest], values[rest], near=process))
+        partial.append(fit_process(x[rest], values[rest], least=least, near=process))
         means[fold], sure = partial[-1].predict(x[fold])
         deviations[fold] = np.sqrt(sure**2 + (partial[-1].scale * partial[-1].noise) ** 2)
     errors = values - means

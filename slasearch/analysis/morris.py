@@ -9,6 +9,7 @@ step of the unit cube was. From one choice to another Δ' is 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,12 @@ from slasearch.errors import ReportError
 from slasearch.space.design import block_size, morris_levels, morris_step
 from slasearch.space.parameters import Parameter
 
-__all__ = ["Effect", "MorrisScreening", "morris_screening"]
+__all__ = ["ONE_WAY", "Effect", "MorrisScreening", "Way", "morris_screening"]
+
+Way = Literal["up", "down", "both"]
+
+ONE_WAY = 0.5
+"""Share of μ* from which on μ says that a field moves the response one way."""
 
 _FEWEST = 2
 _RESAMPLES = 1000
@@ -47,6 +53,13 @@ class Effect:
     mu: float
     sigma: float
     choice: bool = False
+
+    @property
+    def way(self) -> Way:
+        """`up` and `down` where most of a range's effects go one way, else `both`; choices have no order."""
+        if self.choice or abs(self.mu) < ONE_WAY * self.mu_star or self.mu == 0:
+            return "both"
+        return "up" if self.mu > 0 else "down"
 
 
 @dataclass(frozen=True)

@@ -8,31 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
-from slasearch.analysis.curves import Curve
+from slasearch.analysis.curves import Curve, Level
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.intervals import holm, p_of_zero, t_interval
 
 __all__ = ["BestRange", "Fall", "best_range", "fall"]
+
+L = TypeVar("L", float, Level)
 
 _SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
 class BestRange:
-    """Neighbouring levels around the best one, none of which is told apart from it, from `n` pairs.
+    """The best level and those that are not told apart from it, in order, from `n` pairs; of numbers its neighbours.
 
-    `rest_worse`: whether every level outside is told apart from it, and not only the next ones.
+    `rest_worse`: whether every other level is told apart from it, and not only the next ones.
     """
 
-    best: float
-    low: float
-    high: float
+    best: Level
+    alike: tuple[Level, ...]
     n: int
     rest_worse: bool
+
+    @property
+    def low(self) -> Level:
+        """The first of them."""
+        return self.alike[0]
+
+    @property
+    def high(self) -> Level:
+        """The last of them."""
+        return self.alike[-1]
 
 
 @dataclass(frozen=True)
@@ -52,27 +64,29 @@ def best_range(curve: Curve, blocks: Mapping[int, int] | None = None) -> BestRan
     """The range of levels that are as good as the best by the mean over tasks.
 
     Args:
-        curve: Of a numeric factor; higher is better.
+        curve: Higher is better.
         blocks: For each trial what it shares with trials of other levels, such as its seed repeat; None: its own id.
 
     Returns:
-        None for categories, and where there are no intervals: one seed pair tells nothing apart.
+        None where there are no intervals: one seed pair tells nothing apart.
     """
     table = _paired(curve, blocks)
     if table is None:
         return None
-    order = [float(level) for level in table.columns]
+    order: list[Level] = list(table.columns)
     low = high = int(np.argmax(table.mean()))
     best = order[low]
     known = _p_values(table, best, [level for level in order if level != best])
     if all(p is None for p in known.values()):
         return None
-    while low > 0 and _alike(known[order[low - 1]]):
+    as_good = [level for level in order if level == best or _alike(known[level])]
+    if curve.scale == "category":
+        return BestRange(best, tuple(as_good), len(table), True)
+    while low > 0 and order[low - 1] in as_good:
         low -= 1
-    while high + 1 < len(order) and _alike(known[order[high + 1]]):
+    while high + 1 < len(order) and order[high + 1] in as_good:
         high += 1
-    outside = [*order[:low], *order[high + 1 :]]
-    return BestRange(best, order[low], order[high], len(table), not any(_alike(known[level]) for level in outside))
+    return BestRange(best, tuple(order[low : high + 1]), len(table), len(as_good) == high + 1 - low)
 
 
 def fall(curve: Curve, blocks: Mapping[int, int] | None = None) -> Fall | None:
@@ -85,7 +99,7 @@ def fall(curve: Curve, blocks: Mapping[int, int] | None = None) -> Fall | None:
     Returns:
         None for categories, and where there are no intervals.
     """
-    table = _paired(curve, blocks)
+    table = None if curve.scale == "category" else _paired(curve, blocks)
     if table is None or table.shape[1] < 2:
         return None
     base, *others = (float(level) for level in table.columns)
@@ -104,19 +118,18 @@ def fall(curve: Curve, blocks: Mapping[int, int] | None = None) -> Fall | None:
 
 def _paired(curve: Curve, blocks: Mapping[int, int] | None) -> pd.DataFrame | None:
     """The mean over tasks with a row for each block that has every level, a column for each level in order."""
-    if curve.scale == "category":
-        return None
     rows = [
-        (float(point.level), trial if blocks is None else blocks[trial], value)
+        (curve.levels.index(point.level), trial if blocks is None else blocks[trial], value)
         for point in curve.named(MEAN).points
         for trial, value in zip(point.trial_ids, point.values, strict=True)
     ]
     table = pd.DataFrame(rows, columns=["level", "block", "value"])
     wide = table.pivot_table(index="block", columns="level", values="value", aggfunc="mean").dropna()
+    wide = wide.set_axis([curve.levels[int(place)] for place in wide.columns], axis="columns")
     return wide if len(wide) and wide.shape[1] else None
 
 
-def _p_values(table: pd.DataFrame, base: float, others: list[float]) -> dict[float, float | None]:
+def _p_values(table: pd.DataFrame, base: L, others: list[L]) -> dict[L, float | None]:
     return dict(zip(others, holm([p_of_zero(t_interval(table[level] - table[base])) for level in others]), strict=True))
 
 

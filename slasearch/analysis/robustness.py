@@ -11,7 +11,7 @@ __all__ = ["robustness_curves"]
 
 
 def robustness_curves(frames: StudyFrames, pair_of: int) -> dict[str, tuple[Curve, ...]]:
-    """For each condition a curve for the mean and for each task (`response` names it), with a series for each role.
+    """For each condition a curve for the mean and for each of several tasks (`response`), with a series for each role.
 
     Level 0 is the undisturbed score. Repeats share the measured inputs, so the curves are paired over seeds.
 
@@ -52,7 +52,7 @@ def robustness_curves(frames: StudyFrames, pair_of: int) -> dict[str, tuple[Curv
                 method=f"test split; {pairs_of_seeds(repeats)}",
                 warnings=("one seed pair: no intervals",) if repeats < 2 else (),
             )
-            for response in (MEAN, *frames.tasks)
+            for response in sorted(frames.series, key=lambda series: series != MEAN)
         )
         for kind in kinds
     }

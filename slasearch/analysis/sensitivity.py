@@ -42,8 +42,8 @@ def design_curves(frames: StudyFrames, response: Response = "score") -> tuple[Cu
     Args:
         frames: The study.
         response: `score` (validation, undisturbed) and `change`, which is the score minus that of the base point with
-            the same seed pair, give a series for each task and their mean; the others one series, `mean`. The mean of
-            `exported_parameters` is geometric.
+            the same seed pair, give a series for each task and their mean (of one task the mean alone); the others one
+            series, `mean`. The mean of `exported_parameters` is geometric.
 
     Raises:
         ReportError: The study has no design with levels, one that cannot have this response (see `responses`), or no
@@ -113,7 +113,7 @@ def _design_curve(
         factor=factor,
         response=response,
         scale=scale,
-        series=build_series(data, (*frames.tasks, MEAN), _levels(frames, factor, data), interval),
+        series=build_series(data, frames.series, _levels(frames, factor, data), interval),
         complete=len(complete),
         failed=frames.failed(trials),
         method=f"{method}; validation split; {pairs_of_seeds(repeats)}",
@@ -157,7 +157,7 @@ def measured_levels(frames: StudyFrames, kind: str) -> tuple[float, ...]:
 
 
 def measured_curves(frames: StudyFrames) -> tuple[Curve, ...]:
-    """Score against the level of each measured condition, a series for each task and their mean.
+    """Score against the level of each measured condition, a series for each task and their mean (of one task the mean).
 
     The trials are the base point of the design over its seeds, or, where there is none, all complete trials of the
     search; the method says which.
@@ -185,7 +185,7 @@ def measured_curves(frames: StudyFrames) -> tuple[Curve, ...]:
             factor=kind,
             response="score",
             scale="linear",
-            series=build_series(rows, (*frames.tasks, MEAN), measured_levels(frames, kind)),
+            series=build_series(rows, frames.series, measured_levels(frames, kind)),
             complete=len(trials),
             failed=failed,
             method="; ".join((method, *_sampling(rows))),

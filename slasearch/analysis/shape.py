@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -29,6 +29,7 @@ _LEVELS = 25
 _CELLS = 15
 _LINES = 20
 _PAIRS = 3
+_ONE_PAIR = "one seed pair: no intervals"
 
 Floats = NDArray[np.float64]
 
@@ -38,8 +39,8 @@ class ResponseLine:
     """Partial dependence of a response on one field (Friedman 2001) with individual expectations (Goldstein 2015).
 
     `mean`, `low` and `high` stand at each of `levels`: what is expected there, averaged over all that the other fields
-    can take, and the ends of the 95 % interval that the surrogate itself is unsure of. `ice` holds one line for each of
-    some points of the design.
+    can take, and the ends of the 95 % interval that the surrogate itself is unsure of (NaN on a grid with one seed
+    pair). `ice` holds one line for each of some points of the design.
     Values are in the response's own unit; `exported_parameters` are taken back from the logarithm.
     """
 
@@ -60,8 +61,8 @@ class ResponseSurface:
     """A response over two fields, the others averaged over: `mean[i][j]` at `y_levels[i]` and `x_levels[j]`.
 
     `unsure[i][j]` is the half width of the 95 % interval there: the surrogate's, or, where the method says that means
-    are measured, the one over seeds (NaN with one seed pair). Of `exported_parameters` both are factors taken back from
-    the logarithm.
+    are measured, the one over seeds (NaN on a grid with one seed pair). Of `exported_parameters` both are factors taken
+    back from the logarithm. `together`: whether the pair's share of variance is told from nothing; None: not known.
     """
 
     response: DesignResponse
@@ -75,6 +76,7 @@ class ResponseSurface:
     unsure: tuple[tuple[float, ...], ...]
     method: str
     warnings: tuple[str, ...] = ()
+    together: bool | None = None
 
 
 def response_lines(frames: StudyFrames, response: DesignResponse = "score") -> tuple[ResponseLine, ...]:
@@ -96,6 +98,7 @@ def _line(surrogate: Surrogate, averages: Averages, column: int) -> ResponseLine
     axes = surrogate.axes
     field, places = axes.fields[column], axes.spread(column, _LEVELS)
     mean, deviation = averages.along([column], places[:, None])
+    half, warnings = _known(surrogate, deviation)
     own = _some(surrogate.points[axes.active(surrogate.points)[:, column]], _LINES)
     groups = np.repeat(own[None], len(places), axis=0)
     groups[:, :, column] = places[:, None]
@@ -107,13 +110,13 @@ def _line(surrogate: Surrogate, averages: Averages, column: int) -> ResponseLine
         scale=scale_of(field.distribution),
         levels=_values(axes, column, places),
         mean=_floats(back(mean)),
-        low=_floats(back(mean - NORMAL * deviation)),
-        high=_floats(back(mean + NORMAL * deviation)),
+        low=_floats(back(mean - half)),
+        high=_floats(back(mean + half)),
         ice=tuple(_floats(line) for line in back(ice).T),
         method="partial dependence: expected at each level of the field, over all that the other fields can take; "
         f"single lines: {len(own)} points of the design; band: 95 %, what the surrogate is unsure of; "
         f"{surrogate.method}",
-        warnings=surrogate.warnings,
+        warnings=warnings,
     )
 
 
@@ -146,9 +149,11 @@ def surfaces_of(surrogate: Surrogate, indices: SobolIndices) -> tuple[ResponseSu
     """
     averages, names = averages_of(surrogate.process, surrogate.axes), surrogate.coordinates.names
     ranked = sorted(indices.second, key=lambda pair: -pair.estimate)
-    pairs = ([names.index(field) for field in pair.fields] for pair in ranked)
-    together = (pair for pair in pairs if any(setting.active[pair].all() for setting in averages.settings))
-    return tuple(_surface(surrogate, averages, x, y) for x, y in islice(together, _PAIRS))
+    pairs = (([names.index(field) for field in pair.fields], pair.low > 0) for pair in ranked)
+    met = (pair for pair in pairs if any(setting.active[pair[0]].all() for setting in averages.settings))
+    return tuple(
+        replace(_surface(surrogate, averages, x, y), together=together) for (x, y), together in islice(met, _PAIRS)
+    )
 
 
 def _surface(surrogate: Surrogate, averages: Averages, x: int, y: int) -> ResponseSurface:
@@ -156,16 +161,29 @@ def _surface(surrogate: Surrogate, averages: Averages, x: int, y: int) -> Respon
     x_places, y_places = axes.spread(x, _CELLS), axes.spread(y, _CELLS)
     y_grid, x_grid = np.meshgrid(y_places, x_places, indexing="ij")
     mean, deviation = averages.along([x, y], np.column_stack([x_grid.ravel(), y_grid.ravel()]))
+    half, warnings = _known(surrogate, deviation)
     return _drawn_on(
         surrogate.response,
         axes,
         (x, y),
         (x_places, y_places),
-        (mean.reshape(x_grid.shape), NORMAL * deviation.reshape(x_grid.shape)),
+        (mean.reshape(x_grid.shape), half.reshape(x_grid.shape)),
         method="expected at each pair of levels, over all that the other fields can take; "
         f"interval: 95 %, what the surrogate is unsure of; {surrogate.method}",
-        warnings=surrogate.warnings,
+        warnings=warnings,
     )
+
+
+def _known(surrogate: Surrogate, deviation: Floats) -> tuple[Floats, tuple[str, ...]]:
+    """Half widths of 95 % intervals, and the warnings.
+
+    Levels of a grid are points of the design, through which a process may run that takes the seeds' noise for the
+    response: with one seed pair nothing tells the two apart.
+    """
+    coordinates = surrogate.coordinates
+    if coordinates.sampler == "grid" and len(np.unique(coordinates.repeats)) < 2:
+        return np.full_like(deviation, math.nan), (*surrogate.warnings, _ONE_PAIR)
+    return NORMAL * deviation, surrogate.warnings
 
 
 def measured_surface(response: DesignResponse, coordinates: Coordinates) -> ResponseSurface:
@@ -192,7 +210,7 @@ def measured_surface(response: DesignResponse, coordinates: Coordinates) -> Resp
         (x_places, y_places),
         (mean, half),
         method=f"measured means at the points of the grid; {pairs_of_seeds(repeats)}; 95 % t-intervals over seeds",
-        warnings=(*(("one seed pair: no intervals",) if repeats < 2 else ()), *_holes(mean)),
+        warnings=(*((_ONE_PAIR,) if repeats < 2 else ()), *_holes(mean)),
     )
 
 

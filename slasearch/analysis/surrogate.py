@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from slasearch.analysis.averages import averages_of
-from slasearch.analysis.axes import Axes, axes_of, point_means
+from slasearch.analysis.axes import Axes, axes_of, point_means, point_noise
 from slasearch.analysis.coordinates import Coordinates, DesignResponse, design_coordinates, response_words
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
@@ -97,8 +97,8 @@ def surrogate_of(coordinates: Coordinates, response: DesignResponse) -> Surrogat
     points, values = point_means(coordinates)
     _check(what, axes, values)
     kept = np.sort(np.random.default_rng(_SEED).permutation(len(points))[:_LARGEST])
-    x, y = axes.features(points[kept]), values[kept]
-    process, r2, partial = cross_validated(x, y, fit_process(x, y))
+    x, y, noise = axes.features(points[kept]), values[kept], point_noise(coordinates)
+    process, r2, partial = cross_validated(x, y, fit_process(x, y, least=noise), least=noise)
     if r2 < MINIMUM_R2:
         raise ReportError(
             f"{what}: expected a cross-validated R² of at least {MINIMUM_R2}, got {r2:.2f} from {len(kept)} points: "

@@ -15,7 +15,7 @@ from slasearch.analysis.roles import role_label
 from slasearch.records import CLEAN_SAMPLE, DIRECTIONS, SITES, SPARSITY_PATH, SPLITS, ConditionSpec, Slot
 from slasearch.registry import KINDS
 from slasearch.report.finding import listed
-from slasearch.report.labels import p_label, series_label, thousands
+from slasearch.report.labels import margin_rule, p_label, sentences, series_label, thousands
 from slasearch.report.origin import Origin
 
 __all__ = [
@@ -123,7 +123,7 @@ def scores_section(card: AdapterCard, origin: Origin) -> Iterator[str]:
 def _among_runs(card: AdapterCard, origin: Origin) -> Iterator[str]:
     """How a confirmed run stands among those of its settings; nothing where it is the only one, or none of them.
 
-    The best of several runs is exported, and its own scores do not say that it was picked.
+    The best of several runs has scores that are too good by chance, and does not say so itself.
     """
     compared = origin.comparison
     if origin.trial.role != "winner" or compared is None or compared.winner.complete < 2:
@@ -131,11 +131,12 @@ def _among_runs(card: AdapterCard, origin: Origin) -> Iterator[str]:
     trials = origin.frames.trials
     runs = trials[(trials["pair_of"] == origin.trial.pair_of) & (trials["role"] == "winner")]
     runs = runs[runs["state"] == "complete"].set_index("trial_id")
-    ends = {name: runs[name].min() if DIRECTIONS[name] == "minimize" else runs[name].max() for name in _GOALS}
-    best = [label for name, label in _GOALS.items() if runs.loc[origin.trial.id, name] == ends[name]]
-    place = f"One of {len(runs)} runs"
-    if best:
-        place = f"Picked as the best of {len(runs)} runs by validation ({listed(best)})"
+    best = []
+    for name in (objective.name for objective in origin.frames.config.objectives):
+        end = runs[name].min() if DIRECTIONS[name] == "minimize" else runs[name].max()
+        if runs.index[runs[name] == end].tolist() == [origin.trial.id]:
+            best.append(_GOALS[name])
+    place = f"The best of {len(runs)} runs by validation ({listed(best)})" if best else f"One of {len(runs)} runs"
     yield f"{place}; mean over the runs on test {compared.winner.score(_series(card, compared)).text()}."
 
 
@@ -185,7 +186,9 @@ def comparison_section(card: AdapterCard, item: Comparisons) -> Iterator[str]:
     series = _series(card, item)
     yield "## Beside controls"
     yield ""
-    yield f"Test scores ({series_label(series)}) of trial {item.number}'s settings and of controls; {item.method}."
+    label = series_label(series, [name for name, _ in item.winner.scores if name != MEAN])
+    yield f"Test scores ({label}) of trial {item.number}'s settings and of controls; {item.method}."
+    yield from map(sentences, margin_rule([item]))
     yield ""
     columns = ("", "test score", "parameters", "winner − control", "p", "verdict")
     yield from markdown_table(columns, (_arm(item, number, series) for number in range(len(item.arms))))
@@ -193,12 +196,11 @@ def comparison_section(card: AdapterCard, item: Comparisons) -> Iterator[str]:
 
 def _arm(item: Comparisons, number: int, series: str) -> list[str]:
     arm = item.arms[number]
-    size = thousands(arm.parameters.mean) if arm.parameters.n else "–"
-    cells = [role_label(arm.role), arm.score(series).text(), size]
+    cells = [role_label(arm.role), arm.score(series).text(), thousands(arm.parameters.mean)]
     if number == 0:
         return [*cells, "", "", ""]
     one = item.difference(arm.role, series)
-    return [*cells, one.difference.text(signed=True), p_label(one).removeprefix("p "), one.verdict]
+    return [*cells, one.difference.text(signed=True), p_label(one).removeprefix("p "), one.evidence.standing]
 
 
 # ---------------------------------------------------------------- training

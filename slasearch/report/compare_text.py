@@ -224,7 +224,7 @@ def _table(
 
 
 def _cells(row: _Row) -> tuple[object, ...]:
-    means = (thousands(row.parameters.mean), f"{row.seconds.mean:.3g}")
+    means = (thousands(row.parameters.mean), f"{row.seconds.mean:.3g}" if row.seconds.n else "–")
     start = (row.label, row.complete, row.scores[MEAN].text(DIGITS), *means)
     if MEAN not in row.evidence:
         return (*start, "", "", "", "")

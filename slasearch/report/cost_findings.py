@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from slasearch.analysis.ledger import LOST, Ledger, Outcome
 from slasearch.report.finding import Finding
-from slasearch.report.labels import percent, thousands
+from slasearch.report.labels import percent, runs_label, thousands
 from slasearch.report.results import Results
 
 __all__ = ["cost_findings"]
@@ -29,7 +29,7 @@ def cost_findings(results: Results) -> Iterator[Finding]:
 def _total(ledger: Ledger) -> str:
     """`0.299 device-hours in all, as much as 98 LoRA runs of 11 s`."""
     runs = ledger.in_lora_runs(ledger.device_seconds)
-    said = "" if runs is None else f", as much as {_count(runs)} LoRA runs of {ledger.lora_seconds:.3g} s"
+    said = "" if runs is None else f", as much as {runs_label(runs)} LoRA runs of {ledger.lora_seconds:.3g} s"
     return f"{_hours(ledger.device_seconds)} device-hours in all{said}"
 
 
@@ -59,11 +59,7 @@ def _hours(seconds: float) -> str:
 
 def _runs(seconds: float, ledger: Ledger) -> str:
     runs = ledger.in_lora_runs(seconds)
-    return "" if runs is None else f" (as much as {_count(runs)} LoRA runs)"
-
-
-def _count(runs: float) -> str:
-    return f"{runs:.2g}" if runs < 10 else thousands(runs)
+    return "" if runs is None else f" (as much as {runs_label(runs)} LoRA runs)"
 
 
 def _share(seconds: float, ledger: Ledger) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from slasearch.analysis.curves import Curve, Level
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.ranges import best_range, fall
 from slasearch.analysis.sensitivity import level_p_values
-from slasearch.report.finding import Finding
+from slasearch.report.finding import Finding, listed, some
 from slasearch.report.labels import condition_label, level_label, p_text, short_factor, thousands
 from slasearch.report.results import Results
 
 __all__ = ["disturbance_findings", "factor_findings"]
+
+_UNTOLD = "without intervals no level can be told apart"
 
 
 def factor_findings(results: Results) -> Iterator[Finding]:
@@ -24,22 +27,27 @@ def factor_findings(results: Results) -> Iterator[Finding]:
     repeats = dict(zip(trials["trial_id"], trials["repeat"], strict=True))
     for curve in results.design.get("score", ()):
         change, size = changes.get(curve.factor), sizes.get(curve.factor)
-        parts = [_best_level(curve), *_range(curve, repeats), *([_shifts(change, p_values)] if change else [])]
+        parts = [_best_level(curve), *_range(curve, repeats)]
+        if change or len(parts) == 1:
+            parts.append(_shifts(change, p_values) if change else _UNTOLD)
         parts += _growth(size) if size else ()
         yield Finding("Sensitivity", f"{'; '.join(parts)}.")
 
 
 def _best_level(curve: Curve) -> str:
-    name = short_factor(curve.factor)
-    best = max(curve.named(MEAN).points, key=lambda point: point.estimate.mean)
-    return f"{name[:1].upper()}{name[1:]}: best mean score {best.estimate.text()} at {level_label(best.level)}"
+    """Where the mean is best, with every level that shares it; sums of equal scores may differ in their last bits."""
+    name, points = short_factor(curve.factor), curve.named(MEAN).points
+    most = max(point.estimate.mean for point in points)
+    tied = [point for point in points if math.isclose(point.estimate.mean, most, rel_tol=1e-9, abs_tol=1e-12)]
+    best = listed([f"{point.estimate.text()} at {level_label(point.level)}" for point in tied])
+    return f"{name[:1].upper()}{name[1:]}: best mean score {best}"
 
 
 def _shifts(change: Curve, p_values: Mapping[tuple[str, Level], float | None]) -> str:
     """Which levels differ from the base; `p_values` are those of all levels of the design."""
     found = [(point, p_values.get((change.factor, point.level))) for point in change.named(MEAN).points]
     if all(p is None for _, p in found):
-        return "without intervals no level can be told apart"
+        return _UNTOLD
     holm = f"after Holm over the {len(p_values)} levels of the design"
     told = [
         f"{point.estimate.text(signed=True)} at {level_label(point.level)} ({p_text(p)})"
@@ -60,9 +68,14 @@ def _growth(size: Curve) -> Iterator[str]:
 def _range(curve: Curve, repeats: Mapping[int, int]) -> Iterator[str]:
     """Which levels are as good as the best; along what is trained under, from which level on the score falls."""
     found = best_range(curve, repeats)
-    if found is not None and found.low == found.high:
+    if found is not None and len(found.alike) == 1:
         worse = "every other level is" if found.rest_worse else "the levels next to it are"
-        yield f"{worse} told to be worse" if len(curve.levels) > 1 else "the only level"
+        yield f"{worse} told to be worse"
+    elif found is not None and len(found.alike) == len(curve.levels):
+        yield "no level is told apart from the best"
+    elif found is not None and curve.scale == "category":
+        also = [level_label(level) for level in found.alike if level != found.best]
+        yield f"not told apart from the best: {some(also)}"
     elif found is not None:
         yield f"from {level_label(found.low)} to {level_label(found.high)} no level is told apart from the best"
     fallen = fall(curve, repeats) if curve.factor.startswith("conditions.train.") else None

@@ -204,7 +204,7 @@ def _importance(results: Results) -> Iterator[Finding]:
         goal = {"score": "score", "exported_parameters": "size", "robustness": "robustness"}[item.objective]
         said = ", ".join(strong) if strong else "no field stands out from chance"
         yield Finding(
-            "Importance", f"For reaching the best {percent(item.quantile)} by {goal}: {said} (n = {item.n} trials)."
+            "Importance", f"For reaching the best {percent(item.quantile)} by {goal}: {said} (n = {item.n} settings)."
         )
 
 

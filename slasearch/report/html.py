@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import groupby
 
-import numpy as np
 import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from slasearch import __version__
+from slasearch.analysis.bounds import within_all
 from slasearch.analysis.compare import Comparisons
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.roles import role_label
@@ -89,7 +89,7 @@ def render(results: Results, figures: list[ReportFigure], *, storage: str | None
     page = Assembly()
     plotly, script = get_plotlyjs(), _resource("report.js")
     study, config = results.frames.study, results.frames.config
-    file = study_file(results)
+    file, told = study_file(results), findings(results)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_resource("template.html")).render(
         study=study,
@@ -97,11 +97,11 @@ def render(results: Results, figures: list[ReportFigure], *, storage: str | None
         facts=_facts(results),
         asked=asked(config, results.frames.warm_start),
         tiles=_tiles(results),
-        five=_joined(five(results)),
-        others=_topics(others(results)),
+        five=_joined(five(results, told)),
+        others=_topics(others(results, told)),
         sections=_sections(results, figures, page),
-        certainty=_topics(certainty(results)),
-        failed=_topics(item for item in findings(results) if item.topic in ("Trials", "Not shown")),
+        certainty=_topics(certainty(results, told)),
+        failed=_topics(item for item in told if item.topic in ("Trials", "Not shown")),
         failures=[page.table(table) for table in (failure_table(results), event_table(results)) if table],
         commands=_commands(results, storage),
         identity=_identity(results),
@@ -187,10 +187,11 @@ def _facts(results: Results) -> list[str]:
 def _tiles(results: Results) -> list[_Tile]:
     if results.comparisons:
         return _confirmed_tiles(results, results.comparisons[0])
-    if results.front is None:
-        return []
     settings = best_settings(results.frames)
-    best = settings[settings["trial_id"].isin(results.front.trial_ids)].iloc[0]
+    settings = settings[within_all(results.frames.config.constraints, settings)]
+    if settings.empty:
+        return []
+    best = settings.iloc[0]
     over = pairs_of_seeds(best["pairs"]) if best["pairs"] > 1 else "one seed pair"
     return [
         _Tile("Best validation score", f"{best['score']:.3f}", f"trial {best['number']:g}, {over}"),
@@ -206,11 +207,12 @@ def _confirmed_tiles(results: Results, item: Comparisons) -> list[_Tile]:
         ),
         _Tile("Exported parameters", thousands(winner.parameters.mean), "without the task heads"),
     ]
-    if item.controls:
-        control = max(item.controls, key=lambda arm: np.nan_to_num(arm.score().mean, nan=-np.inf))
+    compared = [arm for arm in item.controls if item.difference(arm.role).difference.n]
+    if compared:
+        control = max(compared, key=lambda arm: arm.score().mean)
         one = item.difference(control.role)
         label = f"Minus {role_label(control.role)} ({thousands(control.parameters.mean)})"
-        detail = f"the best control; {one.verdict}, {one.difference.n} pairs"
+        detail = f"the best control; {one.evidence.standing}, {one.difference.n} pairs"
         tiles.append(_Tile(label, one.difference.text(signed=True), detail))
     if winner.robustness.n:
         tiles.append(_Tile("Robustness", winner.robustness.text(), "validation, under the measured conditions"))

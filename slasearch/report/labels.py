@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
-from slasearch.analysis.compare import Arm, Comparison
+from slasearch.analysis.compare import Arm, Comparison, Comparisons
 from slasearch.analysis.curves import Level
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.roles import control_name, layout_label, role_label
@@ -22,16 +22,19 @@ __all__ = [
     "factor_label",
     "fraction",
     "level_label",
+    "margin_rule",
     "measure_label",
     "number",
     "objective_label",
     "p_label",
     "p_text",
     "percent",
+    "runs_label",
     "sentences",
     "series_label",
     "short_factor",
     "slots_label",
+    "spoken_level",
     "thousands",
     "with_ends",
 ]
@@ -126,6 +129,11 @@ def level_label(level: Level) -> str:
     return " + ".join(str(item) for item in decoded) if isinstance(decoded, list) else str(decoded)
 
 
+def spoken_level(level: Level) -> str:
+    """A level in a sentence: three digits of a number."""
+    return level_label(level) if isinstance(level, str) else f"{level:.3g}"
+
+
 def arm_label(arm: Arm) -> str:
     """`LoRA`, with the layout that tuning has picked: `LoRA (last layers)`."""
     variant = arm.tuning.variant if arm.tuning else None
@@ -133,9 +141,9 @@ def arm_label(arm: Arm) -> str:
     return f"{role_label(arm.role)}{layout}"
 
 
-def series_label(series: str) -> str:
-    """A task's own name, or `mean of tasks`."""
-    return "mean of tasks" if series == MEAN else series
+def series_label(series: str, tasks: Sequence[str]) -> str:
+    """A task's own name, or `mean of tasks`; the mean of one task is that task."""
+    return series if series != MEAN else "mean of tasks" if len(tasks) > 1 else tasks[0]
 
 
 def objective_label(config: StudyConfig, objective: str) -> str:
@@ -157,6 +165,13 @@ def bound_label(config: StudyConfig, bound: ConstraintConfig) -> str:
     said = " and ".join(f"{word} {write(value)}{unit}" for word, value in ends if value is not None)
     label = objective_label(config, bound.name)
     return f"{label[:1].lower()}{label[1:]} of {said}"
+
+
+def margin_rule(comparisons: Iterable[Comparisons]) -> tuple[str, ...]:
+    """What the margin is, as a clause, where one of the comparisons is told by it."""
+    found = (one.evidence for item in comparisons for one in item.differences)
+    within = (one for one in found if one.standing in ("non-inferior", "worse, within margin"))
+    return tuple(dict.fromkeys(f"non-inferior, within margin: {one.non_inferiority.method}" for one in within))
 
 
 def p_label(one: Comparison) -> str:
@@ -188,8 +203,13 @@ def slots_label(count: int) -> str:
 
 
 def thousands(value: float) -> str:
-    """A count with thin spaces every three digits: `67 427`."""
-    return f"{value:,.0f}".replace(",", "\u202f")
+    """A count with thin spaces every three digits: `67 427`; an en dash for one that does not exist."""
+    return "–" if math.isnan(value) else f"{value:,.0f}".replace(",", "\u202f")
+
+
+def runs_label(runs: float) -> str:
+    """How many runs a time is worth: `0.31`, `9.2`, `41`."""
+    return f"{runs:.2g}" if runs < 10 else thousands(runs)
 
 
 def number(value: float, digits: int = 3, *, signed: bool = False) -> str:

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Literal
 
 import pandas as pd
 
 from slasearch.analysis.coordinates import DesignResponse, design_coordinates
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
-from slasearch.analysis.morris import Effect, MorrisScreening
+from slasearch.analysis.morris import Effect, MorrisScreening, Way
 from slasearch.report.finding import NAMED, Finding, listed, some
 from slasearch.report.labels import number, sentences, short_factor, with_ends
 from slasearch.report.results import Results
@@ -30,9 +29,6 @@ __all__ = ["screening_findings", "seed_noise"]
 
 BENDS = 0.5
 """Share of μ* from which on a spread σ says that a field acts with others or bends (Garcia Sanchez et al. 2014)."""
-
-ONE_WAY = 0.5
-"""Share of μ* from which on μ says that a field moves the response one way."""
 
 
 def screening_findings(results: Results) -> Iterator[Finding]:
@@ -83,7 +79,7 @@ def _screening(item: MorrisScreening, noise: tuple[float, float, int] | None) ->
     return f"{'; '.join(parts)}. {_basis(item, noise)}"
 
 
-_WORDS: dict[Literal["up", "down", "both"], tuple[str, str]] = {
+_WORDS: dict[Way, tuple[str, str]] = {
     "up": ("raises", "multiplies"),
     "down": ("lowers", "divides"),
     "both": ("changes", "changes"),
@@ -99,12 +95,9 @@ def _moves(told: list[Effect], response: DesignResponse) -> str:
         return f"No field is told to move the {what}"
     parts = []
     for place, one in enumerate(told[:NAMED]):
-        way: Literal["up", "down", "both"] = "both"
-        if not one.choice and abs(one.mu) >= ONE_WAY * one.mu_star:
-            way = "up" if one.mu > 0 else "down"
-        by = "by a factor of" if sized and way == "both" else "by"
+        by = "by a factor of" if sized and one.way == "both" else "by"
         thing = "it" if place else f"the {what}"
-        parts.append(f"{short_factor(one.field)} {_WORDS[way][sized]} {thing} {by} {_size(one, sized=sized)}")
+        parts.append(f"{short_factor(one.field)} {_WORDS[one.way][sized]} {thing} {by} {_size(one, sized=sized)}")
     if len(told) > NAMED:
         most = told[NAMED].mu_star
         less = f"a factor of at most {math.exp(most):.2f}" if sized else f"at most {number(most)}"

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slasearch.analysis.coordinates import DesignResponse
-from slasearch.analysis.curves import Level
 from slasearch.analysis.shape import ResponseLine, ResponseSurface
 from slasearch.records import DIRECTIONS
 from slasearch.report.finding import NAMED, Finding
-from slasearch.report.labels import level_label, number, short_factor, thousands, with_ends
+from slasearch.report.labels import number, short_factor, spoken_level, thousands, with_ends
 from slasearch.report.results import Results
 from slasearch.report.share_findings import design_caution
 
@@ -31,7 +30,7 @@ def shape_findings(results: Results) -> Iterator[Finding]:
     """For each response where pairs of fields that act together are best, then where its strongest fields are."""
     together = _together(results)
     for surface in results.surfaces:
-        known = together.get((surface.response, frozenset((surface.x_field, surface.y_field))))
+        known = together.get((surface.response, frozenset((surface.x_field, surface.y_field))), surface.together)
         if known is not False:
             yield from _surface(surface, together=bool(known))
     for response in dict.fromkeys(line.response for line in results.lines):
@@ -93,7 +92,7 @@ def _line(line: ResponseLine) -> tuple[float, str] | None:
     best, worst = values.best, values.worst
     if not values.better(best, worst):
         return None
-    levels = [_level(level) for level in line.levels]
+    levels = [spoken_level(level) for level in line.levels]
     at_end = line.scale != "category" and best in (0, len(levels) - 1)
     name, (what, good, bad) = short_factor(line.field), values.words()
     text = (
@@ -142,7 +141,7 @@ def _over_two(surface: ResponseSurface) -> _Values:
 def _place(surface: ResponseSurface, place: int) -> str:
     """`0.05 and 0.003`: a cell's levels, in the order in which the fields are named."""
     row, column = divmod(place, len(surface.x_levels))
-    return f"{_level(surface.x_levels[column])} and {_level(surface.y_levels[row])}"
+    return f"{spoken_level(surface.x_levels[column])} and {spoken_level(surface.y_levels[row])}"
 
 
 def _moved(surface: ResponseSurface) -> str:
@@ -160,11 +159,7 @@ def _moved(surface: ResponseSurface) -> str:
         one, last = (end.best for end in ends)
         if ends[0].better(one, last) and ends[1].better(last, one):
             return (
-                f"the best {short_factor(along)} is {_level(levels[one])} where {short_factor(other)} is "
-                f"{_level(others[0])}, and {_level(levels[last])} where it is {_level(others[-1])}"
+                f"the best {short_factor(along)} is {spoken_level(levels[one])} where {short_factor(other)} is "
+                f"{spoken_level(others[0])}, and {spoken_level(levels[last])} where it is {spoken_level(others[-1])}"
             )
     return ""
-
-
-def _level(level: Level) -> str:
-    return level_label(level) if isinstance(level, str) else f"{level:.3g}"

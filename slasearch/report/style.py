@@ -6,6 +6,7 @@ Colours are Okabe and Ito's (2008). Every series also has its own marker, so tha
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,12 +38,14 @@ __all__ = [
     "compact_axis",
     "count_ticks",
     "finish",
+    "legend_above",
     "level_ticks",
     "new_figure",
     "plain_ticks",
     "role_marks",
     "save",
     "series_marks",
+    "set_title",
     "state_marks",
     "style",
 ]
@@ -111,14 +114,29 @@ _RC: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Mark:
-    """How a series is drawn, in matplotlib's words (`marker`) and in plotly's (`symbol`)."""
+    """How a series is drawn, in matplotlib's words (`marker`) and in plotly's (`symbol`).
+
+    `dashes` of its line are lengths on and off in units of its width; without any the line is solid.
+    """
 
     color: str
     marker: Any
     symbol: str
     width: float = 1.8
+    dashes: tuple[float, ...] = ()
+
+    @property
+    def line(self) -> Any:
+        """Its line as matplotlib takes it."""
+        return (0, self.dashes) if self.dashes else "-"
+
+    @property
+    def dash(self) -> str:
+        """Its line as plotly and SVG take it."""
+        return ",".join(f"{self.width * length:.3g}" for length in self.dashes) or "solid"
 
 
+_LONG, _SHORT, _DOTS, _MIXED, _DOUBLE = (8, 2), (4, 1.5), (1, 1.2), (6, 1.5, 1, 1.5), (6, 1.5, 1, 1.5, 1, 1.5)
 _MARKS = (
     Mark(BLUE, "o", "circle"),
     Mark(VERMILION, "s", "square"),
@@ -126,32 +144,41 @@ _MARKS = (
     Mark(PINK, "D", "diamond"),
     Mark(ORANGE, "v", "triangle-down"),
     Mark(SKY, "P", "cross"),
+    Mark(BLUE, "X", "x", dashes=_SHORT),
+    Mark(VERMILION, "p", "pentagon", dashes=_SHORT),
+    Mark(GREEN, "<", "triangle-left", dashes=_SHORT),
+    Mark(PINK, "h", "hexagon", dashes=_SHORT),
+    Mark(ORANGE, ">", "triangle-right", dashes=_SHORT),
+    Mark(SKY, "*", "star", dashes=_SHORT),
 )
 _ROLE_MARKS = {
     "winner": Mark(BLUE, "o", "circle", 2.4),
     "control:lora": Mark(VERMILION, "s", "square"),
-    "control:lora_gradient": Mark(VERMILION, (4, 1, 45), "star-square"),
-    "control:lora_r8": Mark(VERMILION, "p", "pentagon"),
-    "control:adalora": Mark(VERMILION, "<", "triangle-left"),
-    "control:adalora_pool": Mark(VERMILION, ">", "triangle-right"),
-    "control:lora_xs": Mark(VERMILION, "d", "diamond-tall"),
+    "control:lora_gradient": Mark(VERMILION, (4, 1, 45), "star-square", dashes=_SHORT),
+    "control:lora_r8": Mark(VERMILION, "p", "pentagon", dashes=_DOTS),
+    "control:adalora": Mark(VERMILION, "<", "triangle-left", dashes=_MIXED),
+    "control:adalora_pool": Mark(VERMILION, ">", "triangle-right", dashes=_DOUBLE),
+    "control:lora_xs": Mark(VERMILION, "d", "diamond-tall", dashes=_LONG),
     "control:prefix": Mark(PINK, "v", "triangle-down"),
-    "control:prefix_gated": Mark(PINK, (6, 1, 0), "hexagram"),
-    "control:bottleneck": Mark(PINK, "P", "cross"),
-    "control:bitfit": Mark(PINK, "X", "x"),
-    "control:fusion": Mark(PINK, "h", "hexagon"),
+    "control:prefix_gated": Mark(PINK, (6, 1, 0), "hexagram", dashes=_SHORT),
+    "control:bottleneck": Mark(PINK, "P", "cross", dashes=_DOTS),
+    "control:bitfit": Mark(PINK, "X", "x", dashes=_MIXED),
+    "control:fusion": Mark(PINK, "h", "hexagon", dashes=_LONG),
     "control:all_open": Mark(ORANGE, "8", "octagon"),
-    "control:shared": Mark(ORANGE, "H", "hexagon2"),
+    "control:shared": Mark(ORANGE, "H", "hexagon2", dashes=_SHORT),
     "control:random": Mark(GREEN, "^", "triangle-up"),
-    "control:random_best": Mark(GREEN, "*", "star"),
+    "control:random_best": Mark(GREEN, "*", "star", dashes=_SHORT),
     "control:linear_probe": Mark(MUTED, "D", "diamond"),
     "control:full_fine_tuning": Mark(INK, (4, 1, 0), "star-diamond"),
 }
-"""Relatives share a colour: LoRAs, modules of other sorts, whole or shared pools, random structures, the two ends."""
+"""Relatives share a colour: LoRAs, modules of other sorts, whole or shared pools, random structures, the two ends.
+
+Their lines have dashes of their own.
+"""
 
 
 def series_marks(tasks: Sequence[str]) -> dict[str, Mark]:
-    """A mark for each task (repeating after six) and a heavy dark one for the mean."""
+    """A mark for each task (repeating after twelve) and a heavy dark one for the mean."""
     marks = {task: _MARKS[index % len(_MARKS)] for index, task in enumerate(tasks)}
     return {**marks, MEAN: Mark(INK, "o", "circle", 2.6)}
 
@@ -197,6 +224,24 @@ def finish(figure: Figure, note: str) -> None:
     figure.supxlabel(note, fontsize=8.5, color=MUTED, x=0.01, ha="left")
     figure.draw_without_rendering()
     figure.set_layout_engine(None)
+
+
+def legend_above(
+    figure: Figure, handles: Sequence[Any], labels: Sequence[str], most: int = 4, **spacing: float
+) -> None:
+    """A legend above all axes in at most so many columns, and no more than the figure is wide."""
+    for columns in range(min(most, len(labels)), 0, -1):
+        legend = figure.legend(handles, labels, loc="outside upper left", ncols=columns, **spacing)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
+
+
+def set_title(axes: Axes, title: str, columns: int) -> None:
+    """The title of one of so many panels beside each other, on two lines where it is long."""
+    room = int((WIDTH / columns - 0.6) / 0.1)
+    cut = title if len(title) <= 2 * room else f"{title[: 2 * room - 1]}…"
+    axes.set_title(textwrap.fill(cut, room, max_lines=2, placeholder="…"))
 
 
 def level_ticks(axes: Axes, levels: Sequence[float], places: Sequence[float]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,6 @@ from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.intervals import NORMAL, t_interval
 from slasearch.report.evidence_findings import evidence_findings
 from slasearch.report.finding import Finding, listed
-from slasearch.report.findings import findings
 from slasearch.report.labels import sentences
 from slasearch.report.results import Results
 from slasearch.report.settings import best_settings
@@ -33,12 +32,16 @@ _OF_A_DESIGN = ("Sensitivity", "Interactions", "Shape", "Disturbance")
 """Topics that come before all others, also with their second sentences, where the study is a design and no search."""
 
 
-def five(results: Results) -> tuple[Finding, ...]:
+def five(results: Results, told: Sequence[Finding]) -> tuple[Finding, ...]:
     """The five sentences: the first of each topic (of fields the one that moves the score most), then second ones.
 
     Where a study is a design alone, what it says of its fields comes first.
+
+    Args:
+        results: The analyses.
+        told: All findings.
     """
-    told = [item for item in findings(results) if item.kind == "result"]
+    told = [item for item in told if item.kind == "result"]
     factor = _strongest(results)
     by_topic = {topic: [item for item in told if item.topic == topic] for topic in dict.fromkeys(i.topic for i in told)}
     if factor is not None and factor < len(by_topic.get("Sensitivity", ())):
@@ -64,17 +67,15 @@ def _strongest(results: Results) -> int | None:
     return int(np.argmax(moves)) if moves else None
 
 
-def others(results: Results) -> tuple[Finding, ...]:
+def others(results: Results, told: Sequence[Finding]) -> tuple[Finding, ...]:
     """The results that are not among the five."""
-    first = five(results)
-    return tuple(item for item in findings(results) if item.kind == "result" and item not in first)
+    first = five(results, told)
+    return tuple(item for item in told if item.kind == "result" and item not in first)
 
 
-def certainty(results: Results) -> tuple[Finding, ...]:
+def certainty(results: Results, told: Sequence[Finding]) -> tuple[Finding, ...]:
     """How sure the findings are: what seeds alone do, what intervals mean, what was adjusted; then every caution."""
-    cautions = (
-        item for item in findings(results) if item.kind == "caution" and item.topic not in ("Trials", "Not shown")
-    )
+    cautions = (item for item in told if item.kind == "caution" and item.topic not in ("Trials", "Not shown"))
     return (
         *_seeds(results.frames),
         *_search(results),

@@ -15,6 +15,7 @@ from slasearch.report.labels import (
     NOT_TOLD_APART,
     arm_label,
     level_label,
+    margin_rule,
     number,
     p_label,
     sentences,
@@ -63,7 +64,7 @@ def controls_tables(results: Results) -> list[Table]:
 def _controls(results: Results, item: Comparisons) -> Table:
     tasks = results.frames.tasks
     robust = any(arm.robustness.n for arm in item.arms)
-    means = (series_label(MEAN),) if len(tasks) > 1 else ()
+    means = (series_label(MEAN, tasks),) if len(tasks) > 1 else ()
     columns = ("test scores", *means, *tasks, "exported parameters", "trials to choose from")
     columns += (("robustness (validation)",) if robust else ()) + ("winner − control", *_EVIDENCE)
     return Table(
@@ -94,7 +95,7 @@ def _legend(item: Comparisons) -> Iterator[str]:
 
 def _arm(item: Comparisons, arm: Arm, tasks: tuple[str, ...], *, robust: bool) -> tuple[str, ...]:
     cells = [arm_label(arm), *(arm.score(name).text() for name in ((MEAN, *tasks) if len(tasks) > 1 else tasks))]
-    cells.append(thousands(arm.parameters.mean) if arm.parameters.n else "–")
+    cells.append(thousands(arm.parameters.mean))
     cells.append(str(item.searched if arm.tuning is None else arm.tuning.trials))
     if robust:
         cells.append(arm.robustness.text())
@@ -122,11 +123,11 @@ def winners_table(results: Results) -> Table | None:
         rows.append((f"trial {item.number} ({item.label})",))
         for arm in item.arms:
             name = f"  {arm_label(arm)}"
-            size = thousands(arm.parameters.mean) if arm.parameters.n else "–"
+            size = thousands(arm.parameters.mean)
             ends = ("", "")
             if arm is not item.winner:
                 one = item.difference(arm.role)
-                ends = (one.difference.text(signed=True), one.verdict)
+                ends = (one.difference.text(signed=True), one.evidence.standing)
             rows.append((name, arm.score().text(), size, arm.robustness.text(), *ends))
     tasks = len(results.frames.tasks)
     return Table(
@@ -135,6 +136,7 @@ def winners_table(results: Results) -> Table | None:
         rows=tuple(rows),
         note=sentences(
             *dict.fromkeys(clause for item in found for clause in item.terms),
+            *margin_rule(found),
             *dict.fromkeys(warning for item in found for warning in item.warnings),
         ),
     )
@@ -189,9 +191,8 @@ def best_trials(results: Results) -> Table | None:
     on_front = dict(zip(results.front.trial_ids, results.front.on_front, strict=True)) if results.front else {}
     rows = []
     for (_, trial), (_, values) in zip(best.iterrows(), params.iterrows(), strict=True):
-        size = trial["exported_parameters"]
         cells = [f"{trial['number']:g}", str(trial["phase"]), f"{trial['score']:.3f}"]
-        cells.append(thousands(size) if pd.notna(size) else "–")
+        cells.append(thousands(trial["exported_parameters"]))
         cells += [str(trial["pairs"])] if repeated else []
         cells += [number(trial[name], digits) for name, _, digits in extra]
         cells.append("yes" if on_front.get(trial["trial_id"], False) else "")

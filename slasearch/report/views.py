@@ -102,8 +102,8 @@ class Assembly:
         thinned = [thin(panel.figure) for panel in panels]
         shown, total = (sum(counts) for counts in zip(*thinned, strict=True)) if thinned else (0, 0)
         if _a_row_a_trial(figure.table) and not _has_bars(panels):
-            # Some figures choose themselves which trials their chart shows.
-            drawn = sum(_markers(panel) for panel in panels)
+            # Some figures choose themselves which trials their charts show, the same in each.
+            drawn = max(map(_markers, panels), default=0)
             if 0 < drawn < len(figure.table):
                 shown, total = drawn, len(figure.table)
         if shown == total:

@@ -28,7 +28,7 @@ def switched(tmp_path_factory: pytest.TempPathFactory) -> Surrogate:
         WEIGHT: [1e-4, 1e-2, 1.0], RATE: [1e-4, 1e-2], MODE: ["joint", "independent"],
         SCHEDULE: ["linear", "cosine", "constant"], DECAY: [0.0, 0.02, 0.05, 0.1],
     }  # fmt: skip
-    config = study_of({"design": {"sampler": {"name": "grid"}, "levels": levels}}, training=training)
+    config = study_of({"design": {"sampler": {"name": "grid"}, "levels": levels, "seeds": 2}}, training=training)
 
     def function(unit: Floats) -> Floats:
         return unit[:, 0] + np.cos(unit.sum(axis=1) + 2 * unit[:, 2:].sum(axis=1)) * (0.5 + unit[:, 1])

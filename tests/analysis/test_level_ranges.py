@@ -1,6 +1,7 @@
 """The range of levels that are as good as the best, and the level from which a score falls: with known numbers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.intervals import holm, p_of_zero, t_interval
 from slasearch.analysis.ranges import best_range, fall
 from slasearch.analysis.sensitivity import design_curves
+from slasearch.report.factor_findings import _best_level, _range, factor_findings
 from slasearch.report.finding import Finding
 from slasearch.report.findings import findings
 from slasearch.report.results import Results, analyse
@@ -96,7 +98,36 @@ def test_a_dip_that_recovers_is_no_fall() -> None:
     assert (found.start, found.last) == (None, 0.2)
 
 
-def test_one_seed_and_categories_tell_nothing(frames_of: Callable[[Plan], StudyFrames]) -> None:
+def test_choices_have_no_neighbours() -> None:
+    seeds = np.array([0.0, 0.01, -0.01])
+    noise = np.array([0.001, -0.001, 0.0005])
+    values = {
+        "[8]": list(0.8 + seeds - noise), "all": list(0.7 + seeds - 2 * noise), "[1, 4]": list(0.8002 + seeds + noise),
+    }  # fmt: skip
+    curve = curve_of(values, scale="category")  # type: ignore[arg-type]
+    found = best_range(curve, blocks(curve))
+    assert found is not None
+    assert (found.best, found.alike, found.rest_worse) == ("[1, 4]", ("[8]", "[1, 4]"), True)
+    assert list(_range(curve, blocks(curve))) == ["not told apart from the best: 8"]
+    rates = curve_of({0.0045: [0.9, 0.94], 0.0015: [0.93, 0.9]}, scale="category")
+    assert list(_range(rates, blocks(rates))) == ["no level is told apart from the best"]
+    assert fall(rates, blocks(rates)) is None
+
+
+def test_levels_of_the_same_mean_are_both_the_best() -> None:
+    """The mean of .1, .2 and .6 is not bit for bit that of .3, .3 and .3."""
+    curve = curve_of({0.1: [0.1, 0.2, 0.6], 1.0: [0.3, 0.3, 0.3 + 1e-13], 10.0: [0.2, 0.1, 0.2]})
+    assert _best_level(curve) == "Sparsity weight λ: best mean score 0.300 ± 0.657 at 0.1 and 0.300 at 1"
+
+
+def test_a_grid_of_one_seed_pair_says_that_it_tells_nothing_apart(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    results = analyse(frames_of(Plan(seeds=1)))
+    grid = replace(results, design={"score": results.design["score"]})
+    for text in (item.text for item in factor_findings(grid)):
+        assert text.count("without intervals no level can be told apart") == 1
+
+
+def test_one_seed_tells_nothing(frames_of: Callable[[Plan], StudyFrames]) -> None:
     single = curve_of({0.1: [0.8], 1.0: [0.7]})
     assert best_range(single, blocks(single)) is None
     assert fall(single, blocks(single)) is None

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from designed import RATE, WEIGHT, ishigami, level, sampled, study_of, write_design
+from designed import RATE, WEIGHT, Floats, ishigami, level, sampled, study_of, write_design
 
 from slasearch.analysis.axes import axes_of
 from slasearch.analysis.coordinates import design_coordinates
@@ -134,6 +134,35 @@ def test_a_grid_of_two_fields_shows_its_measured_means(tmp_path: Path) -> None:
     assert found.mean[1] == pytest.approx((1.0, 1.5, 2.0))
     assert found.unsure[1] == pytest.approx([4.302653 / math.sqrt(3)] * 3)
     assert "1 of 6 points of the grid have no complete trial" in found.warnings
+
+
+THREE = {**GRID["levels"], level(0): [0.0, 0.1, 0.2, 0.4]}
+
+
+def three(unit: Floats) -> Floats:
+    """No two of the fields act together."""
+    return np.asarray(unit[:, 0] + 0.5 * unit[:, 1])
+
+
+def test_the_noise_of_a_grid_is_not_taken_for_a_response(tmp_path: Path) -> None:
+    config = study_of({"design": {"sampler": {"name": "grid"}, "levels": THREE, "seeds": 2}})
+    frames = write_design(tmp_path, config, three, noise=0.25)
+    found = response_surfaces(frames, "score")
+    assert len(found) == 3
+    assert not any(one.together for one in found)
+    noise = np.random.default_rng(3).normal(0, 0.25, 48).std()
+    for one in found:
+        cells = np.asarray(one.mean).size
+        assert np.min(one.unsure) > 0.5 * 1.96 * noise / math.sqrt(48 / cells)
+
+
+def test_with_one_seed_pair_nothing_is_known_at_the_points_of_a_grid(tmp_path: Path) -> None:
+    config = study_of({"design": {"sampler": {"name": "grid"}, "levels": THREE}})
+    frames = write_design(tmp_path, config, three, noise=0.02)
+    found = response_surfaces(frames, "score")
+    assert all(np.isnan(one.unsure).all() and not np.isnan(one.mean).any() for one in found)
+    assert all("one seed pair: no intervals" in one.warnings for one in found)
+    assert all(np.isnan(one.high).all() for one in response_lines(frames, "score"))
 
 
 def test_a_measured_grid_of_sizes_with_one_seed_pair(tmp_path: Path) -> None:

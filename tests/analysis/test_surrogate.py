@@ -19,7 +19,7 @@ from designed import (
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from slasearch.analysis.axes import axes_of, point_means
+from slasearch.analysis.axes import axes_of, point_means, point_noise
 from slasearch.analysis.coordinates import design_coordinates
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.gaussian import cross_validated, fit_process, negative_log_likelihood
@@ -181,6 +181,29 @@ def test_what_a_seed_pair_adds_does_not_shift_a_point(tmp_path: Path) -> None:
     assert len(unit) == 32
     assert means - unit[:, 0] == pytest.approx(np.full(32, (means - unit[:, 0]).mean()), abs=1e-6)
     assert any("3 trials of the design failed" in text for text in fit_surrogate(frames, "score").warnings)
+
+
+def test_what_seeds_leave_in_a_mean_is_known_from_repeats(tmp_path: Path) -> None:
+    """Levels of seed pairs are no noise of points: they shift all of them alike."""
+    config = study_of({"design": {"sampler": {"name": "qmc"}, "points": 256, "seeds": 3}})
+    seeds = {"noise": 0.3, "blocks": (-5.0, 1.0, 4.0), "failed": [(4, 0)]}
+    frames = write_design(tmp_path, config, lambda unit: unit[:, 0], **seeds)
+    found = design_coordinates(frames, "score", ("qmc",), what="Test")
+    assert point_noise(found) == pytest.approx(0.3**2 / 3, rel=0.1)
+    alone = found.repeats == 0
+    once = replace(found, **{name: getattr(found, name)[alone] for name in ("unit", "values", "points", "repeats")})
+    assert point_noise(once) == 0.0
+
+
+def test_a_process_does_not_run_through_noise_that_is_known() -> None:
+    """Twelve values of noise alone, which the likelihood takes for a response."""
+    x = np.linspace(0, 1, 12)[:, None]
+    values = np.random.default_rng(9).normal(0, 0.1, 12)
+    assert fit_process(x, values).predict(x)[1].max() < 0.02
+    process = fit_process(x, values, least=0.01)
+    assert (process.scale * process.noise) ** 2 >= 0.01 - 1e-9
+    partial = cross_validated(x, values, process, least=0.01)[2]
+    assert all((one.scale * one.noise) ** 2 >= 0.01 - 1e-9 for one in partial)
 
 
 def test_a_process_knows_how_unsure_it_is() -> None:

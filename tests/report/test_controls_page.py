@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -17,9 +19,10 @@ from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.roles import layout_label, role_label, role_phrase
 from slasearch.registry import CONTROL_VARIANTS, CONTROLS
 from slasearch.report.card_tables import comparison_section
-from slasearch.report.figures import comparison, robustness
+from slasearch.report.compare_text import winner_tables
+from slasearch.report.figures import comparison, robustness, sensitivity
 from slasearch.report.findings import findings
-from slasearch.report.html import render
+from slasearch.report.html import _tiles, render
 from slasearch.report.labels import arm_label, p_label
 from slasearch.report.results import Results, analyse
 from slasearch.report.style import role_marks
@@ -119,6 +122,23 @@ def test_without_tuning_there_is_no_such_table(results: Results) -> None:
     assert tuning_table(results) is None
 
 
+def test_a_control_whose_runs_all_failed_has_no_numbers(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    frames = frames_of(MANY)
+    trials = frames.trials.copy()
+    gone = (trials["phase"] == "confirm") & (trials["role"] != "winner")
+    trials.loc[gone, "state"] = "fail"
+    trials.loc[gone, ["score", "exported_parameters", "robustness"]] = math.nan
+    results = analyse(replace(frames, trials=trials))
+    assert not any(tile.label.startswith("Minus") for tile in _tiles(results))
+    shown = [figure.alt for figure in comparison.figures(results)]
+    shown += [
+        str(panel.figure.layout.yaxis.ticktext) for figure in comparison.figures(results) for panel in figure.panels()
+    ]
+    shown += [str(table.cells) for table in winner_tables("synthetic", results.comparisons)]
+    shown += [str(table.rows) for table in controls_tables(results)]
+    assert not re.search(r"\bnan\b", " ".join(shown))
+
+
 # ---------------------------------------------------------------- sentences
 
 
@@ -210,7 +230,12 @@ def test_the_card_of_a_study_of_one_task_adjusts_as_the_report_does(frames_of: C
     assert shown.keys() == adjusted.keys()
     for label, one in adjusted.items():
         assert shown[label][-2] == p_label(one).removeprefix("p ")
-        assert shown[label][-1].removesuffix(" |") == one.verdict
+        assert shown[label][-1].removesuffix(" |") == one.evidence.standing
+    table = comparison.comparison_table((item,), {MEAN: task})
+    told = [one.evidence.standing for one in adjusted.values()]
+    assert "non-inferior" in told
+    assert table.loc[table["what"] == "mean", "verdict"].tolist() == told
+    assert all(standing in comparison._spoken(item) for standing in told)
     several = "\n".join(comparison_section(card, compare(frames)[0]))
     assert f"Test scores ({task}" in several, "of several tasks the card's own"
 
@@ -232,3 +257,14 @@ def test_one_task_is_shown_once_and_by_its_name(frames_of: Callable[[Plan], Stud
     assert means["p_holm"].notna().all()
     assert len(figure.panels()[0].figure.data) == 2, "pairs, and their mean"
     assert figure.alt.startswith("Differences of test scores, spam. ")
+    for figure in (*sensitivity.figures(results), *robustness.figures(results)):
+        assert [item.label for item in figure.legend if item.series == MEAN] == (
+            ["spam"] if figure.name.startswith("sensitivity") else []
+        )
+        assert "mean of tasks" not in figure.alt + figure.note
+        assert set(figure.table["series"]) <= {"spam", "winner", *ROLES}
+        assert not any(panel.title == "mean of tasks" for panel in figure.panels())
+    for curve in (*results.design["score"], *results.measured):
+        assert [series.name for series in curve.series] == [MEAN]
+    for curves in results.robustness.values():
+        assert [curve.response for curve in curves] == [MEAN]

@@ -62,7 +62,7 @@ def of(item: Comparisons, name: str) -> str:
 
 
 def test_what_the_seeds_could_have_shown_is_said_for_each_winner(results: Results) -> None:
-    told = [item.text for item in certainty(results) if item.topic == "Evidence"]
+    told = [item.text for item in certainty(results, findings(results)) if item.topic == "Evidence"]
     for item in results.comparisons:
         assert (
             f"With the 3 seed pairs of trial {item.number} a true difference of at least {of(item, 'lora')}, "

@@ -123,6 +123,10 @@ def test_time_line_of_many_trials_stays_small_and_cuts_pauses(results: Results) 
     (panel,) = figure.panels()
     bars = next(trace for trace in panel.figure.data if trace.type == "bar")
     assert len(bars.y) == 8
+    hours = many.ledger.wall_seconds / 3600
+    assert max(np.add(bars.base, bars.x)) == pytest.approx(hours), "a pause takes no time of the axis"
+    assert [line.x0 for line in panel.figure.layout.shapes] == [pytest.approx(hours / 2)]
+    assert panel.figure.layout.xaxis.title.text == "Running time, pauses cut out (h)"
     assert sum(int(text.split()[0]) for text in bars.text) == count
     assert max(base + length for base, length in zip(bars.base, bars.x, strict=True)) < 3.5
     assert len(panel.figure.layout.shapes) == 1

@@ -209,7 +209,7 @@ def test_one_seed_pair_knows_no_noise(morris: StudyFrames) -> None:
 
 def test_the_five_of_a_morris_design_say_what_moves_the_score(morris: StudyFrames) -> None:
     results = analyse(morris)
-    first = five(results)
+    first = five(results, findings(results))
     assert [item.topic for item in first[:2]] == ["Sensitivity", "Disturbance"]
     effects = {effect.field: effect for effect in results.screenings[0].effects}
     strongest = max(effects.values(), key=lambda effect: effect.mu_star)
@@ -220,7 +220,9 @@ def test_the_five_of_a_morris_design_say_what_moves_the_score(morris: StudyFrame
     assert "learning rate (σ/μ* " in bending
     assert "16 Morris trajectories, 288 trials, means over 3 seed pairs" in first[0].text
     assert sum(item.topic == "Sensitivity" for item in first) == 3, "score, size and robustness"
-    assert {*first, *others(results)} == {item for item in findings(results) if item.kind == "result"}
+    assert {*first, *others(results, findings(results))} == {
+        item for item in findings(results) if item.kind == "result"
+    }
 
 
 # ---------------------------------------------------------------- shapes
@@ -307,6 +309,8 @@ def test_a_grid_tells_its_best_pair_of_levels_but_not_that_they_act_together() -
     text = shapes(surfaces=(surface(),))[0]
     assert text.startswith("Over sparsity weight λ and learning rate the score is best at 1 and 0.0003, 0.850")
     assert shapes(surfaces=(surface(math.nan),)) == ["A caution."], "one seed pair has no intervals"
+    assert shapes(surfaces=(replace(surface(), together=False),)) == ["A caution."], "its surrogate does not tell"
+    assert " act together: " in shapes(surfaces=(replace(surface(), together=True),))[0]
 
 
 # ---------------------------------------------------------------- a whole design
@@ -320,7 +324,7 @@ def space_filling(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 def test_the_five_of_a_space_filling_design_carry_its_message(space_filling: Results) -> None:
-    first = five(space_filling)
+    first = five(space_filling, findings(space_filling))
     assert [item.topic for item in first[:4]] == ["Sensitivity", "Interactions", "Shape", "Disturbance"]
     score = next(item for item in space_filling.sobol if item.response == "score")
     pair = max(score.second, key=lambda one: one.estimate)
@@ -331,7 +335,9 @@ def test_the_five_of_a_space_filling_design_carry_its_message(space_filling: Res
     assert score.r2 is not None
     assert first[0].text.endswith(f"(Gaussian process of 64 trials, R² {fraction(score.r2)} at points held out.)")
     assert first[1].text.startswith("Sparsity weight λ and learning rate act together: the score is best at ")
-    assert {*first, *others(space_filling)} == {item for item in findings(space_filling) if item.kind == "result"}
+    assert {*first, *others(space_filling, findings(space_filling))} == {
+        item for item in findings(space_filling) if item.kind == "result"
+    }
 
 
 def test_too_few_points_are_not_mended_by_seeds(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig
 import slasearch
 from slasearch.adapters.export import AdapterCard, BackboneCard, TaskCard, write_adapter
 from slasearch.adapters.pool import Pool
+from slasearch.analysis.frames import StudyFrames
 from slasearch.config.locations import Locations
 from slasearch.config.plain import to_plain
 from slasearch.errors import ArtifactError, BackboneError
@@ -334,23 +335,31 @@ def test_the_card_names_the_backbone_as_the_hub_does() -> None:
     assert _hub_id("path:/home/me/model") is None
 
 
-def test_the_card_says_that_a_confirmed_run_was_picked(database_of: Callable[[Plan], str], results: Results) -> None:
+def test_the_card_says_that_a_confirmed_run_is_the_best_of_several(
+    database_of: Callable[[Plan], str], results: Results
+) -> None:
     store = Store(database_of(Plan()))
     item = results.comparisons[0]
     runs = [row for row in store.trials(store.study("synthetic").id) if row.pair_of == item.winner_id]
     runs = sorted((row for row in runs if row.role == "winner"), key=lambda row: row.score or 0.0)
 
-    def said(trial: TrialRow, *tasks: str) -> str:
+    def said(trial: TrialRow, *tasks: str, frames: StudyFrames = results.frames) -> str:
         card = SimpleNamespace(tasks=[SimpleNamespace(name=name) for name in tasks])
-        origin = Origin(results.frames, trial, None, None, {})  # type: ignore[arg-type]
+        origin = Origin(frames, trial, None, None, {})  # type: ignore[arg-type]
         return " ".join(_among_runs(card, origin))  # type: ignore[arg-type]
 
     best = said(runs[-1], "tweets", "spam", "bbc")
-    assert best.startswith("Picked as the best of 3 runs by validation (score")
+    assert best.startswith("The best of 3 runs by validation (score")
     assert best.endswith(f"; mean over the runs on test {item.winner.score().text()}.")
     assert said(runs[-1], "spam").endswith(f"on test {item.winner.score('spam').text()}.")
     assert "(score" not in said(runs[0], "spam")
     assert said(replace(runs[-1], role="search"), "spam") == ""
+    alone = results.frames.config.model_copy(update={"objectives": results.frames.config.objectives[:1]})
+    searched = replace(results.frames, config=alone)
+    assert said(runs[-1], "spam", frames=searched).startswith("The best of 3 runs by validation (score); ")
+    tied = results.frames.trials.copy()
+    tied.loc[tied["trial_id"].isin([run.id for run in runs]), "score"] = 0.9
+    assert said(runs[-1], "spam", frames=replace(searched, trials=tied)).startswith("One of 3 runs; ")
 
 
 def test_the_card_of_one_task_leaves_the_others_out(joint: Joint, tmp_path: Path) -> None:

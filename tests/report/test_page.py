@@ -217,7 +217,7 @@ def test_a_small_study_asks_less() -> None:
 
 
 def test_five_sentences_come_first_each_with_numbers(results: Results, text: str) -> None:
-    first = five(results)
+    first = five(results, findings(results))
     assert [item.topic for item in first] == ["Controls", "Sensitivity", "Trade-off", "Robustness", "Structure"]
     assert all(re.search(r"\d", item.text) and item.kind == "result" for item in first)
     means = {
@@ -225,7 +225,9 @@ def test_five_sentences_come_first_each_with_numbers(results: Results, text: str
     }
     strongest = max(means, key=lambda factor: max(means[factor]) - min(means[factor]))
     assert first[1].text.lower().startswith(short_factor(strongest)), "of the fields, the one that moves the score most"
-    assert {*first, *others(results)} == {item for item in findings(results) if item.kind == "result"}
+    assert {*first, *others(results, findings(results))} == {
+        item for item in findings(results) if item.kind == "result"
+    }
     assert text.count('<ol class="five">') == 1
 
 
@@ -245,7 +247,7 @@ def test_two_single_trials_are_told_apart_only_beyond_what_seeds_do(results: Res
     repeated = pd.concat([design, winners])["trial_id"]
     assert settings == results.frames.configurations[repeated].nunique() < len(by_hand), "a winner of the design is one"
     assert trials == sum(map(len, by_hand))
-    said = {item.topic: item.text for item in certainty(results)}
+    said = {item.topic: item.text for item in certainty(results, findings(results))}
     assert f"closer than {1.96 * 2**0.5 * spread:.3f} are not told apart" in said["Seeds"]
     assert "when trained again with 3 seed pairs" in said["Search"]
 
@@ -253,7 +255,7 @@ def test_two_single_trials_are_told_apart_only_beyond_what_seeds_do(results: Res
 def test_without_repeats_nothing_is_known_of_seeds(results_of: Callable[[Plan], Results]) -> None:
     results = results_of(Plan(design=False, optimise=1, confirm=False))
     assert seed_spread(results.frames) is None
-    assert certainty(results)[0].kind == "caution"
+    assert certainty(results, findings(results))[0].kind == "caution"
 
 
 def _luminance(color: str) -> float:

@@ -15,6 +15,7 @@ from slasearch.analysis.structure import gate_map
 from slasearch.config.constraints import ConstraintConfig
 from slasearch.errors import ReportError
 from slasearch.report.figures import gates as gate_figures
+from slasearch.report.figures import sensitivity
 from slasearch.report.figures._base import ReportFigure
 from slasearch.report.figures.all import all_figures
 from slasearch.report.findings import Finding, findings
@@ -102,6 +103,8 @@ def test_a_grid_gets_no_advice_that_cannot_help(results_of: Callable[[Plan], Res
     found = results_of(Plan(design_sampler="grid", optimise=0, confirm=False, measured=False))
     assert set(found.design) == {"score", "exported_parameters"}
     assert not [reason for reason in found.missing if "Run the study further" in reason]
+    captions = {figure.name: figure.caption for figure in sensitivity.figures(found)}
+    assert captions["sensitivity_score"].endswith("at each level of a factor, averaged over the levels of the others.")
 
 
 def test_terms_of_the_comparison_are_told(

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from slasearch.analysis.frames import StudyFrames
+from slasearch.config.constraints import ConstraintConfig
 from slasearch.report.figures import parallel
+from slasearch.report.findings import findings
 from slasearch.report.html import _tiles
 from slasearch.report.results import Results
 from slasearch.report.settings import best_settings
@@ -66,6 +68,19 @@ def test_the_best_line_and_the_best_tile_are_of_the_best_setting(lucky: StudyFra
     assert (tile.value, tile.detail) == ("0.900", f"trial {first['number']:g}, 3 seed pairs")
 
 
+def test_the_best_tile_keeps_the_constraints_on_average(lucky: StudyFrames, found: Results) -> None:
+    """Its best trial breaks the bound, a sibling keeps it, and so do both on average; without any there is no tile."""
+    first = best_settings(lucky).iloc[0]
+    trials = lucky.trials.copy()
+    trials.loc[trials["state"] == "complete", "exported_parameters"] = 100
+    trials.loc[trials["trial_id"] == first["trial_id"], "exported_parameters"] = 110
+    for most, words in ((105, f"trial {first['number']:g}, 3 seed pairs"), (99, None)):
+        bound = ConstraintConfig(name="exported_parameters", max=most)
+        frames = replace(lucky, trials=trials, config=lucky.config.model_copy(update={"constraints": (bound,)}))
+        tiles = _tiles(replace(found, comparisons=(), frames=frames, front=None))
+        assert [tile.detail for tile in tiles[:1]] == ([] if words is None else [words])
+
+
 def test_what_a_winner_scored_in_the_search_is_the_mean_over_its_seed_pairs(found: Results, lucky: StudyFrames) -> None:
     first = best_settings(lucky).iloc[0]
     item = replace(found.comparisons[0], winner_id=int(first["trial_id"]), number=int(first["number"]))
@@ -74,3 +89,8 @@ def test_what_a_winner_scored_in_the_search_is_the_mean_over_its_seed_pairs(foun
     runs.loc[winner, "pair_of"] = first["trial_id"]
     (told,) = _search(replace(found, comparisons=(item,), frames=replace(lucky, trials=runs)))
     assert f"trial {item.number} scored 0.900 over 3 seed pairs in the search and 0." in told.text
+
+
+def test_what_leads_to_the_best_is_said_of_settings(results: Results) -> None:
+    told = [item.text for item in findings(results) if item.topic == "Importance" and "For reaching" in item.text]
+    assert [text.partition(" (n = ")[2] for text in told] == [f"{one.n} settings)." for one in results.importances]

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from synthetic import START
 
 from slasearch.analysis.ledger import PAUSE, cost_ledger
 from slasearch.report.figures import timeline
-from slasearch.report.figures._base import ReportFigure
+from slasearch.report.figures._base import Panel, ReportFigure, panel_figure
 from slasearch.report.figures._timeline_rows import MOST_WORKERS, timeline_rows
 from slasearch.report.results import Results
 from slasearch.report.views import Assembly
@@ -65,6 +66,16 @@ def test_the_page_does_not_take_marks_for_all_that_is_shown(results: Results) ->
     assert len(figure.table) == 98
     assert sum(len(trace.y) for trace in figure.panels()[0].figure.data if trace.type == "bar") == 98
     assert Assembly().figure(figure).left_out == ""
+
+
+def test_a_trial_in_two_charts_is_shown_once() -> None:
+    def panel() -> Panel:
+        return Panel("", panel_figure("x", "y").add_scatter(x=[1, 2, 3], y=[1, 2, 3], mode="markers"))
+
+    figure = ReportFigure(
+        "made_up", "tradeoff", "", "", "", "", pd.DataFrame({"trial_id": range(5)}), Figure, lambda: (panel(), panel())
+    )
+    assert Assembly().figure(figure).left_out == "The chart shows 3 of 5 points; the table's file has all."
 
 
 def test_the_note_and_the_table_tell_workers(results: Results) -> None:

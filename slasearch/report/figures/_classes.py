@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slasearch.report.figures._base import LegendItem
-from slasearch.report.style import VERMILION, Mark
+from slasearch.report.style import VERMILION, Mark, legend_above
 
 __all__ = ["class_legend", "draw_class_legend", "draw_lines", "line_traces"]
 
@@ -52,7 +52,7 @@ def class_legend(count: int) -> tuple[LegendItem, ...]:
 def draw_class_legend(figure: Figure, legend: Sequence[LegendItem]) -> None:
     """The classes above a printed figure."""
     handles = [Line2D([], [], color=item.mark.color, linewidth=max(2.0, item.mark.width)) for item in legend]
-    figure.legend(handles, [item.label for item in legend], loc="outside upper left", ncols=3)
+    legend_above(figure, handles, [item.label for item in legend], most=3)
 
 
 def draw_lines(ax: Axes, lines: Lines) -> None:

@@ -32,7 +32,7 @@ __all__ = ["drops_panels"]
 def drops_panels(item: PerformanceDrops, marks: dict[str, Mark], tasks: Sequence[str]) -> tuple[Panel, ...]:
     """Rates and differences of the mean, then the rates of each task."""
     several = len(tasks) > 1
-    found = [Panel(series_label(MEAN) if several else tasks[0], _rates(item, marks, MEAN))]
+    found = [Panel(series_label(MEAN, tasks), _rates(item, marks, MEAN))]
     if len(item.roles) > 1:
         found.append(Panel("searched structures minus control", _differences(item, marks)))
     if several:

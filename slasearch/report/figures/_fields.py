@@ -30,7 +30,6 @@ __all__ = [
     "response_title",
     "set_field_axis",
     "set_panel_axis",
-    "spoken_level",
     "wrapped",
 ]
 
@@ -167,7 +166,11 @@ def set_panel_axis(figure: go.Figure, which: str, axis: FieldAxis, *, cells: boo
     """The same axis of an interactive chart."""
     ends = [axis.edges[0], axis.edges[-1]] if cells else list(axis.ends)
     update = figure.update_yaxes if which == "y" else figure.update_xaxes
-    update(tickvals=list(axis.ticks), ticktext=list(axis.tick_labels), range=ends)
+    update(
+        tickvals=list(axis.ticks),
+        ticktext=[_lines(name).replace("\n", "<br>") for name in axis.tick_labels],
+        range=ends,
+    )
 
 
 def wrapped(label: str, width: int, join: str = "\n") -> str:
@@ -176,11 +179,6 @@ def wrapped(label: str, width: int, join: str = "\n") -> str:
         return label
     parts = label.replace(" (", "\n(").replace(" × ", " ×\n").split("\n")
     return join.join(line for part in parts for line in textwrap.wrap(part, width, break_long_words=False))
-
-
-def spoken_level(level: Level) -> str:
-    """A level in a sentence: three digits of a number."""
-    return level_label(level) if isinstance(level, str) else f"{level:.3g}"
 
 
 def by_response(found: Iterable[R]) -> list[tuple[DesignResponse, tuple[R, ...]]]:

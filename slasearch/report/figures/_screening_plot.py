@@ -16,11 +16,22 @@ from slasearch.report.figures._base import AxisRange, axis_range, panel_figure
 from slasearch.report.figures._fields import response_title, wrapped
 from slasearch.report.figures._placing import Place, Point, place_labels
 from slasearch.report.labels import short_factor
-from slasearch.report.style import BLUE, INK, MUTED, PAPER, VERMILION, Mark, finish, new_figure, plain_ticks, style
+from slasearch.report.style import (
+    BLUE,
+    INK,
+    MUTED,
+    PAPER,
+    VERMILION,
+    Mark,
+    finish,
+    legend_above,
+    new_figure,
+    plain_ticks,
+    style,
+)
 
 __all__ = [
-    "ONE_WAY", "RESTS", "WAYS", "ScreeningPlot", "draw_screening", "screening_panel", "screening_plot", "way_of",
-    "ways_of",
+    "RESTS", "WAYS", "ScreeningPlot", "draw_screening", "screening_panel", "screening_plot", "ways_of",
 ]  # fmt: skip
 
 WAYS = {
@@ -28,9 +39,6 @@ WAYS = {
     "down": ("lowers", Mark(VERMILION, "v", "triangle-down")),
     "both": ("both ways", Mark(MUTED, "o", "circle")),
 }
-ONE_WAY = 0.5
-"""From this share of μ* on, μ says that a field moves the response one way."""
-
 RESTS = 0.05
 """Fields whose μ* and σ are smaller than this share of the largest lie at the origin: they are named in a line."""
 
@@ -108,16 +116,9 @@ def screening_plot(item: MorrisScreening) -> ScreeningPlot:
     )
 
 
-def way_of(effect: Effect) -> str:
-    """`up` and `down` where most of a range's effects go one way, else `both`; choices have no order."""
-    if effect.choice or abs(effect.mu) < ONE_WAY * effect.mu_star or effect.mu == 0:
-        return "both"
-    return "up" if effect.mu > 0 else "down"
-
-
 def ways_of(plots: Sequence[ScreeningPlot]) -> list[str]:
     """The ways that occur, in the order of the legend."""
-    found = {way_of(effect) for plot in plots for effect in plot.effects}
+    found = {effect.way for plot in plots for effect in plot.effects}
     return [way for way in WAYS if way in found]
 
 
@@ -148,7 +149,7 @@ def draw_screening(plots: Sequence[ScreeningPlot], text: str) -> Figure:
 def _draw_points(ax: Axes, plot: ScreeningPlot) -> None:
     ax.plot([0, plot.line_end], [0, plot.line_end], color=MUTED, linewidth=1.1, linestyle=(0, (4, 3)), zorder=1.5)
     for effect in plot.effects:
-        mark = WAYS[way_of(effect)][1]
+        mark = WAYS[effect.way][1]
         ax.hlines(effect.sigma, effect.low, effect.high, color=mark.color, linewidth=1.6, alpha=0.45, zorder=3)
         ax.scatter(
             [effect.mu_star], [effect.sigma], s=40, color=mark.color, marker=mark.marker, edgecolors="white",
@@ -177,7 +178,7 @@ def _draw_legend(figure: Figure, axes: Sequence[Axes], plots: Sequence[Screening
     if len(axes) > len(plots):
         axes[-1].legend(handles, labels, loc="center left", fontsize=11, borderaxespad=2.0, labelspacing=0.8)
     else:
-        figure.legend(handles, labels, loc="outside upper left", ncols=len(handles))
+        legend_above(figure, handles, labels)
 
 
 def _draw_labels(figure: Figure, ax: Axes, plot: ScreeningPlot) -> None:
@@ -215,7 +216,7 @@ def screening_panel(plot: ScreeningPlot) -> go.Figure:
         go.Scatter(x=ends, y=ends, mode="lines", hoverinfo="skip", line={"color": MUTED, "width": 1.2, "dash": "dash"})
     )
     for way, (label, mark) in WAYS.items():
-        mine = [effect for effect in plot.effects if way_of(effect) == way]
+        mine = [effect for effect in plot.effects if effect.way == way]
         if mine:
             figure.add_trace(_trace(mine, way, label, mark))
     _add_labels(figure, plot, inside)

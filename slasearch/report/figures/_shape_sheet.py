@@ -26,6 +26,7 @@ from slasearch.report.style import (
     compact_axis,
     count_ticks,
     finish,
+    legend_above,
     new_figure,
     plain_ticks,
     style,
@@ -138,7 +139,7 @@ def _draw_legend(figure: Figure, axes: Sequence[Axes], fields: int) -> None:
     if len(axes) > fields:
         axes[-1].legend(handles, labels, loc="center left", borderaxespad=1.5, labelspacing=0.8)
     else:
-        figure.legend(handles, labels, loc="outside upper left", ncols=3)
+        legend_above(figure, handles, labels)
 
 
 def sheet_panels(sheet: ShapeSheet) -> tuple[Panel, ...]:

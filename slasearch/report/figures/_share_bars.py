@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from slasearch.report.figures._base import AxisRange, LegendItem, Panel, axis_range, panel_figure
 from slasearch.report.figures._fields import wrapped
-from slasearch.report.style import INK, MUTED, Mark, finish, new_figure, plain_ticks, style
+from slasearch.report.style import INK, MUTED, Mark, finish, legend_above, new_figure, plain_ticks, style
 
 __all__ = ["Bar", "BarSeries", "ShareBars", "draw_shares", "share_legend", "share_panels", "share_range"]
 
@@ -78,7 +78,7 @@ def draw_shares(chart: ShareBars) -> Figure:
         handles: list[Patch | Line2D] = [Patch(color=one.mark.color) for one in chart.series]
         handles.append(Line2D([], [], color=INK, linewidth=1.3))
         labels = [*(one.label for one in chart.series), "95 % interval"]
-        figure.legend(handles, labels, loc="outside upper left", ncols=len(handles))
+        legend_above(figure, handles, labels)
         finish(figure, chart.note)
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,7 +22,7 @@ from slasearch.analysis.shape import ResponseSurface
 from slasearch.report.figures._base import Panel, panel_figure
 from slasearch.report.figures._fields import FieldAxis, field_axis, set_field_axis, set_panel_axis, wrapped
 from slasearch.report.labels import level_label, short_factor, thousands
-from slasearch.report.style import INK, MUTED, PAPER, compact, count_ticks, finish, new_figure, style
+from slasearch.report.style import INK, MUTED, PAPER, compact, count_ticks, finish, legend_above, new_figure, style
 
 __all__ = ["SurfaceMaps", "draw_maps", "map_panels"]
 
@@ -150,7 +151,7 @@ def _draw_legend(figure: Figure, maps: SurfaceMaps) -> None:
     if any(faded.any() for faded in maps.faded):
         handles.append(Patch(facecolor=PAPER, edgecolor=MUTED, hatch=_HATCH, linewidth=0.5))
         labels.append("too unsure to read")
-    figure.legend(handles, labels, loc="outside upper left", ncols=2)
+    legend_above(figure, handles, labels)
 
 
 def map_panels(maps: SurfaceMaps) -> tuple[Panel, ...]:
@@ -210,7 +211,8 @@ def _hover(maps: SurfaceMaps, index: int) -> list[list[str]]:
     return [
         [
             f"{short_factor(one.x_field)} {level_label(x)}<br>{short_factor(one.y_field)} {level_label(y)}<br>"
-            + (f"{thousands(mean)} ×÷ {unsure:.2f}" if maps.counts else f"{mean:.4g} ± {unsure:.2g}")
+            + (thousands(mean) if maps.counts else f"{mean:.4g}")
+            + ("" if math.isnan(unsure) else f" ×÷ {unsure:.2f}" if maps.counts else f" ± {unsure:.2g}")
             for x, mean, unsure in zip(one.x_levels, means, half, strict=True)
         ]
         for y, means, half in zip(one.y_levels, one.mean, one.unsure, strict=True)

@@ -24,7 +24,7 @@ from slasearch.report.figures._base import (
     note,
     panel_figure,
 )
-from slasearch.report.labels import arm_label, p_label, series_label, thousands
+from slasearch.report.labels import arm_label, margin_rule, p_label, series_label, thousands
 from slasearch.report.results import Results
 from slasearch.report.style import (
     INK,
@@ -32,6 +32,7 @@ from slasearch.report.style import (
     PAPER,
     Mark,
     finish,
+    legend_above,
     new_figure,
     plain_ticks,
     series_marks,
@@ -57,7 +58,7 @@ def _figure(results: Results, comparisons: tuple[Comparisons, ...], name: str) -
     marks = series_marks(tasks)
     # Of one task the mean is the task itself, and only it carries the adjusted p.
     names = {name: name for name in (MEAN, *tasks)} if len(tasks) > 1 else {MEAN: tasks[0]}
-    legend = tuple(LegendItem(series, series_label(name), marks[series]) for series, name in names.items())
+    legend = tuple(LegendItem(series, series_label(series, tasks), marks[series]) for series in names)
     shown = _x_range(comparisons)
     text = note(
         "markers: mean differences",
@@ -65,6 +66,7 @@ def _figure(results: Results, comparisons: tuple[Comparisons, ...], name: str) -
         "small points: pairs",
         "paired by seed, test split",
         "; ".join(dict.fromkeys(clause for item in comparisons for clause in item.terms)),
+        *margin_rule(comparisons),
         *dict.fromkeys(warning for item in comparisons for warning in item.warnings),
         shown.note,
         "confirm: " + results.counts_of("confirm").text(),
@@ -90,10 +92,8 @@ def comparison_table(comparisons: tuple[Comparisons, ...], names: Mapping[str, s
     for item in comparisons:
         for one in (one for one in item.differences if one.series in names):
             key = (item.number, item.label, one.control, names[one.series])
-            estimate = one.difference
-            rows.append(
-                (*key, "mean", estimate.mean, estimate.low, estimate.high, estimate.n, one.p, one.p_holm, one.verdict)
-            )
+            ends = (one.difference.mean, one.difference.low, one.difference.high, one.difference.n)
+            rows.append((*key, "mean", *ends, one.p, one.p_holm, one.evidence.standing))
             rows.extend((*key, "pair", pair, None, None, 1, None, None, "") for pair in one.pairs)
     columns = [
         "winner", "label", "control", "series", "what", "value", "low", "high", "n", "p", "p_holm", "verdict",
@@ -108,7 +108,7 @@ def _title(item: Comparisons) -> str:
 
 def _spoken(item: Comparisons) -> str:
     parts = [
-        f"{role_label(one.control)} {one.difference.text(signed=True)}, {one.verdict}"
+        f"{role_label(one.control)} {one.difference.text(signed=True)}, {one.evidence.standing}"
         for one in item.differences
         if one.series == MEAN
     ]
@@ -139,14 +139,14 @@ def _draw(comparisons: tuple[Comparisons, ...], legend: tuple[LegendItem, ...], 
             Line2D([], [], color=mark.mark.color, marker=mark.mark.marker, markersize=6, linewidth=mark.mark.width)
             for mark in legend
         ]
-        figure.legend(handles, [item.label for item in legend], loc="outside upper left", ncols=min(4, len(legend)))
+        legend_above(figure, handles, [item.label for item in legend])
         finish(figure, text)
     return figure
 
 
 def _said(mean: Comparison, joint: str) -> str:
-    """The difference, its p and the verdict, on three lines or two."""
-    return f"{joint.join(filter(None, [mean.difference.text(signed=True), p_label(mean)]))}\n{mean.verdict}"
+    """The difference, its p and what may be said of it, on three lines or two."""
+    return f"{joint.join(filter(None, [mean.difference.text(signed=True), p_label(mean)]))}\n{mean.evidence.standing}"
 
 
 def _draw_winner(ax: Axes, item: Comparisons, legend: tuple[LegendItem, ...]) -> None:

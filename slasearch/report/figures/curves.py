@@ -9,13 +9,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from slasearch.analysis.curves import Curve, Level, Series
+from slasearch.analysis.curves import Curve, Level, Series, curve_table
+from slasearch.analysis.frames import MEAN
 from slasearch.report.figures._base import AxisRange, LegendItem, Panel, axis_range, panel_figure, tint
+from slasearch.report.figures._fields import field_axis, set_field_axis, set_panel_axis
 from slasearch.report.labels import level_label
 from slasearch.report.style import (
     MUTED,
@@ -26,14 +29,19 @@ from slasearch.report.style import (
     compact_axis,
     count_ticks,
     finish,
+    legend_above,
     level_ticks,
     new_figure,
     plain_ticks,
+    set_title,
     style,
 )
 
-__all__ = ["CurveGrid", "draw_grid", "grid_panels", "place_of", "y_range", "zero_apart"]
+__all__ = ["CurveGrid", "draw_grid", "grid_panels", "grid_table", "place_of", "y_range", "zero_apart"]
 
+
+_LETTERS = 72
+"""Letters of a tick label along the whole width."""
 
 _GROWN = 5
 """How many times longer than the first step between levels above 0 the last one is, where they go by factors."""
@@ -70,9 +78,9 @@ def draw_grid(grid: CurveGrid) -> Figure:
         height = 1.0 + 2.5 * rows + (0.25 * len(grid.legend) if grid.crowded else 0.0)
         figure, axes = new_figure(height, rows, columns, sharey=grid.share_y)
         for index, (ax, curve) in enumerate(zip(axes, grid.curves, strict=False)):
-            _draw_curve(ax, curve, grid)
+            _draw_curve(ax, curve, grid, letters=_LETTERS // columns)
             if grid.titles[index]:
-                ax.set_title(grid.titles[index])
+                set_title(ax, grid.titles[index], columns)
             ax.set_xlabel(broken(grid.x_labels[index]))
             if index % columns == 0:
                 ax.set_ylabel(broken(grid.y_label, 24))
@@ -87,40 +95,57 @@ def _draw_legend(figure: Figure, axes: Sequence[Axes], grid: CurveGrid) -> None:
     if len(grid.legend) < 2:
         return
     handles = [
-        Line2D([], [], color=item.mark.color, marker=item.mark.marker, markersize=5.5, linewidth=item.mark.width)
+        Line2D(
+            [],
+            [],
+            color=item.mark.color,
+            marker=item.mark.marker,
+            markersize=5.5,
+            linewidth=item.mark.width,
+            linestyle=item.mark.line,
+        )
         for item in grid.legend
     ]
     labels = [item.label for item in grid.legend]
     if len(axes) > len(grid.curves):
         axes[-1].legend(handles, labels, loc="center left", fontsize=11, borderaxespad=2.0, labelspacing=0.8)
     else:
-        most = 3 if grid.crowded else 4
-        figure.legend(handles, labels, loc="outside upper left", ncols=min(most, len(handles)))
+        legend_above(figure, handles, labels, most=3 if grid.crowded else 4, handlelength=3)
 
 
-def _draw_curve(ax: Axes, curve: Curve, grid: CurveGrid) -> None:
+def _draw_curve(ax: Axes, curve: Curve, grid: CurveGrid, *, letters: int) -> None:
     if grid.zero:
         ax.axhline(0, color=MUTED, linewidth=1)
     for index, series in enumerate(curve.series):
         mark = grid.marks[series.name]
         barred = series.name in grid.barred
         if curve.scale == "category":
-            shift = (index - (len(curve.series) - 1) / 2) * 0.14
-            _draw_category(ax, curve, series, mark, shift=shift, barred=barred)
+            _draw_category(ax, curve, series, mark, shift=_shift(curve, index), barred=barred)
         else:
             _draw_line(ax, curve, series, mark, barred=barred, thin=grid.crowded and not barred)
-    _set_axes(ax, curve, grid)
+    _set_axes(ax, curve, grid, letters)
+
+
+def _step(curve: Curve) -> float:
+    """From one series to the next beside it at a choice, of the unit between choices."""
+    return min(0.14, 0.8 / len(curve.series))
+
+
+def _shift(curve: Curve, index: int) -> float:
+    """How far a series stands from the place of its choice."""
+    return (index - (len(curve.series) - 1) / 2) * _step(curve)
 
 
 def _draw_line(ax: Axes, curve: Curve, series: Series, mark: Mark, *, barred: bool, thin: bool) -> None:
     levels = [place_of(curve, point.level) for point in series.points]
     means = [point.estimate.mean for point in series.points]
     if thin:
-        ax.plot(levels, means, color=mark.color, linewidth=0.9, marker=mark.marker, markersize=5, zorder=3.5)
+        ax.plot(levels, means, color=mark.color, linewidth=0.9, linestyle=mark.line, marker=mark.marker, markersize=5,
+                zorder=3.5)  # fmt: skip
         return
     if barred:
         _draw_intervals(ax, levels, series, mark)
-    ax.plot(levels, means, color=mark.color, linewidth=mark.width, zorder=4)
+    ax.plot(levels, means, color=mark.color, linewidth=mark.width, linestyle=mark.line, zorder=4)
     _draw_points(ax, levels, series, mark)
 
 
@@ -129,8 +154,9 @@ def _draw_category(ax: Axes, curve: Curve, series: Series, mark: Mark, *, shift:
     x = [place_of(curve, point.level) + shift for point in series.points]
     if barred:
         _draw_intervals(ax, x, series, mark)
+    half = 0.43 * _step(curve)
     for place, point in zip(x, series.points, strict=True):
-        ax.hlines(point.estimate.mean, place - 0.06, place + 0.06, color=mark.color, linewidth=mark.width, zorder=4)
+        ax.hlines(point.estimate.mean, place - half, place + half, color=mark.color, linewidth=mark.width, zorder=4)
     _draw_points(ax, x, series, mark)
 
 
@@ -150,10 +176,9 @@ def _draw_points(ax: Axes, x: Sequence[float], series: Series, mark: Mark) -> No
     )  # fmt: skip
 
 
-def _set_axes(ax: Axes, curve: Curve, grid: CurveGrid) -> None:
+def _set_axes(ax: Axes, curve: Curve, grid: CurveGrid, letters: int) -> None:
     if curve.scale == "category":
-        ax.set_xticks(range(len(curve.levels)), [level_label(level) for level in curve.levels])
-        ax.set_xlim(-0.5, len(curve.levels) - 0.5)
+        set_field_axis(ax, "x", field_axis(curve.factor, curve.levels, curve.scale, letters))
     else:
         if curve.scale == "log":
             ax.set_xscale("log")
@@ -194,6 +219,12 @@ def _count_ticks(shown: AxisRange) -> list[float]:
     return [tick for tick in ticks if shown.low <= math.log10(tick) <= shown.high]
 
 
+def grid_table(curves: Sequence[Curve], tasks: Sequence[str]) -> pd.DataFrame:
+    """The table of the curves; the mean of one task has its name."""
+    names = {MEAN: tasks[0]} if len(tasks) == 1 else {}
+    return curve_table(curves).replace({"series": names, "response": names})
+
+
 def grid_panels(grid: CurveGrid) -> tuple[Panel, ...]:
     """The interactive form: a panel for each curve."""
     return tuple(
@@ -206,16 +237,16 @@ def _panel(curve: Curve, grid: CurveGrid, x_label: str) -> go.Figure:
     figure = panel_figure(x_label, grid.y_label)
     names = {item.series: item.label for item in grid.legend}
     for index, series in enumerate(curve.series):
-        shift = (index - (len(curve.series) - 1) / 2) * 0.14 if curve.scale == "category" else 0.0
+        shift = _shift(curve, index) if curve.scale == "category" else 0.0
         barred = series.name in grid.barred
         name = names.get(series.name, series.name)
         figure.add_traces(_traces(curve, series, grid.marks[series.name], name, shift=shift, barred=barred))
     if curve.scale == "log":
         figure.update_xaxes(type="log")
-    labels = [level_label(level) for level in curve.levels]
     if curve.scale == "category":
-        figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[-0.5, len(labels) - 0.5])
+        set_panel_axis(figure, "x", field_axis(curve.factor, curve.levels, curve.scale))
     else:
+        labels = [level_label(level) for level in curve.levels]
         figure.update_xaxes(tickvals=[place_of(curve, level) for level in curve.levels], ticktext=labels)
     shown = y_range(grid.curves if grid.share_y else (curve,), grid.barred, counts=grid.counts)
     figure.update_yaxes(range=[shown.low, shown.high])
@@ -271,7 +302,8 @@ def _traces(curve: Curve, series: Series, mark: Mark, name: str, *, shift: float
     traces.append(
         go.Scatter(
             x=x, y=[point.estimate.mean for point in series.points], legendgroup=series.name, name=name,
-            mode="markers" if categorical else "lines+markers", line={"color": mark.color, "width": mark.width},
+            mode="markers" if categorical else "lines+markers",
+            line={"color": mark.color, "width": mark.width, "dash": mark.dash},
             marker={"color": mark.color, "size": 9, "symbol": mark.symbol, "line": {"color": PAPER, "width": 1}},
             error_y={
                 "type": "data", "array": above, "arrayminus": below, "visible": barred,

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slasearch.analysis.drops import Drop, PerformanceDrops
+from slasearch.analysis.frames import MEAN
 from slasearch.analysis.intervals import Estimate
 from slasearch.analysis.roles import role_label
 from slasearch.report.figures._base import LegendItem, ReportFigure, note
@@ -28,9 +29,20 @@ from slasearch.report.figures._drops_axes import (
     told_apart,
 )
 from slasearch.report.figures._drops_panel import drops_panels
-from slasearch.report.labels import condition_label, percent
+from slasearch.report.labels import condition_label, percent, series_label
 from slasearch.report.results import Results
-from slasearch.report.style import INK, MUTED, Mark, broken, finish, new_figure, plain_ticks, role_marks, style
+from slasearch.report.style import (
+    INK,
+    MUTED,
+    Mark,
+    broken,
+    finish,
+    legend_above,
+    new_figure,
+    plain_ticks,
+    role_marks,
+    style,
+)
 
 __all__ = ["drops_table", "figures"]
 
@@ -44,7 +56,7 @@ def figures(results: Results) -> list[ReportFigure]:
     legend = tuple(LegendItem(role, role_label(role), marks[role], line=False) for role in item.roles)
     rates = [drop for role in item.roles for drop in item.of(role)]
     text = note(
-        "markers: means of tasks",
+        f"markers: {'means of tasks' if len(results.frames.tasks) > 1 else 'means'}",
         "bars: 95 % t-intervals over seeds" + (" (of controls in the table)" if crowded(item) else ""),
         "right: pairs of seeds; filled: told apart after Holm over all controls and conditions",
         item.method,
@@ -61,7 +73,8 @@ def figures(results: Results) -> list[ReportFigure]:
             caption="What share of its clean test score each arm loses; right, below 0 the searched structures lose "
             "less.",
             note=text,
-            alt="Drops of the test score, mean of tasks. " + " ".join(_spoken(item, role) for role in item.roles),
+            alt=f"Drops of the test score, {series_label(MEAN, results.frames.tasks)}. "
+            + " ".join(_spoken(item, role) for role in item.roles),
             table=drops_table(results.drops),
             draw=lambda: _draw(item, marks, legend, text),
             panels=lambda: drops_panels(item, marks, results.frames.tasks),
@@ -130,7 +143,7 @@ def _draw(item: PerformanceDrops, marks: dict[str, Mark], legend: tuple[LegendIt
             Line2D([], [], linestyle="", color=item.mark.color, marker=item.mark.marker, markersize=7)
             for item in legend
         ]
-        figure.legend(handles, [item.label for item in legend], loc="outside upper left", ncols=min(4, len(legend)))
+        legend_above(figure, handles, [item.label for item in legend])
         finish(figure, text)
     return figure
 

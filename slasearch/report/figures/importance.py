@@ -12,7 +12,7 @@ from slasearch.analysis.importance import Importance
 from slasearch.report.figures._base import Panel, ReportFigure, note, panel_figure
 from slasearch.report.labels import short_factor
 from slasearch.report.results import Results
-from slasearch.report.style import ACCENT, INK, MUTED, finish, new_figure, style
+from slasearch.report.style import ACCENT, INK, MUTED, finish, legend_above, new_figure, style
 
 __all__ = ["figures", "importance_table"]
 
@@ -91,7 +91,7 @@ def _draw(found: tuple[Importance, ...], text: str) -> Figure:
             ax.set_title(_title(item))
         axes[-1].set_xlabel("Importance for reaching the top (share)")
         handles = [Patch(color=ACCENT), Patch(color=MUTED, alpha=0.45), Line2D([], [], color=INK, linewidth=2)]
-        figure.legend(handles, ["above chance", "within chance", "chance (95 %)"], loc="outside upper left", ncols=3)
+        legend_above(figure, handles, ["above chance", "within chance", "chance (95 %)"])
         finish(figure, text)
     return figure
 

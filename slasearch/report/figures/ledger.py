@@ -13,9 +13,9 @@ from matplotlib.patches import Patch
 from slasearch.analysis.ledger import CostEntry, Ledger
 from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note, panel_figure
 from slasearch.report.figures.timeline import time_unit
-from slasearch.report.labels import percent, thousands
+from slasearch.report.labels import percent, runs_label
 from slasearch.report.results import Results
-from slasearch.report.style import PAPER, finish, new_figure, plain_ticks, series_marks, style
+from slasearch.report.style import PAPER, finish, legend_above, new_figure, plain_ticks, series_marks, style
 
 __all__ = ["figures", "ledger_table"]
 
@@ -131,11 +131,7 @@ def _amount(seconds: float, ledger: Ledger) -> str:
     """`3.2 h (41 LoRA runs)`."""
     length, unit = time_unit(seconds)
     runs = ledger.in_lora_runs(seconds)
-    return f"{seconds / length:.3g} {unit}" + ("" if runs is None else f" ({_count(runs)} LoRA runs)")
-
-
-def _count(runs: float) -> str:
-    return f"{runs:.2g}" if runs < 10 else thousands(runs)
+    return f"{seconds / length:.3g} {unit}" + ("" if runs is None else f" ({runs_label(runs)} LoRA runs)")
 
 
 def _unit_note(ledger: Ledger) -> str:
@@ -165,7 +161,7 @@ def _of_row(row: _Row, part: str) -> str:
 
 def _said(row: _Row, seconds: float, unit: str) -> str:
     """What stands at the end of a bar."""
-    runs = "" if row.runs is None else f" = {_count(row.runs)} LoRA run{'' if _count(row.runs) == '1' else 's'}"
+    runs = "" if row.runs is None else f" = {runs_label(row.runs)} LoRA run{'' if runs_label(row.runs) == '1' else 's'}"
     return f"{row.total / seconds:.3g} {unit}{runs}"
 
 
@@ -193,7 +189,7 @@ def _draw(rows: list[_Row], legend: tuple[LegendItem, ...], seconds: float, unit
             Patch(facecolor=item.mark.color, edgecolor=PAPER, hatch=_HATCHES.get(item.series), linewidth=0)
             for item in legend
         ]
-        figure.legend(handles, [item.label for item in legend], loc="outside upper left", ncols=3)
+        legend_above(figure, handles, [item.label for item in legend], most=3)
         finish(figure, text)
     return figure
 

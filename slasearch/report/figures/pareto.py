@@ -36,6 +36,7 @@ from slasearch.report.style import (
     compact_axis,
     count_ticks,
     finish,
+    legend_above,
     new_figure,
     style,
 )
@@ -154,7 +155,7 @@ def _draw(front: ParetoFront, y_label: str, colour: str | None, text: str) -> Fi
         if front.confirmed:
             handles.append(confirmed_handle())
             labels.append(CONFIRMED)
-        figure.legend(handles, labels, loc="outside upper left", ncols=4, columnspacing=1.2)
+        legend_above(figure, handles, labels, columnspacing=1.2)
         finish(figure, text)
     return figure
 

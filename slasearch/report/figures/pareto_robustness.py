@@ -34,6 +34,7 @@ from slasearch.report.style import (
     compact_axis,
     count_ticks,
     finish,
+    legend_above,
     new_figure,
     plain_ticks,
     style,
@@ -114,7 +115,7 @@ def _draw(front: ParetoFront, labels: dict[str, str], text: str) -> Figure:
         if front.confirmed:
             handles.append(confirmed_handle())
             names.append(CONFIRMED)
-        figure.legend(handles, names, loc="outside upper left", ncols=4, columnspacing=1.2)
+        legend_above(figure, handles, names, columnspacing=1.2)
         finish(figure, text)
     return figure
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from slasearch.analysis.curves import Curve, curve_table
+from slasearch.analysis.curves import Curve
+from slasearch.analysis.frames import MEAN
 from slasearch.analysis.roles import role_label
 from slasearch.report.figures._base import MANY, LegendItem, ReportFigure, note
-from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels, y_range
+from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels, grid_table, y_range
 from slasearch.report.labels import condition_label, measure_label, series_label
 from slasearch.report.results import Results
 from slasearch.report.style import role_marks
@@ -17,7 +18,7 @@ _BARRED = ("winner",)
 
 
 def figures(results: Results) -> list[ReportFigure]:
-    """One figure for each measured condition: a panel for the mean over tasks and one for each task."""
+    """One figure for each measured condition: a panel for the mean over tasks and one for each of several."""
     return [_figure(results, kind, curves) for kind, curves in results.robustness.items()]
 
 
@@ -39,7 +40,7 @@ def _figure(results: Results, kind: str, curves: tuple[Curve, ...]) -> ReportFig
     )
     grid = CurveGrid(
         curves=curves,
-        titles=tuple(series_label(curve.response) for curve in curves),
+        titles=tuple(series_label(curve.response, results.frames.tasks) for curve in curves),
         x_labels=(measure_label(kind),) * len(curves),
         y_label="Test score",
         marks=marks,
@@ -56,8 +57,8 @@ def _figure(results: Results, kind: str, curves: tuple[Curve, ...]) -> ReportFig
         title=f"Under {name}, beside the controls",
         caption=f"Test score while {name} grows; level 0 is undisturbed. Every run is measured on the same inputs.",
         note=text,
-        alt=f"Test score under {name}, mean of tasks. " + _spoken(curves[0]),
-        table=curve_table(curves),
+        alt=f"Test score under {name}, {series_label(MEAN, results.frames.tasks)}. " + _spoken(curves[0]),
+        table=grid_table(curves, results.frames.tasks),
         draw=lambda: draw_grid(grid),
         panels=lambda: grid_panels(grid),
         legend=grid.legend,

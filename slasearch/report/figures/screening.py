@@ -6,18 +6,16 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from slasearch.analysis.morris import MorrisScreening
+from slasearch.analysis.morris import ONE_WAY, MorrisScreening
 from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note
 from slasearch.report.figures._fields import SPOKEN
 from slasearch.report.figures._screening_plot import (
-    ONE_WAY,
     RESTS,
     WAYS,
     ScreeningPlot,
     draw_screening,
     screening_panel,
     screening_plot,
-    way_of,
     ways_of,
 )
 from slasearch.report.labels import percent, short_factor
@@ -73,7 +71,7 @@ def screening_table(found: Sequence[MorrisScreening]) -> pd.DataFrame:
 def _spoken(plot: ScreeningPlot) -> str:
     """`Score: sparsity weight λ 0.12 (lowers, σ 0.05), …`: the largest effects, then what the rest reach at most."""
     parts = [
-        f"{short_factor(one.field)} {one.mu_star:.3g} ({WAYS[way_of(one)][0]}, σ {one.sigma:.3g})"
+        f"{short_factor(one.field)} {one.mu_star:.3g} ({WAYS[one.way][0]}, σ {one.sigma:.3g})"
         for one in plot.effects[:SPOKEN]
     ]
     rest = plot.effects[SPOKEN:]

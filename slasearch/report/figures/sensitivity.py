@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slasearch.analysis.curves import Curve, curve_table
+from slasearch.analysis.curves import Curve
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.sensitivity import Response
 from slasearch.report.figures._base import LegendItem, ReportFigure, note
-from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels, y_range, zero_apart
+from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels, grid_table, y_range, zero_apart
 from slasearch.report.finding import listed
 from slasearch.report.labels import (
     factor_label,
@@ -57,6 +57,9 @@ def figures(results: Results) -> list[ReportFigure]:
 
 def _design(results: Results, response: Response, curves: tuple[Curve, ...]) -> ReportFigure:
     title, y_label, caption = _TEXTS[response]
+    design = results.frames.config.phases.design
+    if response == "score" and design is not None and design.sampler.name == "grid":
+        caption = "Undisturbed validation score at each level of a factor, averaged over the levels of the others."
     if response == "robustness":
         y_label = objective_label(results.frames.config, response)
     return _figure(
@@ -126,7 +129,7 @@ def _figure(
         caption=caption,
         note=text,
         alt=f"{title}. " + " ".join(_spoken(curve, y_label) for curve in curves),
-        table=curve_table(curves),
+        table=grid_table(curves, results.frames.tasks),
         draw=lambda: draw_grid(grid),
         panels=lambda: grid_panels(grid),
         legend=grid.legend,
@@ -158,13 +161,18 @@ def _intervals(curves: Sequence[Curve]) -> tuple[str, ...]:
 def _legend(results: Results, curves: Sequence[Curve]) -> tuple[LegendItem, ...]:
     marks = series_marks(results.frames.tasks)
     names = {series.name for curve in curves for series in curve.series}
-    return tuple(LegendItem(name, series_label(name), marks[name]) for name in marks if name in names)
+    return tuple(
+        LegendItem(name, series_label(name, results.frames.tasks), marks[name]) for name in marks if name in names
+    )
 
 
 def _spoken(curve: Curve, y_label: str) -> str:
-    """`Sparsity weight λ: mean score 0.84 at 0.01, 0.80 at 1.`: the mean's first, best and last level."""
+    """`Sparsity weight λ: mean score 0.84 at 0.01, 0.80 at 1, highest 0.85 at 0.1.`: what it comes from and goes to."""
     name = short_factor(curve.factor) if "." in curve.factor else measure_label(curve.factor)
     points = [series for series in curve.series if series.name == MEAN or len(curve.series) == 1][-1].points
     ends = {point.level: point for point in (points[0], points[-1])}
-    values = ", ".join(f"{point.estimate.mean:.4g} at {level_label(level)}" for level, point in ends.items())
-    return f"{name[:1].upper()}{name[1:]}: mean {y_label} {values}."
+    values = [f"{point.estimate.mean:.4g} at {level_label(level)}" for level, point in ends.items()]
+    highest = max(points, key=lambda point: point.estimate.mean)
+    if highest.level not in ends:
+        values.append(f"highest {highest.estimate.mean:.4g} at {level_label(highest.level)}")
+    return f"{name[:1].upper()}{name[1:]}: mean {y_label} {', '.join(values)}."

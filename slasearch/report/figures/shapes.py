@@ -10,9 +10,9 @@ import pandas as pd
 from slasearch.analysis.coordinates import DesignResponse
 from slasearch.analysis.shape import ResponseLine
 from slasearch.report.figures._base import AxisRange, ReportFigure, axis_range, note
-from slasearch.report.figures._fields import SPOKEN, by_response, response_stem, response_title, spoken_level
+from slasearch.report.figures._fields import SPOKEN, by_response, response_stem, response_title
 from slasearch.report.figures._shape_sheet import SHEET_LEGEND, ShapeSheet, draw_sheet, sheet_panels
-from slasearch.report.labels import objective_label, short_factor, thousands
+from slasearch.report.labels import objective_label, short_factor, spoken_level, thousands
 from slasearch.report.results import Results
 
 __all__ = ["figures", "shape_table"]

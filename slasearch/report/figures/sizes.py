@@ -18,10 +18,12 @@ from slasearch.report.style import (
     compact_axis,
     count_ticks,
     finish,
+    legend_above,
     new_figure,
     plain_ticks,
     role_marks,
     save,
+    set_title,
     style,
 )
 from slasearch.storage.places import disk_errors
@@ -52,12 +54,12 @@ def _drawn(arms: Sequence[SizedArm], measure: Measure) -> Figure:
     for ax, tasks in zip(axes, panels, strict=False):
         _draw_panel(ax, [arm for arm in arms if arm.tasks == tasks], marks)
         if len(panels) > 1:
-            ax.set_title(", ".join(tasks))
+            set_title(ax, ", ".join(tasks), columns)
     handles = [
-        Line2D([], [], color=mark.color, marker=mark.marker, markersize=6, linewidth=mark.width)
+        Line2D([], [], color=mark.color, marker=mark.marker, markersize=6, linewidth=mark.width, linestyle=mark.line)
         for mark in marks.values()
     ]
-    figure.legend(handles, list(map(role_label, roles)), loc="outside upper left", ncols=min(4, len(roles)))
+    legend_above(figure, handles, list(map(role_label, roles)), handlelength=4)
     finish(figure, _note(arms, measure))
     return figure
 
@@ -80,12 +82,12 @@ def _draw_panel(ax: Axes, arms: Sequence[SizedArm], marks: dict[str, Mark]) -> N
             ax.axhline(arm.score.mean, color=mark.color, linewidth=mark.width, linestyle=(0, (4, 2)), zorder=2)
         sized = [arm for arm in found if arm.parameters.mean]
         places, scores = [arm.parameters.mean for arm in sized], [arm.score.mean for arm in sized]
-        ax.plot(places, scores, color=mark.color, linewidth=mark.width, alpha=0.75, zorder=3)
+        ax.plot(places, scores, color=mark.color, linewidth=mark.width, linestyle=mark.line, alpha=0.75, zorder=3)
         for place, arm in zip(places, sized, strict=True):
             if arm.score.low is not None and arm.score.high is not None:
                 ax.vlines(place, arm.score.low, arm.score.high, color=mark.color, linewidth=1.2, alpha=0.6, zorder=2.5)
         ax.scatter(
-            places, scores, s=38, color=mark.color, marker=mark.marker, edgecolors="white", linewidths=0.8, zorder=4
+            places, scores, s=48, color=mark.color, marker=mark.marker, edgecolors="white", linewidths=0.8, zorder=4
         )
     sizes = [arm.parameters.mean for arm in arms if arm.parameters.mean]
     if sizes:

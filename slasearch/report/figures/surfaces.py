@@ -11,9 +11,9 @@ from slasearch.analysis.coordinates import DesignResponse
 from slasearch.analysis.curves import Level, Scale
 from slasearch.analysis.shape import ResponseSurface
 from slasearch.report.figures._base import ReportFigure, note
-from slasearch.report.figures._fields import by_response, response_stem, response_title, spoken_level
+from slasearch.report.figures._fields import by_response, response_stem, response_title
 from slasearch.report.figures._surface_maps import SurfaceMaps, draw_maps, map_panels
-from slasearch.report.labels import objective_label, percent, short_factor, thousands
+from slasearch.report.labels import objective_label, percent, short_factor, spoken_level, thousands
 from slasearch.report.results import Results
 
 __all__ = ["figures", "surface_table"]

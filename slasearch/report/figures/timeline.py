@@ -17,7 +17,7 @@ from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note
 from slasearch.report.figures._timeline_rows import TimelineRows, timeline_rows
 from slasearch.report.labels import percent
 from slasearch.report.results import Results
-from slasearch.report.style import INK, MUTED, PAPER, finish, new_figure, plain_ticks, series_marks, style
+from slasearch.report.style import INK, PAPER, finish, legend_above, new_figure, plain_ticks, series_marks, style
 from slasearch.search.job import PHASES
 
 __all__ = ["figures", "time_unit"]
@@ -72,7 +72,7 @@ def figures(results: Results) -> list[ReportFigure]:
         ends=_ends(ledger, rows, seconds),
         breaks=tuple(_breaks(ledger, seconds)),
         legend=legend,
-        x_label=f"Time since the first start ({unit})",
+        x_label=f"{'Running time, pauses cut out' if pauses else 'Time since the first start'} ({unit})",
         note=text,
     )
     return [
@@ -124,12 +124,12 @@ def _dense(ledger: Ledger) -> bool:
 
 
 def _on_axis(ledger: Ledger, times: pd.Series[float], sessions: pd.Series[int], seconds: float) -> pd.Series[float]:
-    """Times since the first start without the pauses, in the axis' unit; a pause leaves a gap of 2 % of the axis."""
-    gap, first = 0.02 * ledger.wall_seconds, ledger.sessions[0].start
+    """Times since the first start without the pauses, in the axis' unit."""
+    first = ledger.sessions[0].start
     shifts, place = {}, 0.0
     for number, session in enumerate(ledger.sessions, start=1):
         shifts[number] = place - (session.start - first)
-        place += session.span + gap
+        place += session.span
     return (times + sessions.map(shifts)) / seconds
 
 
@@ -173,9 +173,7 @@ def _ends(ledger: Ledger, on: TimelineRows, seconds: float) -> pd.DataFrame:
 
 def _breaks(ledger: Ledger, seconds: float) -> list[float]:
     """Places on the axis where a pause is cut out."""
-    gap = 0.02 * ledger.wall_seconds
-    ends = np.cumsum([session.span + gap for session in ledger.sessions])[:-1]
-    return [(float(end) - gap / 2) / seconds for end in ends]
+    return [float(end) / seconds for end in np.cumsum([session.span for session in ledger.sessions])[:-1]]
 
 
 def _draw(chart: _Chart) -> Figure:
@@ -189,7 +187,7 @@ def _draw(chart: _Chart) -> Figure:
             ax.scatter(ends["place"], ends["row"], s=34, marker=marker, color=INK, edgecolors=PAPER, linewidths=0.8,
                        zorder=4)  # fmt: skip
         for place in chart.breaks:
-            ax.axvline(place, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+            ax.axvline(place, color=INK, linewidth=1, linestyle=(0, (3, 3)), zorder=3.5)
         ax.set_ylim(count + 0.6, 0.4)
         ax.set_xlim(left=0)
         ax.set_xlabel(chart.x_label)
@@ -223,7 +221,7 @@ def _draw_legend(figure: Figure, chart: _Chart) -> None:
             marker, _ = _ENDS[outcomes[0]]
             handles.append(Line2D([], [], color=INK, marker=marker, linestyle="", markersize=6, markeredgecolor=PAPER))
             labels.append(label)
-    figure.legend(handles, labels, loc="outside upper left", ncols=min(6, len(handles)), columnspacing=1.2)
+    legend_above(figure, handles, labels, most=6, columnspacing=1.2)
 
 
 def _panel(chart: _Chart) -> go.Figure:
@@ -249,7 +247,7 @@ def _panel(chart: _Chart) -> go.Figure:
             )
         )  # fmt: skip
     for place in chart.breaks:
-        figure.add_vline(x=place, line={"color": MUTED, "width": 1, "dash": "dash"})
+        figure.add_vline(x=place, line={"color": INK, "width": 1, "dash": "dash"})
     figure.update_yaxes(tickvals=ticks, ticktext=names, range=[count + 0.6, 0.4], showgrid=False, ticks="")
     figure.update_layout(barmode="overlay")
     return figure

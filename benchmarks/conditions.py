@@ -37,7 +37,7 @@ from slasearch.records import (
     TrialSpec,
 )
 from slasearch.registry import CONDITIONS
-from slasearch.tasks import load_task
+from slasearch.tasks.load import load_task
 from slasearch.trial.run import TrialWorker
 
 KINDS = ("typos", "word_drop", "neighbour", "embedding_gaussian", "weight_noise")

@@ -61,7 +61,7 @@ class Workload:
 def examples_of(work: Workload) -> dict[str, Any]:
     """Texts, second texts (or None) and labels of the two splits, label names, and the folder of the backbone."""
     from slasearch.records import BackboneSpec, SplitLimits, TaskSpec
-    from slasearch.tasks import load_task
+    from slasearch.tasks.load import load_task
     from slasearch.trial.backbone import backbone_folder
 
     limits = SplitLimits(train=work.train, validation=work.validation, test=1)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from slasearch.report.figures._base import axis_range, thinned, tint
 
-NUMBERS = st.lists(st.floats(-100, 100, allow_nan=False), min_size=1, max_size=20)
+NUMBERS = st.lists(st.floats(-100, 100, allow_nan=False, allow_subnormal=False), min_size=1, max_size=20)
 
 
 @given(values=NUMBERS, ends=NUMBERS)
@@ -23,6 +23,12 @@ def test_short_intervals_are_shown_whole() -> None:
     found = axis_range([0.8, 0.9], [0.78, None, 0.93])
     assert found.low < 0.78 < 0.93 < found.high
     assert not found.cut
+
+
+def test_an_interval_of_next_to_no_length_leaves_room() -> None:
+    for end in (0.0, 5e-324, 1e-300):
+        found = axis_range([0.0], [end])
+        assert found.low < 0.0 <= end < found.high
 
 
 def test_values_that_are_missing_do_not_matter() -> None:

@@ -107,7 +107,7 @@ def axis_range(values: Iterable[float], ends: Iterable[float | None] = ()) -> Ax
     low, high = min(found), max(found)
     room = ((high - low) or abs(high) * 0.1 or 1.0) / 2
     lowest, highest = max(min([low, *reach]), low - room), min(max([high, *reach]), high + room)
-    space = 0.06 * ((highest - lowest) or room)
+    space = 0.06 * max(highest - lowest, 1e-6 * room)
     return AxisRange(lowest - space, highest + space, min(reach) < lowest - space or max(reach) > highest + space)
 
 

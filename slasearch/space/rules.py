@@ -115,7 +115,7 @@ def _stages(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[Probl
     if not isinstance(size, PenaltySize) or size.path is None or not isinstance(steps, int):
         return
     ends = next((parameter.ends for parameter in found if parameter.name == "size_control.path"), (size.path,))
-    values = max(len(path) for path in ends if isinstance(path, (tuple, list)))
+    values = max((len(path) for path in ends if path is not None), default=0)
     warm = _largest(config.gates.warm_up, "gates.warm_up", found)
     share = _largest(config.finalisation.share, "finalisation.share", found)
     gated = steps - max(1, round(share * steps)) - round(warm * steps)

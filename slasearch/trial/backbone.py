@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from slasearch.adapters.sites import FAMILIES, HostShape, host_shapes, layers_of, separate_positions, table_of
 from slasearch.config.backbones import checked_backbone, hub_model
@@ -27,7 +26,7 @@ from slasearch.records import BackboneSpec, Pooling
 from slasearch.registry import BACKBONES
 from slasearch.tasks.batches import Batch
 from slasearch.trial.attention import set_attention
-from slasearch.trial.hub import hub_folder
+from slasearch.trial.hub import hub_folder, weight_files
 
 __all__ = [
     "Backbone",
@@ -294,8 +293,7 @@ def _pinned(backbone: str, folder: Path) -> str:
 def weights_fingerprint(folder: Path) -> str:
     """SHA-256 over all weights that are loaded: two models may differ in a few layers in the middle alone."""
     digest = hashlib.sha256()
-    one = folder / SAFE_WEIGHTS_NAME
-    for file in [one] if one.is_file() else sorted(folder.glob("model-*.safetensors")):
+    for file in weight_files(folder):
         with file.open("rb") as content:
             digest.update(f"{file.name}:{hashlib.file_digest(content, 'sha256').hexdigest()}:".encode())
     return digest.hexdigest()

@@ -22,7 +22,7 @@ from slasearch.config.backbones import hub_model
 from slasearch.config.hub import hub_address, hub_cache, hub_offline
 from slasearch.errors import BackboneError
 
-__all__ = ["hub_folder", "is_cached"]
+__all__ = ["hub_folder", "is_cached", "weight_files"]
 
 _PATIENCE = 10.0
 """How long a first answer of the hub may take, in seconds."""
@@ -111,12 +111,17 @@ def _cached(repository: str, revision: str) -> Path | None:
     return Path(config).parent if isinstance(config, str) else None
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether all weights and a tokeniser are there."""
+def weight_files(folder: Path) -> list[Path]:
+    """The files that transformers loads a saved model's weights from, in order, whether they are there or not."""
     names = {_WEIGHTS}
     if not (folder / _WEIGHTS).is_file() and (folder / _INDEX).is_file():
         names = set(json.loads((folder / _INDEX).read_bytes())["weight_map"].values())
-    weights = all((folder / name).is_file() for name in names)
+    return [folder / name for name in sorted(names)]
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all weights and a tokeniser are there."""
+    weights = all(file.is_file() for file in weight_files(folder))
     return weights and any((folder / name).is_file() for name in _TOKENIZERS)
 
 

@@ -68,11 +68,8 @@ def _saliency(model: TaskModel, gates: Tensor, batches: Batches) -> Tensor:
         only = [float(task == number) for number in range(len(pool.tasks))]
         for batch, noise in batches:
             examples = int((batch.task_index == task).sum())
-            if examples:
-                loss = examples * model.loss(
-                    batch, only, gates, noise
-                )  # the loss is a mean, and batches have unlike shares
-                loss.backward()  # type: ignore[no-untyped-call]
+            if examples:  # the loss is a mean over them, and batches have unlike numbers of them
+                (examples * model.loss(batch, only, gates, noise)).backward()  # type: ignore[no-untyped-call]
         for column, slot in enumerate(pool.candidates):
             if slot in pool.present:
                 worth[task, column] = first_order(pool.modules_of(slot)) / pool.costs[slot].parameters

@@ -328,10 +328,13 @@ def test_only_weights_that_are_loaded_count(tmp_path: Path) -> None:
     one = weights_fingerprint(tmp_path)
     safetensors.torch.save_file({"b": torch.zeros(4)}, tmp_path / "consolidated.safetensors")
     assert weights_fingerprint(tmp_path) == one
-    (tmp_path / "model.safetensors").rename(tmp_path / "model-00001-of-00002.safetensors")
-    sharded = weights_fingerprint(tmp_path)
-    safetensors.torch.save_file({"c": torch.zeros(4)}, tmp_path / "model-00002-of-00002.safetensors")
-    assert len({one, sharded, weights_fingerprint(tmp_path)}) == 3
+    (tmp_path / "model.safetensors").rename(tmp_path / "first.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "first.safetensors", "c": "rest"}}')
+    found = []
+    for value in (0.0, 1.0):
+        safetensors.torch.save_file({"c": torch.full((4,), value)}, tmp_path / "rest")
+        found.append(weights_fingerprint(tmp_path))
+    assert len({one, *found}) == 3
 
 
 def test_weights_that_differ_in_the_middle_alone_are_others(tmp_path: Path) -> None:

@@ -291,9 +291,14 @@ def _pinned(backbone: str, folder: Path) -> str:
 
 
 def weights_fingerprint(folder: Path) -> str:
-    """SHA-256 over all weights that are loaded: two models may differ in a few layers in the middle alone."""
-    digest = hashlib.sha256()
-    for file in weight_files(folder):
+    """SHA-256 over all weights that are loaded; empty where they are not all there, or not as safetensors.
+
+    All of them, since two models may differ in a few layers in the middle alone.
+    """
+    files, digest = weight_files(folder), hashlib.sha256()
+    if not all(file.is_file() for file in files):
+        return ""
+    for file in files:
         with file.open("rb") as content:
             digest.update(f"{file.name}:{hashlib.file_digest(content, 'sha256').hexdigest()}:".encode())
     return digest.hexdigest()

@@ -335,6 +335,8 @@ def test_only_weights_that_are_loaded_count(tmp_path: Path) -> None:
         safetensors.torch.save_file({"c": torch.full((4,), value)}, tmp_path / "rest")
         found.append(weights_fingerprint(tmp_path))
     assert len({one, *found}) == 3
+    (tmp_path / "rest").unlink()
+    assert weights_fingerprint(tmp_path) == weights_fingerprint(tmp_path / "nowhere") == ""
 
 
 def test_weights_that_differ_in_the_middle_alone_are_others(tmp_path: Path) -> None:

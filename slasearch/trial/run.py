@@ -10,6 +10,7 @@ import torch
 from slasearch.records import CheckpointPlan, Progress, TaskData, TrialReport, TrialSpec
 from slasearch.trial.checkpoints import Checkpoints
 from slasearch.trial.course import Course
+from slasearch.trial.heap import keep_freed_memory
 from slasearch.trial.prefix import LIMIT
 from slasearch.trial.resources import Resources
 
@@ -37,6 +38,7 @@ class TrialWorker:
         hidden_bytes: int = LIMIT,
     ) -> None:
         torch.set_num_threads(threads)
+        keep_freed_memory()
         self.resources = Resources(tasks, cache=cache, device=device, limit=hidden_bytes)
 
     def run(self, spec: TrialSpec, plan: CheckpointPlan | None = None) -> Iterator[Progress | TrialReport]:

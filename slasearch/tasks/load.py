@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,11 @@ from slasearch.tasks.splits import assign_splits, label_names, unique_examples
 
 __all__ = ["describe_sources", "load_task"]
 
+_log = logging.getLogger(__name__)
+
 _MANY_LABELS = 20
+_NAMED = 5
+"""Most classes that a message names."""
 _WORDS_A_TOKEN = 10
 
 
@@ -39,6 +44,7 @@ def load_task(spec: TaskSpec, data: Mapping[str, object] | None = None) -> TaskD
     try:
         labels = _checked_labels(parts)
         splits = assign_splits(unique_examples(parts, labels), spec.limits, spec.seed)
+        _check_classes(splits, labels, spec.source)
     except TaskError as error:
         raise TaskError(f"{spec.source}: {error}") from error
     words = _WORDS_A_TOKEN * spec.max_tokens
@@ -69,6 +75,23 @@ def _checked_labels(parts: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:
             "Is the label column the right one?"
         )
     return labels
+
+
+def _check_classes(splits: Mapping[str, Sequence[Example]], labels: Sequence[str], source: str) -> None:
+    """Classes that no training example has cannot be learned: a warning, and refused where a split has no others."""
+    known = {example.label for example in splits["train"]}
+    for split in ("validation", "test"):
+        found = {example.label for example in splits[split]}
+        unknown = ", ".join(repr(labels[label]) for label in sorted(found - known)[:_NAMED])
+        if not found & known:
+            trained = ", ".join(repr(labels[label]) for label in sorted(known)[:_NAMED])
+            raise TaskError(f"expected classes of train in {split} ({trained}), got {unknown}. Write them alike.")
+        if unknown:
+            count = sum(example.label not in known for example in splits[split])
+            _log.warning(
+                "%s: %d of %d texts of %s have classes that no training example has: %s",
+                *(source, count, len(splits[split]), split, unknown),
+            )
 
 
 def describe_sources() -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +19,10 @@ from slasearch.tasks.sources._base import UNSPLIT, Row
 __all__ = ["assign_splits", "example_id", "label_names", "stratified_order", "unique_examples"]
 
 _HELD_OUT_SHARE = 0.15
-_PUNCTUATION = re.compile(r"[^\w\s]+")
+_SIGN = re.compile(r"[^\w\s]")
+_DROPPED = ("P", "C")
+"""Of Unicode's categories: punctuation and invisible characters. Symbols (+, 😀) and marks (vowels of Hindi) tell texts
+apart."""
 _PRIORITY = (UNSPLIT, "test", "validation", "train")
 
 
@@ -37,8 +41,12 @@ def example_id(text: str, text_pair: str | None) -> str:
 
 
 def _normal(text: str) -> str:
-    folded = text.lower()
-    return " ".join(_PUNCTUATION.sub("", folded).split()) or folded
+    folded = unicodedata.normalize("NFC", text.lower())
+    return " ".join(_SIGN.sub(_kept, folded).split()) or folded
+
+
+def _kept(sign: re.Match[str]) -> str:
+    return "" if unicodedata.category(sign[0]).startswith(_DROPPED) else sign[0]
 
 
 def unique_examples(parts: Mapping[str, Sequence[Row]], labels: Sequence[str]) -> dict[str, list[Example]]:

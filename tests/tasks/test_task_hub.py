@@ -202,6 +202,20 @@ def test_hidden_labels_are_refused_in_a_split_that_is_used(mark, hub):
         load_task(task())
 
 
+def test_the_few_rows_that_nobody_labelled_are_left_out_and_counted(hub, caplog):
+    hub({"train.parquet": parquet([*rows(100), *hidden(3, start=100)], names={"label": NAMES})})
+    with caplog.at_level(logging.WARNING):
+        assert sum(sizes(load_task(task())).values()) == 100
+    assert "3 of 103 rows of the split train have no label and are left out" in caplog.text
+
+
+def test_minus_one_is_a_class_where_train_has_it(hub):
+    three = [{**row, "label": n % 3 - 1} for n, row in enumerate(rows(90))]
+    hub({"train.jsonl": json_lines(three[:60]), "test.jsonl": json_lines(three[60:])})
+    data = load_task(task())
+    assert (data.labels, sizes(data)["test"]) == (("-1", "0", "1"), 30)
+
+
 # ---------------------------------------------------------------- rows
 
 

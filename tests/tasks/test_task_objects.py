@@ -31,6 +31,15 @@ class Dataset(UserList):
     features = {"label": ClassLabel(), "text": None}  # noqa: RUF012
 
 
+class OtherFrame(UserList):
+    """A frame of another library than pandas, whose columns come one after another."""
+
+    columns = ("text", "label")
+
+    def to_dict(self):
+        return {"text": ["x"], "label": ["y"]}
+
+
 FORMS = {
     "list": rows(),
     "generator": (row for row in rows()),
@@ -99,6 +108,12 @@ def test_splits_may_have_other_names_and_those_given_away_are_not_read():
             r"expected the split 'train' as a list of dicts, a DataFrame, or \(texts, .*, got int",
         ),
         (SPEC, {"train": "text"}, r"expected the split 'train' as a list of dicts, .* got str"),
+        (SPEC, {"train": ("text", 3)}, r"train\[0\]: expected a dict with the columns text, label, got 'text'"),
+        (
+            SPEC,
+            {"train": OtherFrame([["x"]])},
+            r"train\[0\]: expected a dict with the columns text, label, got \['x'\]",
+        ),
         (SPEC, {"train": []}, r"expected at least one row in the split 'train', got none"),
         (SPEC, {"train": ["text"]}, r"train\[0\]: expected a dict with the columns text, label, got 'text'"),
         (SPEC, {"train": [*rows(), {"text": "x"}]}, r"train\[60\]: expected a column 'label', got the columns text"),

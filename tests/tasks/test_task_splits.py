@@ -1,12 +1,15 @@
 """Identity, order and splits of examples, as properties."""
 
+import logging
 from collections import Counter
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from slasearch.records import Example, SplitLimits
+from slasearch.errors import TaskError
+from slasearch.records import Example, SplitLimits, TaskSpec
+from slasearch.tasks.load import load_task
 from slasearch.tasks.sources._base import UNSPLIT, Row
 from slasearch.tasks.splits import assign_splits, example_id, label_names, stratified_order, unique_examples
 
@@ -25,6 +28,13 @@ def examples_of(counts):
         (":)", ":(", False),
         ("good", "god", False),
         ("naïve", "NAÏVE", True),
+        ("nai\u0308ve", "naïve", True),
+        ("soft\u00adware", "software", True),
+        ("¿Qué?", "qué", True),
+        ("पिता", "पता", False),
+        ("C++", "C#", False),
+        ("I love it 😀", "I love it 😡", False),
+        ("x < y", "x > y", False),
     ],
 )
 def test_ids_ignore_case_punctuation_and_spacing(one, other, same):
@@ -91,3 +101,23 @@ def test_smaller_limits_take_a_part_of_what_larger_ones_take():
     large = assign_splits({UNSPLIT: examples}, SplitLimits(train=40, validation=10, test=10), 0)
     for split in ("train", "validation", "test"):
         assert large[split][: len(small[split])] == small[split]
+
+
+def spelt(train, test):
+    return {
+        "train": [{"text": f"text {n}", "label": train[n % len(train)]} for n in range(40)],
+        "test": [{"text": f"more {n}", "label": test[n % len(test)]} for n in range(20)],
+    }
+
+
+def test_classes_that_train_writes_otherwise_are_refused():
+    with pytest.raises(
+        TaskError, match=r"classes of train in test \('0\.0', '1\.0'\), got '0', '1'\. Write them alike"
+    ):
+        load_task(TaskSpec("t", "object:t"), spelt(["0.0", "1.0"], ["0", "1"]))
+
+
+def test_a_class_that_train_lacks_is_told(caplog):
+    with caplog.at_level(logging.WARNING):
+        load_task(TaskSpec("t", "object:t"), spelt(["a", "b"], ["a", "b", "c", "c"]))
+    assert "object:t: 10 of 20 texts of test have classes that no training example has: 'c'" in caplog.text

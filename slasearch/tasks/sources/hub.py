@@ -24,8 +24,8 @@ from slasearch.tasks.sources._tables import read_records, table_suffix
 
 __all__ = ["HubSource"]
 
-_HIDDEN = (None, -1, "-1")
-"""What stands in place of a label that the authors of a data set keep to themselves."""
+_HIDDEN = "-1"
+"""What stands in place of a label that the authors of a data set keep to themselves, unless it is a class."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,10 @@ class HubSource(Source):
     """Reads data set repositories at a pinned revision."""
 
     def read(self, place: str, spec: TaskSpec) -> Mapping[str, Sequence[Row]]:
-        """The parts that the repository has, under the names of the task's `splits`. Rows without text are left out."""
+        """The parts that the repository has, under the names of the task's `splits`.
+
+        Rows without text or label are left out, and counted in a warning.
+        """
         try:
             hub = HubId.parse(place)
         except ValueError as error:
@@ -47,8 +50,11 @@ class HubSource(Source):
         tables = layout.tables(folder, wanted.values())
         _check_splits(hub, layout, tables, wanted, spec)
         names = class_names(card, layout.config, spec.label)
-        return {
-            ours: _rows(hub, theirs, tables[theirs], spec, names) for ours, theirs in wanted.items() if theirs in tables
+        train = _rows(hub, wanted["train"], tables[wanted["train"]], spec, names, None)
+        trained = {row.label for row in train}
+        others = {ours: theirs for ours, theirs in wanted.items() if ours != "train" and theirs in tables}
+        return {"train": train} | {
+            ours: _rows(hub, theirs, tables[theirs], spec, names, trained) for ours, theirs in others.items()
         }
 
     def problem(self, place: str) -> Problem | None:
@@ -116,27 +122,40 @@ def _check_splits(
             )
 
 
-def _rows(hub: HubId, split: str, tables: Sequence[Path], spec: TaskSpec, names: tuple[str, ...] | None) -> list[Row]:
+def _rows(
+    hub: HubId,
+    split: str,
+    tables: Sequence[Path],
+    spec: TaskSpec,
+    names: tuple[str, ...] | None,
+    trained: Collection[str] | None,
+) -> list[Row]:
+    """The labelled rows of a split; `trained` are the classes of train, None in train itself."""
     names = names or _stored_names(tables[0], spec.label)
+    known = names or trained
     rows: list[Row] = []
     hidden = empty = 0
     for place, record in _records(tables, spec):
-        if value_of(record, spec.label, place) in _HIDDEN:
+        label = value_of(record, spec.label, place)
+        if label is None or (str(label) == _HIDDEN and known is not None and _HIDDEN not in known):
             hidden += 1
         elif any(_is_empty(value_of(record, column, place)) for column in columns_of(spec)):
             empty += 1
         else:
             rows.append(row_of(named(record, spec.label, names, place), spec, place))
-    if hidden:
+    count = hidden + empty + len(rows)
+    if hidden > len(rows):
         raise TaskError(
-            f"{hub}: expected labels in the split {split!r}, got {hidden} rows of {hidden + empty + len(rows)} with a "
-            "hidden one (-1 or none). Use another split, such as tasks.splits: {test: validation}."
+            f"{hub}: expected labels in the split {split!r}, got {hidden} rows of {count} with a hidden one (-1 or "
+            "none). Use another split, such as tasks.splits: {test: validation}."
         )
     if not rows:
         raise TaskError(f"{hub}: expected at least one row in the split {split!r}, got none.")
-    if empty:
-        count = empty + len(rows)
-        _log.warning("%s: %d of %d rows of the split %s have no text and are left out", hub, empty, count, split)
+    for left_out, what in ((hidden, "label"), (empty, "text")):
+        if left_out:
+            _log.warning(
+                "%s: %d of %d rows of the split %s have no %s and are left out", hub, left_out, count, split, what
+            )
     return rows
 
 

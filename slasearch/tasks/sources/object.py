@@ -81,17 +81,21 @@ def _rows(split: object, name: str, spec: TaskSpec) -> list[Row]:
 
 
 def _records(split: Any, name: str, spec: TaskSpec) -> Iterator[Any]:
-    if isinstance(split, tuple) and len(split) == 2 and not isinstance(split[0], Mapping):
+    if isinstance(split, tuple) and len(split) == 2 and all(map(_is_list, split)):
         yield from _pairs(split[0], split[1], name, spec)
-    elif hasattr(split, "to_dict") and hasattr(split, "columns"):
+    elif hasattr(split, "to_dict") and hasattr(split, "iloc"):  # a frame of pandas, which need not be loaded here
         yield from split.to_dict("records")
-    elif isinstance(split, Iterable) and not isinstance(split, (str, bytes, Mapping)):
+    elif _is_list(split):
         yield from split
     else:
         raise TaskError(
             f"{spec.source}: expected the split {name!r} as a list of dicts, a DataFrame, or (texts, labels), got "
             f"{type(split).__name__}."
         )
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
 
 
 def _pairs(texts: Iterable[Any], labels: Iterable[Any], name: str, spec: TaskSpec) -> Iterator[dict[str, Any]]:

@@ -19,7 +19,7 @@ from slasearch.analysis.coordinates import Coordinates
 from slasearch.analysis.curves import Level
 from slasearch.space.parameters import Parameter
 
-__all__ = ["Axes", "Setting", "axes_of", "point_means", "point_noise"]
+__all__ = ["Axes", "Setting", "axes_of", "point_blocks", "point_means", "point_noise"]
 
 Floats = NDArray[np.float64]
 
@@ -178,6 +178,11 @@ def point_means(coordinates: Coordinates) -> tuple[Floats, Floats]:
     """
     first, _, means, _ = _points(coordinates)
     return coordinates.unit[first], means
+
+
+def point_blocks(coordinates: Coordinates) -> NDArray[np.int64]:
+    """The block of each of `p` points, in the order of `point_means`; of most designs each its own."""
+    return np.unique(coordinates.points) // coordinates.block
 
 
 def point_noise(coordinates: Coordinates) -> float:

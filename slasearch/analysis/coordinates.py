@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from slasearch.analysis.frames import StudyFrames
 from slasearch.errors import ReportError
+from slasearch.space.design import block_size
 from slasearch.space.parameters import Parameter, parameters
 
 __all__ = ["Coordinates", "DesignResponse", "design_coordinates", "response_words", "unit_coordinates"]
@@ -36,6 +37,7 @@ class Coordinates:
         repeats: `n`, the seed repeat of each trial: trials of one repeat share their seed pair.
         failed: How many trials of the design failed for good, and are not here.
         sampler: The design's sampler.
+        block: How many points in a row belong together, and differ in single coordinates: a block of Saltelli's design.
     """
 
     fields: tuple[Parameter, ...]
@@ -45,6 +47,7 @@ class Coordinates:
     repeats: NDArray[np.int64]
     failed: int
     sampler: str
+    block: int = 1
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,6 +104,7 @@ def design_coordinates(
         repeats=trials["repeat"].to_numpy(np.int64),
         failed=frames.failed(frames.phase_trials("design")),
         sampler=design.sampler.name,
+        block=block_size(design, len(fields)),
     )
 
 

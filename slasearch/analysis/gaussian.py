@@ -161,7 +161,7 @@ def negative_log_likelihood(logs: Floats, squares: Floats, values: Floats) -> tu
 
 
 def cross_validated(
-    x: Floats, values: Floats, process: Process, *, least: float = 0.0
+    x: Floats, values: Floats, process: Process, *, blocks: NDArray[np.int64] | None = None, least: float = 0.0
 ) -> tuple[Process, float, tuple[Process, ...]]:
     """What the process is worth at points that it has not seen: for each of 8 folds it is fitted again without them.
 
@@ -169,6 +169,8 @@ def cross_validated(
         x: `n x d`.
         values: `n`.
         process: Of all of them.
+        blocks: `n`, points of one number are left out together, as near twins would tell what is held out; at least 8
+            numbers. None: each point by itself.
         least: The noise that is known to be in the values, as for `fit_process`.
 
     Returns:
@@ -176,8 +178,9 @@ def cross_validated(
         that were promised for them, where that is above 1; R² over all held-out points; the processes without a fold.
     """
     means, deviations, partial = np.empty(len(x)), np.empty(len(x)), []
-    for fold in np.array_split(np.random.default_rng(_SEED).permutation(len(x)), FOLDS):
-        rest = np.setdiff1d(np.arange(len(x)), fold)
+    blocks = np.arange(len(x)) if blocks is None else blocks
+    for numbers in np.array_split(np.random.default_rng(_SEED).permutation(np.unique(blocks)), FOLDS):
+        fold, rest = (np.flatnonzero(np.isin(blocks, numbers, invert=out)) for out in (False, True))
         partial.append(fit_process(x[rest], values[rest], least=least, near=process))
         means[fold], sure = partial[-1].predict(x[fold])
         deviations[fold] = np.sqrt(sure**2 + (partial[-1].scale * partial[-1].noise) ** 2)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from slasearch.analysis.averages import averages_of
-from slasearch.analysis.axes import Axes, axes_of, point_means, point_noise
+from slasearch.analysis.axes import Axes, axes_of, point_blocks, point_means, point_noise
 from slasearch.analysis.coordinates import Coordinates, DesignResponse, design_coordinates, response_words
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
@@ -49,8 +49,8 @@ class Surrogate:
     """A fitted surrogate of one response.
 
     `process` is over the features of `axes`; each of `without` was fitted without an eighth of the points. `points` are
-    the `p x k` coordinates of those that it knows. `r2` is cross-validated over points: repeats of one point are never
-    on both sides.
+    the `p x k` coordinates of those that it knows. `r2` is cross-validated over points, of Saltelli's design over its
+    blocks: repeats of a point, and points that the design moved along single coordinates, are never on both sides.
     """
 
     response: DesignResponse
@@ -95,10 +95,11 @@ def surrogate_of(coordinates: Coordinates, response: DesignResponse) -> Surrogat
     what = f"Surrogate of {response_words(response)}"
     axes = axes_of(coordinates)
     points, values = point_means(coordinates)
-    _check(what, axes, values)
+    blocks = point_blocks(coordinates)
+    _check(what, axes, values, len(np.unique(blocks)))
     kept = np.sort(np.random.default_rng(_SEED).permutation(len(points))[:_LARGEST])
     x, y, noise = axes.features(points[kept]), values[kept], point_noise(coordinates)
-    process, r2, partial = cross_validated(x, y, fit_process(x, y, least=noise), least=noise)
+    process, r2, partial = cross_validated(x, y, fit_process(x, y, least=noise), blocks=blocks[kept], least=noise)
     if r2 < MINIMUM_R2:
         raise ReportError(
             f"{what}: expected a cross-validated R² of at least {MINIMUM_R2}, got {r2:.2f} from {len(kept)} points: "
@@ -118,7 +119,7 @@ def surrogate_of(coordinates: Coordinates, response: DesignResponse) -> Surrogat
     )
 
 
-def _check(what: str, axes: Axes, values: Floats) -> None:
+def _check(what: str, axes: Axes, values: Floats, blocks: int) -> None:
     if not axes.varied:
         raise ReportError(f"{what}: expected a searched field that varies over the design, got none. Search a field.")
     least = max(_POINTS, _POINTS_A_FIELD * len(axes.varied))
@@ -126,6 +127,11 @@ def _check(what: str, axes: Axes, values: Floats) -> None:
         raise ReportError(
             f"{what}: expected at least {least} points ({_POINTS_A_FIELD} for each field that varies, {_POINTS} in any "
             f"case), got {len(values)}. Raise `phases.design.points` (of a grid: its levels) and run again."
+        )
+    if blocks < FOLDS:
+        raise ReportError(
+            f"{what}: expected at least {FOLDS} base points of the Saltelli design, whose blocks are held out in turn, "
+            f"got {blocks}. Raise `phases.design.points` and run again."
         )
     if np.ptp(values) <= 1e-12 * np.abs(values).max():
         raise ReportError(

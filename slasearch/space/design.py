@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from optuna.distributions import CategoricalDistribution
+
 from slasearch.config.schema import DesignPhase, StudyConfig
 from slasearch.space.parameters import Parameter, active_only, parameters
 from slasearch.space.unit_designs import morris_unit, saltelli_unit
@@ -122,7 +124,12 @@ def _filling(found: Sequence[Parameter], design: DesignPhase, points: int, seed:
     if design.sampler.name == "qmc":
         return sobol_values(found, points, seed)
     if design.sampler.name == "morris":
-        rows = morris_unit(len(found), points, levels=morris_levels(design), seed=seed)
+        choices = {
+            number: len(parameter.distribution.choices)
+            for number, parameter in enumerate(found)
+            if isinstance(parameter.distribution, CategoricalDistribution) and len(parameter.distribution.choices) > 2
+        }
+        rows = morris_unit(len(found), points, levels=morris_levels(design), seed=seed, choices=choices)
     else:
         rows = saltelli_unit(len(found), points, second_order=second_order(design), seed=seed)
     return _stored(found, rows.tolist())

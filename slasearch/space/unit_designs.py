@@ -5,6 +5,10 @@ The first blocks of a seed are the same however many are drawn, so that a design
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from itertools import combinations
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,14 +50,20 @@ def saltelli_unit(k: int, n: int, *, second_order: bool, seed: int) -> NDArray[n
     return np.asarray(blocks.reshape(-1, k), dtype=np.float64)
 
 
-def morris_unit(k: int, n: int, *, levels: int, seed: int) -> NDArray[np.float64]:
+def morris_unit(
+    k: int, n: int, *, levels: int, seed: int, choices: Mapping[int, int] | None = None
+) -> NDArray[np.float64]:
     """Random trajectories for elementary effects (Morris 1991): each field moves once, by levels / (2·(levels - 1)).
+
+    A list of choices has no order that a step could go along: it moves from one to any other, each pair equally often
+    (ours; by equal steps some would never be run, and some never compared).
 
     Args:
         k: Number of fields.
         n: Number of trajectories.
         levels: Number of equally spaced coordinates from 0 to 1 that a field may have, even.
         seed: From 0.
+        choices: How many choices a field has that is a list of three or more, by its number.
 
     Returns:
         `n·(k+1) x k`, coordinates in [0, 1], trajectory after trajectory.
@@ -62,4 +72,16 @@ def morris_unit(k: int, n: int, *, levels: int, seed: int) -> NDArray[np.float64
 
     problem = {"num_vars": k, "names": [str(number) for number in range(k)], "bounds": [[0.0, 1.0]] * k}
     # SALib takes a seed of 0 for none.
-    return np.asarray(morris.sample(problem, n, num_levels=levels, seed=seed + 1), dtype=np.float64)
+    rows = np.asarray(morris.sample(problem, n, num_levels=levels, seed=seed + 1), dtype=np.float64)
+    for field, count in (choices or {}).items():
+        column = rows[:, field].reshape(n, k + 1)
+        before, after = _pairs(count, n, np.random.default_rng([seed, field])).T[..., None]
+        rows[:, field] = (np.where(column == column[:, :1], before, after).ravel() + 0.5) / count
+    return rows
+
+
+def _pairs(count: int, n: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """`n x 2` different numbers below `count`: round after round all pairs, in an order and a direction by chance."""
+    pairs = np.array(list(combinations(range(count), 2)))
+    rounds = [generator.permuted(generator.permutation(pairs), axis=1) for _ in range(math.ceil(n / len(pairs)))]
+    return np.concatenate(rounds)[:n]

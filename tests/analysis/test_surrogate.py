@@ -206,6 +206,23 @@ def test_a_process_does_not_run_through_noise_that_is_known() -> None:
     assert all((one.scale * one.noise) ** 2 >= 0.01 - 1e-9 for one in partial)
 
 
+def test_twins_of_a_block_do_not_tell_what_is_held_out(tmp_path: Path) -> None:
+    """Noise along one field: points of a block that lie at one place of it have one value, and none of it is known."""
+    config = study_of({"design": {"sampler": {"name": "saltelli"}, "points": 16}})
+    values: dict[float, float] = {}
+    random = np.random.default_rng(0)
+
+    def noise(unit: Floats) -> Floats:
+        return np.array([values.setdefault(round(at, 9), random.normal()) for at in unit[:, 0].tolist()])
+
+    with pytest.raises(ReportError, match=r"expected a cross-validated R² of at least 0\.5, got -"):
+        fit_surrogate(write_design(tmp_path, config, noise), "score")
+    few = study_of({"design": {"sampler": {"name": "saltelli"}, "points": 4}})
+    (tmp_path / "few").mkdir()
+    with pytest.raises(ReportError, match="expected at least 8 base points of the Saltelli design"):
+        fit_surrogate(write_design(tmp_path / "few", few, lambda unit: unit[:, 0]), "score")
+
+
 def test_a_process_knows_how_unsure_it_is() -> None:
     generator = np.random.default_rng(2)
     x = generator.uniform(size=(40, 2))

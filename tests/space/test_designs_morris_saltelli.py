@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,18 @@ def test_log_fields_are_sampled_on_their_logarithm() -> None:
     rows = params(study("saltelli", 64))
     logs = np.log10([row["size_control.sparsity_weight"] for row in rows[:: FIELDS + 2]])
     assert np.histogram(logs, bins=4, range=(-2, 1))[0].tolist() == [16, 16, 16, 16]
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6])
+def test_a_morris_design_compares_every_pair_of_choices(count: int) -> None:
+    choices = [[rank] for rank in range(1, count + 1)]
+    pairs = set(itertools.combinations(range(1, count + 1), 2))
+    config = study("morris", len(pairs), f"pool.ranks={{categorical: {choices}}}")
+    ranks = [json.loads(found["pool.ranks"])[0] for found in params(config)]
+    paths = [ranks[start : start + FIELDS + 1] for start in range(0, len(ranks), FIELDS + 1)]
+    assert {tuple(sorted(set(path))) for path in paths} == pairs
+    assert any(path[0] > path[-1] for path in paths)
+    assert any(path[0] < path[-1] for path in paths)
 
 
 DESIGNS = [("qmc", {}), ("morris", {}), ("morris", {"levels": 6}), ("saltelli", {}), ("saltelli", {"second_order": 1})]

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from slasearch.analysis.paired import MeanDifference
+from slasearch.analysis.paired import TIE, MeanDifference
 
 __all__ = ["DRAWS", "Source", "crossed_difference"]
 
@@ -65,7 +65,7 @@ def crossed_difference(sources: Sequence[Source], *, seed: int = 0) -> MeanDiffe
     error = float(draws.std())
     where = "" if len(sources) == 1 else f", each of {len(sources)} studies by itself"
     method = f"95 % t-interval, its error by a bootstrap over seed pairs and test examples{where}, {DRAWS:,} draws"
-    if fewest < 2 or error == 0:
+    if fewest < 2 or error < 10.0**-TIE:
         why = f"{fewest} pair{'' if fewest == 1 else 's'}{'' if fewest < 2 else ' without any spread'}: no interval"
         return MeanDifference(
             estimate=estimate,

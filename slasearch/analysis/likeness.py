@@ -9,7 +9,7 @@ from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.measure import CLEAN, Measure
 from slasearch.errors import ReportError
 
-__all__ = ["data_of", "refuse_same_data", "refuse_unlike", "unlike_settings"]
+__all__ = ["data_of", "refuse_same_data", "refuse_unlike", "same_sources", "unlike_settings"]
 
 
 def data_of(frames: StudyFrames) -> dict[str, str]:
@@ -37,6 +37,22 @@ def refuse_same_data(studies: Mapping[str, StudyFrames]) -> None:
                     "without --pooled (sizes with --by-size)."
                 )
         seen |= dict.fromkeys(data_of(frames).values(), label)
+
+
+def same_sources(studies: Mapping[str, StudyFrames]) -> Iterator[str]:
+    """Tasks of several studies that have one source, such as the same file under other limits.
+
+    Their data differ as a whole (`refuse_same_data`), and may yet have test examples in common.
+    """
+    seen: dict[str, str] = {}
+    for label, frames in studies.items():
+        for task in frames.config.tasks:
+            if task.source in seen:
+                yield (
+                    f"{seen[task.source]} and {label} have tasks from {task.source}: test examples that are in both "
+                    "count twice, and intervals are too narrow then"
+                )
+        seen |= dict.fromkeys((task.source for task in frames.config.tasks), label)
 
 
 def refuse_unlike(studies: Mapping[str, StudyFrames], measure: Measure) -> None:

@@ -103,6 +103,12 @@ def main_effects(frames: StudyFrames, response: DesignResponse = "score") -> Mai
             f"Main effects of {response_words(response)}: expected fields that vary by themselves, got some that "
             "always move together in these points. Raise phases.design.points and run again."
         )
+    if np.ptp(values) <= 1e-12 * np.abs(values).max():
+        raise ReportError(
+            f"Main effects of {response_words(response)}: expected a response that varies, got {values[0]:.6g} at all "
+            f"{len(values)} points. No field changes it over these ranges: search wider ones, or ask for another "
+            "response."
+        )
     inverse = np.linalg.inv(model.T @ model)
     found = inverse @ model.T @ values
     residual = values - model @ found

@@ -21,7 +21,7 @@ from slasearch.analysis.evidence import MARGIN, Standing, scores_by, standing
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.groups import SEEDS, WHAT, Group, full_role, group_of
 from slasearch.analysis.intervals import Estimate, holm, log_interval
-from slasearch.analysis.likeness import refuse_same_data
+from slasearch.analysis.likeness import refuse_same_data, same_sources
 from slasearch.analysis.measure import Measure, measuring
 from slasearch.analysis.paired import MeanDifference, NonInferiority, Statistic, non_inferiority
 from slasearch.analysis.roles import control_name, role_label
@@ -243,6 +243,7 @@ def _sizes(groups: Sequence[Group], role: str) -> Estimate:
 
 
 def _cautions(groups: Sequence[Group], first: str, others: Sequence[str]) -> Iterator[str]:
+    yield from same_sources({group.label: group.frames for group in groups})
     for group in groups:
         for role in (first, *others):
             complete = group.complete(role)["trial_id"].nunique()

@@ -1,14 +1,15 @@
 """What a curve says about the levels to choose: where the score is as good as its best, and from where on it falls.
 
 Both compare levels pair by pair over what they share (a seed pair, or a trial measured at several levels), with paired
-t-tests adjusted by Holm over the curve's levels. Levels that are not told apart may still differ.
+t-tests adjusted by Holm: over the levels beside the lowest for a fall, over all pairs of levels for the best, since
+which level is the best is read off the same scores. Levels that are not told apart may still differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,6 @@ from slasearch.analysis.frames import MEAN
 from slasearch.analysis.intervals import holm, p_of_zero, t_interval
 
 __all__ = ["BestRange", "Fall", "best_range", "fall"]
-
-L = TypeVar("L", float, Level)
 
 _SIGNIFICANT = 0.05
 
@@ -76,7 +75,7 @@ def best_range(curve: Curve, blocks: Mapping[int, int] | None = None) -> BestRan
     order: list[Level] = list(table.columns)
     low = high = int(np.argmax(table.mean()))
     best = order[low]
-    known = _p_values(table, best, [level for level in order if level != best])
+    known = _beside(table, best)
     if all(p is None for p in known.values()):
         return None
     as_good = [level for level in order if level == best or _alike(known[level])]
@@ -129,8 +128,19 @@ def _paired(curve: Curve, blocks: Mapping[int, int] | None) -> pd.DataFrame | No
     return wide if len(wide) and wide.shape[1] else None
 
 
-def _p_values(table: pd.DataFrame, base: L, others: list[L]) -> dict[L, float | None]:
-    return dict(zip(others, holm([p_of_zero(t_interval(table[level] - table[base])) for level in others]), strict=True))
+def _p_values(table: pd.DataFrame, base: float, others: list[float]) -> dict[float, float | None]:
+    return dict(zip(others, holm([_p(table, level, base) for level in others]), strict=True))
+
+
+def _beside(table: pd.DataFrame, best: Level) -> dict[Level, float | None]:
+    """The p of every other level beside the best, adjusted over all pairs of levels."""
+    pairs = list(combinations(table.columns, 2))
+    adjusted = zip(pairs, holm([_p(table, *pair) for pair in pairs]), strict=True)
+    return {one if other == best else other: p for (one, other), p in adjusted if best in (one, other)}
+
+
+def _p(table: pd.DataFrame, one: Level, other: Level) -> float | None:
+    return p_of_zero(t_interval(table[one] - table[other]))
 
 
 def _alike(p: float | None) -> bool:

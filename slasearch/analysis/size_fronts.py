@@ -79,7 +79,7 @@ def fronts_by_size(
     for label, frames in studies.items():
         group = group_of(label, measuring(frames, measure), (trials or {}).get(label), measure)
         data = data_of(frames)
-        alike.setdefault(tuple((task, data.get(task)) for task in group.frames.tasks), []).append(group)
+        alike.setdefault(tuple((task, data.get(task)) for task in sorted(group.frames.tasks)), []).append(group)
     several = [groups for groups in alike.values() if len(groups) > 1]
     return tuple(front for groups in several for front in _fronts(tuple(groups[0].frames.tasks), groups, seed))
 

@@ -213,7 +213,7 @@ def _pooled(
 def _by_size(
     frames: dict[str, StudyFrames], trials: dict[str, int], measure: Measure, figure: Path | None
 ) -> list[ComparisonTable]:
-    from slasearch.analysis.by_size import arms_by_size
+    from slasearch.analysis.by_size import arms_by_size, cautions_by_size
     from slasearch.analysis.size_fronts import fronts_by_size
     from slasearch.report.compare_text import front_table, size_table
 
@@ -224,7 +224,8 @@ def _by_size(
         write_sizes(arms, measure, figure)
         say(f"Drawn: {figure}")
     fronts = fronts_by_size(frames, trials=trials, measure=measure)
-    return [size_table(arms, measure), *([front_table(fronts, measure)] if fronts else [])]
+    cautions = cautions_by_size(frames, trials=trials, measure=measure)
+    return [size_table(arms, measure, cautions), *([front_table(fronts, measure)] if fronts else [])]
 
 
 def _within(frames: StudyFrames, trial: int | None, measure: Measure, margin: float) -> list[ComparisonTable]:

@@ -165,6 +165,13 @@ class TaskConfig(StrictModel):
         "for one of ours no longer stands for its namesake, and a missing validation or test is taken off train",
     )
 
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if value == "mean":
+            raise ValueError("expected another name than 'mean', which tables and figures call the average over tasks")
+        return value
+
     @field_validator("source")
     @classmethod
     def _source(cls, value: str, info: ValidationInfo) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -138,10 +138,10 @@ def pooled_table(found: Pooled) -> ComparisonTable:
     )
 
 
-def size_table(arms: Sequence[SizedArm], measure: Measure) -> ComparisonTable:
+def size_table(arms: Sequence[SizedArm], measure: Measure, cautions: Iterable[str]) -> ComparisonTable:
     """What each arm scores at its size."""
     title = "score by size"
-    notes = (measure.words, "score: mean with its 95 % t-interval over runs", *measure.cautions)
+    notes = (measure.words, "score: mean with its 95 % t-interval over runs", *measure.cautions, *cautions)
     return ComparisonTable(
         title=title,
         columns=("tasks", "arm", "parameters", "n", "score", "study"),

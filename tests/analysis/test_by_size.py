@@ -1,12 +1,13 @@
 """Arms of studies of several sizes and tasks, in the order in which they are read, and as curves."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from synthetic import TASKS, Plan, write_study
 
-from slasearch.analysis.by_size import arms_by_size
+from slasearch.analysis.by_size import arms_by_size, cautions_by_size
 from slasearch.analysis.compare import compare
 from slasearch.analysis.frames import StudyFrames, load_frames
 from slasearch.analysis.measure import Measure
@@ -21,7 +22,8 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, StudyFrames]:
     for name, plan in (("large", Plan(seeds=4)), ("small", Plan(seeds=4, seed=1)), ("other", Plan(seeds=4, seed=2))):
         url = f"sqlite:///{tmp_path_factory.mktemp('sizes') / 'study.db'}"
         write_study(url, name, plan)
-        found[name] = load_frames(url, name)
+        frames = load_frames(url, name)
+        found[name] = replace(frames, study=replace(frames.study, data=json.dumps(dict.fromkeys(TASKS, "digest"))))
     trials = found["small"].trials.assign(exported_parameters=found["small"].trials["exported_parameters"] / 3)
     config = found["other"].config
     return {
@@ -63,3 +65,23 @@ def test_the_same_arms_give_the_same_picture(stored: dict[str, StudyFrames], tmp
     for name in ("one.svg", "two.svg"):
         write_sizes(arms, Measure(), tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+
+
+def test_other_data_are_no_other_size(stored: dict[str, StudyFrames]) -> None:
+    small = stored["small"]
+    moved = replace(small, study=replace(small.study, data=json.dumps(dict.fromkeys(TASKS, "another digest"))))
+    with pytest.raises(ReportError, match="as in study large, got in small other data for"):
+        arms_by_size({**stored, "small": moved})
+
+
+def test_the_order_of_tasks_changes_nothing_and_another_backbone_is_told(stored: dict[str, StudyFrames]) -> None:
+    small = stored["small"]
+    backbone = small.config.backbone.model_copy(update={"id": "path:elsewhere"})
+    update = {"tasks": small.config.tasks[::-1], "backbone": backbone}
+    moved = {**stored, "small": replace(small, config=small.config.model_copy(update=update))}
+    assert [(arm.name, arm.tasks) for arm in arms_by_size(moved)] == [
+        (arm.name, arm.tasks) for arm in arms_by_size(stored)
+    ]
+    known = list(cautions_by_size(stored))
+    assert "large confirmed 3 trials; compared is trial" in known[0]
+    assert list(cautions_by_size(moved)) == ["small has another backbone: path:elsewhere, large bundled:minilm", *known]

@@ -126,3 +126,10 @@ def test_one_pair_or_no_spread_has_no_interval() -> None:
     assert one.warnings == ("1 pair: no interval",)
     equal = crossed_difference([Source(np.full(4, 0.02), (np.zeros((4, 9)),))])
     assert equal.warnings == ("4 pairs without any spread: no interval",)
+
+
+def test_pairs_that_differ_by_rounding_alone_have_no_spread() -> None:
+    pairs = np.array([327 / 400 - 324 / 400, 333 / 400 - 330 / 400])
+    assert pairs[0] != pairs[1]
+    found = crossed_difference([Source(pairs, (np.zeros((2, 400)),))])
+    assert (found.low, found.p) == (None, None)

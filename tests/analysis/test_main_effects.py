@@ -112,6 +112,12 @@ def test_too_few_points_and_other_designs_are_refused() -> None:
         main_effects(design_frames(config, lambda point: 0.5))
 
 
+@pytest.mark.parametrize("value", [0.731, 0.0])
+def test_a_response_that_never_varies_is_refused(value: float) -> None:
+    with pytest.raises(ReportError, match="expected a response that varies, got"):
+        main_effects(design_frames(designed("qmc", 32), lambda point: value))
+
+
 def test_fields_that_always_move_together_are_refused() -> None:
     """Where all points of a family failed but those at one temperature, the two cannot be told apart."""
     config = designed("qmc", 64, FAMILY, "gates.learn_on={categorical: [auto, train]}")

@@ -104,6 +104,13 @@ def test_the_same_data_twice_are_refused(stored: dict[str, StudyFrames]) -> None
         compare_pooled({"one": one, "two": two})
 
 
+def test_tasks_from_one_source_are_told(stored: dict[str, StudyFrames]) -> None:
+    """Other limits make other data of the same file, whose test examples may be the same."""
+    one, two = (with_data(stored[name], {task: f"{name}-{task}" for task in TASKS}) for name in PLANS)
+    (told, *_) = compare_pooled({"one": one, "two": two}).warnings
+    assert told.startswith("one and two have tasks from bundled:")
+
+
 def test_a_study_that_has_confirmed_other_trials_too_says_so(stored: dict[str, StudyFrames]) -> None:
     found = [text for text in compare_pooled(stored).warnings if "confirmed" in text]
     assert [text[: text.index(" (")].rstrip("0123456789") for text in found] == [

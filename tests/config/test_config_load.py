@@ -182,6 +182,7 @@ def test_texts_that_are_no_study(change: str, wanted: str) -> None:
         ("phases.confirm={controls: [lora, lora]}", "expected each control once"),
         ("conditions.measured=[{kind: typos, levels: [0.1]}, {kind: typos, levels: [0.2]}]", "expected each kind once"),
         ("phases.optimise.pruner.name=mediann", "expected a known pruner"),
+        ("tasks.0.name=mean", "expected another name than 'mean', which tables and figures call the average"),
         ("tasks.0.source=data/rows.csv", "'SOURCE:NAME', got 'data/rows.csv'; did you mean 'file:data/rows.csv'?"),
         ("tasks.0.source=rows.jsonl", "did you mean 'file:rows.jsonl'?"),
         (

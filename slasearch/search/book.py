@@ -28,7 +28,7 @@ from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer, finite_or_none
 
-__all__ = ["CANCELLED", "DRIVER_LOST", "OUT_OF_MEMORY", "WORKER_LOST", "Book", "spec_hash"]
+__all__ = ["CANCELLED", "DRIVER_LOST", "NOT_ASKED", "OUT_OF_MEMORY", "WORKER_LOST", "Book", "spec_hash"]
 
 DRIVER_LOST = "driver lost"
 """How the reason of an attempt begins that ended with its driver; such attempts do not use up retries."""
@@ -38,6 +38,8 @@ OUT_OF_MEMORY = "out of memory"
 """How the reason of an attempt begins that the memory of its worker did not suffice for."""
 CANCELLED = "cancelled"
 """The reason of a trial that a person has ended."""
+NOT_ASKED = "not asked by slasearch"
+"""The reason of a trial in Optuna that somebody else has begun, and that was found open."""
 
 _RESULTS = (*DIRECTIONS, "latency")
 """Columns of what a complete trial came to: the objectives, and what may be bounded beside them."""
@@ -265,7 +267,7 @@ class Book:
             ours = {row.number for row in self._rows.values() if row.optuna_study == name}
             for number in optuna.unfinished():
                 if number not in ours:
-                    optuna.tell(number, OptunaState.FAIL, reason="not asked by slasearch")
+                    optuna.tell(number, OptunaState.FAIL, reason=NOT_ASKED)
 
     # ------------------------------------------------------------ parts
 

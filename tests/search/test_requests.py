@@ -5,6 +5,7 @@ import re
 import threading
 from dataclasses import replace
 
+import optuna
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
@@ -25,11 +26,12 @@ from session_kit import (
 from slasearch.cli.status import status
 from slasearch.errors import LeaseError, StudyConflictError, StudyNotFoundError
 from slasearch.search.book import CANCELLED
-from slasearch.search.command import delete_study, send
+from slasearch.search.command import _delete_from_optuna, delete_study, send
 from slasearch.search.requests import NOT_RUNNING, Carried, failed_trials
 from slasearch.search.study import StudySession
 from slasearch.search.winners import last_attempts
 from slasearch.storage.artifacts import Artifacts
+from slasearch.storage.engine import optuna_storage
 from slasearch.storage.models import Base, SlaRequest, SlaStudy
 from slasearch.storage.store import Store
 
@@ -245,6 +247,33 @@ def test_a_deleted_study_leaves_nothing_and_others_stay_whole(where):
         delete_study(where, "toy")
     failing(where)
     check_truth(other, where)
+
+
+def somebody_elses(where, name, trials, *directions):
+    study = optuna.create_study(study_name=name, storage=where.storage_url, directions=directions)
+    for value in range(trials):
+        study.add_trial(optuna.trial.create_trial(values=[float(value)] * len(directions)))
+    study._storage._backend.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("name", "trials", "directions"),
+    [("toy", 2, ("maximize", "minimize")), ("toy.confirm", 1, ("minimize",)), ("toy", 0, ("minimize",))],
+)
+def test_somebody_elses_optuna_study_is_neither_taken_over_nor_deleted(where, name, trials, directions):
+    somebody_elses(where, name, trials, *directions)
+    found = optuna_trials(where, name)
+    told = rf"got one under which they have a study that slasearch has not made \({name}, trials: {trials}\)\. Give"
+    with pytest.raises(StudyConflictError, match=told):
+        StudySession.open(CONFIG, where)
+    assert column(where, sa.select(SlaStudy.name)) == []
+    assert optuna_trials(where, name) == found
+    StudySession.open(study(name="other", optimise=1), where).close()
+    storage = optuna_storage(where.storage_url)
+    _delete_from_optuna(storage, name)
+    kept = name in {study.study_name for study in storage.get_all_studies()}
+    storage.engine.dispose()
+    assert kept == (trials > 0)
 
 
 def test_a_study_of_another_version_is_listed_as_unreadable_beside_the_others_and_can_be_deleted(where, tmp_path):

@@ -10,8 +10,8 @@ measured so far says so. Both saw the same disturbed examples.
 
 A trial is looked at from six pairs on, after each condition, beside each rival (Bonferroni). α is the level of a test
 that takes the conditions as independent. They are not, being measured on the same examples with the same model: a lucky
-draw of the validation examples shows under all of them and counts as a difference. So more than a share α of trials that
-are equal in truth is stopped, in simulations of 400 examples and 15 conditions up to 30 % at α = .05.
+draw of the validation examples shows under all of them and counts as a difference. So more than a share α of trials
+that are equal in truth is stopped, in simulations of 400 examples and 15 conditions up to 30 % at α = .05.
 """
 
 from __future__ import annotations

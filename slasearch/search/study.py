@@ -407,7 +407,8 @@ class StudySession:
             reason, retry = f"{OUT_OF_MEMORY}: {reason}", self._may_retry(row)
         state: TrialState = "fail" if reason else "complete"
         self._book.end(row, state, at=self._now(), reason=reason, report=report, retry=retry)
-        self._limits.ended(failed=reason is not None)
+        if not retry:
+            self._limits.ended(failed=reason is not None)
         if row.optuna_study == "search" and row.number is not None:
             ended = self._book[trial_id]
             for last in ended_early(ended):
@@ -436,9 +437,10 @@ class StudySession:
         row = self._book[trial_id]
         if not row.open:
             return
-        reason = f"{WORKER_LOST}: {reason}"
-        self._book.end(row, "fail", at=self._now(), reason=reason, retry=self._may_retry(row))
-        self._limits.ended(failed=True)
+        reason, retry = f"{WORKER_LOST}: {reason}", self._may_retry(row)
+        self._book.end(row, "fail", at=self._now(), reason=reason, retry=retry)
+        if not retry:
+            self._limits.ended(failed=True)
 
     def _may_retry(self, row: TrialRow) -> bool:
         return self._book.retries_used(row) < self._config.limits.max_retries

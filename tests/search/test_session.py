@@ -476,6 +476,26 @@ def test_a_study_whose_trials_keep_failing_stops(opened, where):
     session.close()
 
 
+@pytest.mark.parametrize("fate", ["lost", "out of memory"])
+def test_trials_that_are_tried_again_do_not_count_as_failures_that_stop_a_study(opened, where, fate):
+    """Six trials of one node, each of which may be tried once more."""
+    session = opened(study(optimise=50, limits={"failure_window": 4, "max_retries": 1}))
+
+    def all_are_lost():
+        asks = [started(session) for _ in range(6)]
+        for ask in asks:
+            if fate == "lost":
+                session.lost(ask.trial_id, "the node died")
+            else:
+                session.finish(ask.trial_id, report(ask, state="fail", reason="no memory", out_of_memory=True))
+        return {ask.attempt for ask in asks}
+
+    assert all_are_lost() == {1}
+    assert all_are_lost() == {2}
+    assert session.next() == "done"
+    assert "4 of the last 4 trials failed" in session.summary().stop_reason
+
+
 def test_a_study_in_which_nothing_is_complete_has_failed(opened, where):
     config = study(optimise=2, confirm={"seeds": 1})
     session = opened(config)

@@ -22,7 +22,7 @@ from slasearch.records import DIRECTIONS, WHOLE_TRIAL, Checkpoint, Event, Metric
 from slasearch.search.constraints import excesses
 from slasearch.search.lease import Holder
 from slasearch.search.logs import write_log
-from slasearch.search.mirror import MirroredStudy
+from slasearch.search.mirror import OURS, MirroredStudy
 from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState
 from slasearch.storage.store import Store
@@ -261,8 +261,8 @@ class Book:
                 self.orphan(row, "the process that ran the study ended", _last_heard_of(row, lost, heard_of))
             elif row.state != "waiting":
                 self._tell(row)
-            elif row.number is not None and row.number >= len(optuna):
-                self._change(row, {"number": None})
+            elif row.number is not None and row.number != optuna.number_of(row.id):
+                self._change(row, {"number": optuna.number_of(row.id)})
         for name, optuna in self._optuna.items():
             ours = {row.number for row in self._rows.values() if row.optuna_study == name}
             for number in optuna.unfinished():
@@ -321,7 +321,7 @@ def spec_hash(spec: TrialSpec) -> str:
 
 def _attributes(row: TrialRow) -> dict[str, Any]:
     """What people see beside a trial in Optuna's dashboard."""
-    attributes = {"phase": row.phase, "sampler": row.sampler, "role": row.role, "short": _short(row), "trial": row.id}
+    attributes = {"phase": row.phase, "sampler": row.sampler, "role": row.role, "short": _short(row), OURS: row.id}
     if row.control_variant is not None:
         attributes["variant"] = row.control_variant
     if row.retry_of is not None:

@@ -19,6 +19,7 @@ from slasearch.errors import LeaseError
 from slasearch.search.book import NOT_ASKED
 from slasearch.search.lease import Lease, has_driver
 from slasearch.search.logs import discard_logs
+from slasearch.search.mirror import OURS
 from slasearch.search.opening import DELETED, checkpoint_folder, optuna_names
 from slasearch.search.study import StudySession
 from slasearch.storage.artifacts import Artifacts
@@ -127,4 +128,4 @@ def _delete_from_optuna(storage: RDBStorage, name: str) -> None:
 
 def _is_ours(trial: FrozenTrial) -> bool:
     """Whether a trial of Optuna's stands for one of slasearch's, or was somebody else's and closed by slasearch."""
-    return "trial" in trial.user_attrs or trial.user_attrs.get("reason") == NOT_ASKED
+    return OURS in trial.user_attrs or trial.user_attrs.get("reason") == NOT_ASKED

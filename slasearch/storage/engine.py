@@ -74,7 +74,7 @@ def database_file(url: str) -> Path | None:
 def make_engine(url: str, *, create: bool = True) -> sa.Engine:
     """An engine for `url`.
 
-    SQLite gets write-ahead logging, `synchronous=NORMAL`, a busy timeout and foreign keys on every connection.
+    SQLite gets write-ahead logging, `synchronous=FULL`, a busy timeout and foreign keys on every connection.
 
     Args:
         url: SQLAlchemy URL, such as `sqlite:///study.db` or `postgresql+psycopg://user@host/name`.
@@ -188,7 +188,7 @@ def _pragmas(connection: Any, _record: Any) -> None:
     for pragma in (
         f"busy_timeout={int(BUSY_SECONDS * 1000)}",
         "journal_mode=WAL",
-        "synchronous=NORMAL",
+        "synchronous=FULL",  # NORMAL may take back what was committed when the power fails
         "foreign_keys=ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")

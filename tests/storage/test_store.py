@@ -81,7 +81,7 @@ def test_sqlite_connections_are_set_up_for_ours_and_optunas(url):
                 connection.exec_driver_sql(f"PRAGMA {name}").scalar()
                 for name in ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
             ]
-        assert values == ["wal", 1, 30000, 1]
+        assert values == ["wal", 2, 30000, 1]
 
 
 def test_database_file():

@@ -189,6 +189,19 @@ def test_a_pool_without_a_slot_is_refused(file: Path) -> None:
     assert any("a kind that fits one of the sites, got kinds bottleneck at attn.q" in line for line in found)
 
 
+SITES = "sites: {categorical: [[block], [attn.q]]}"
+
+
+def test_pools_are_those_that_conditions_leave(file: Path) -> None:
+    """Where kinds are not searched they are the default, lora, which fits attn.q and not block."""
+    kinds = "kinds: {categorical: [[bottleneck], [bottleneck, parallel]], when: {pool.sites: [[block]]}}"
+    assert load_checked(file, [f"pool={{{SITES}, {kinds}}}"])
+    elsewhere = "kinds: {categorical: [[lora], [lora, bias]], when: {pool.sites: [[attn.q]]}}"
+    found = lines(file, f"pool={{{SITES}, {elsewhere}}}")
+    assert len(found) == 1
+    assert "pool: expected a kind that fits one of the sites, got kinds lora at block" in found[0]
+
+
 DESIGN = "phases.design={sampler: {name: %s}, %s}"
 
 

@@ -33,7 +33,7 @@ Direction = Literal["minimize", "maximize"]
 OURS = "trial"
 """Attribute of a trial in Optuna with the id of ours that it stands for; somebody else's trial has none."""
 _BOUND = "constraints"
-"""Attribute from which Optuna's dashboard reads a list of constraints; Optuna itself adds it to those that have names."""
+"""Attribute with the list of constraints that Optuna's dashboard reads; Optuna adds it to those that have names."""
 _NAMED_BOUND = f"{_BOUND}:"
 """Begin of the attributes in which Optuna keeps constraints by their names."""
 _GENERATION = ":generation"

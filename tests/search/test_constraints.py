@@ -119,7 +119,7 @@ def test_the_front_and_the_lists_of_commands_tell_what_is_kept_out(opened, where
 def test_a_sampler_learns_the_bounds_also_after_a_restart(where, sampler):
     """The score rises with λ, but so does the size: beyond λ = .03, the lowest quarter, it is too large.
 
-    A Gaussian process is soon sure of that and goes to the edge itself, where half of its trials are a little too large.
+    A Gaussian process is soon sure of that and goes to the edge, where half of its trials are a little too large.
     """
     objectives = ("score",) if sampler in ("cmaes", "gp") else ("score", "exported_parameters")
     options = {"population_size": 6} if sampler in ("nsgaii", "nsgaiii", "cmaes") else {}

@@ -310,7 +310,7 @@ def test_a_trial_is_not_mistaken_for_a_foreign_one_of_its_number(opened, where):
     storage = optuna_storage(where.storage_url)
     storage.create_new_trial(storage.get_study_id_from_name("toy"))
     storage.engine.dispose()
-    with pytest.raises(StorageError, match="expected trial number 0 to be free .* run the same command again"):
+    with pytest.raises(StorageError, match=r"expected trial number 0 to be free .* run the same command again"):
         session.next()
     session = opened(config)
     run_all(session)

@@ -60,6 +60,7 @@ def send(
 
     Raises:
         StudyConflictError: Another version made the study, which this one cannot read. Nothing is asked then.
+        StudyNotFoundError: The study was deleted meanwhile.
         StorageError: The database or the disk refuses.
     """
     config = stored_study(study.config)

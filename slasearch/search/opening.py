@@ -156,10 +156,11 @@ def optuna_studies(
     _guard(storage, store, lease)
     directions = [objective.direction for objective in config.objectives]
     metrics = [objective.name for objective in config.objectives]
-    earlier = ([] if warm is None else as_optuna(warm, config)), []
+    of_search, of_confirm = optuna_names(config.name)
+    begun = {of_search: [] if warm is None else as_optuna(warm, config), of_confirm: []}
     search, confirm = (
-        store.patiently(partial(MirroredStudy, storage, store, name, directions, metrics, its))
-        for name, its in zip(optuna_names(config.name), earlier, strict=True)
+        store.patiently(partial(MirroredStudy, storage, store, name, directions, metrics, earlier))
+        for name, earlier in begun.items()
     )
     return search, confirm
 

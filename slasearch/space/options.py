@@ -35,9 +35,9 @@ def _rungs(at: Path, pruner: PrunerConfig, reports: int) -> Iterator[Problem]:
         expected = f"at least 2 with the pruner {pruner.name}, which stops no trial at its last report"
         yield Problem(("training", "reports"), expected, "1")
         return
-    share, option = pruner.options.get("first_share"), PRUNER_OPTIONS.get(pruner.name, {}).get("first_share")
-    last = (reports - 1) / reports
-    if option is not None and option.takes(share) and share > last:
+    share, last = pruner.options.get("first_share"), (reports - 1) / reports
+    option = PRUNER_OPTIONS.get(pruner.name, {}).get("first_share")
+    if option is not None and option.takes(share) and isinstance(share, int | float) and share > last:
         expected = f"at most {last:g}, where the last of {reports} reports stands that stops a trial (training.reports)"
         yield Problem((*at, "options", "first_share"), expected, f"{share:g}")
 

@@ -198,9 +198,18 @@ class Store:
         return [_request(row) for row in self._rows(query.order_by(SlaRequest.id))]
 
     def request(self, request_id: int) -> RequestRow:
-        """One request as it stands now."""
-        (row,) = self._rows(sa.select(SlaRequest.__table__).where(SlaRequest.id == request_id))
-        return _request(row)
+        """One request as it stands now.
+
+        Raises:
+            StudyNotFoundError: Its study was deleted, and the request with it.
+        """
+        rows = self._rows(sa.select(SlaRequest.__table__).where(SlaRequest.id == request_id))
+        if not rows:
+            raise StudyNotFoundError(
+                "study: expected one that stays until what was asked of it is carried out, got one that was deleted "
+                "meanwhile. `slasearch status` lists those there are."
+            )
+        return _request(rows[0])
 
     def gates(self, trial_id: int) -> list[GateRow]:
         """The gates of a trial at its end, open and closed; none where it did not come so far."""

@@ -25,6 +25,7 @@ from session_kit import (
 
 from slasearch.cli.status import status
 from slasearch.errors import LeaseError, StudyConflictError, StudyNotFoundError
+from slasearch.search import command
 from slasearch.search.book import CANCELLED
 from slasearch.search.command import _delete_from_optuna, delete_study, send
 from slasearch.search.requests import NOT_RUNNING, Carried, failed_trials
@@ -299,6 +300,21 @@ def test_a_study_of_another_version_is_listed_as_unreadable_beside_the_others_an
     assert delete_study(where, "toy") == 2
     assert [row.name for row in store.studies()] == ["other"]
     assert not any(place.exists() for place in places)
+
+
+def test_a_request_whose_study_is_deleted_meanwhile_says_so(where, monkeypatch):
+    failing(where)
+
+    def deletes(*_):
+        monkeypatch.undo()
+        delete_study(where, "toy")
+        return True
+
+    asked = stored(where)
+    monkeypatch.setattr(command, "has_driver", deletes)
+    with pytest.raises(StudyNotFoundError, match="got one that was deleted meanwhile"):
+        send(where, asked, "cancel", None)
+    assert column(where, sa.select(SlaStudy.name)) == []
 
 
 def test_a_study_that_is_being_run_is_not_deleted(where):

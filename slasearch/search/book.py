@@ -193,7 +193,7 @@ class Book:
             writer.add_artifacts(row.id, files)
             return writer.add_trial(again) if retry else None
 
-        waiting = self._store.write(write)
+        waiting = self._store.write(write, durable=True)
         self._rows[row.id] = replace(row, **changes)
         if waiting is not None:
             self._rows[waiting.id] = waiting

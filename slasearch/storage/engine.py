@@ -17,7 +17,7 @@ from optuna.storages import RDBStorage
 from slasearch.config.locations import redacted
 from slasearch.errors import ConnectionLostError, SlaSearchError, StorageError
 
-__all__ = ["database_file", "make_engine", "optuna_storage", "optuna_template", "storage_errors"]
+__all__ = ["database_file", "make_engine", "optuna_storage", "optuna_template", "storage_errors", "wait_for_disk"]
 
 BUSY_SECONDS = 30.0
 """How long a SQLite connection waits for another one's write."""
@@ -74,7 +74,7 @@ def database_file(url: str) -> Path | None:
 def make_engine(url: str, *, create: bool = True) -> sa.Engine:
     """An engine for `url`.
 
-    SQLite gets write-ahead logging, `synchronous=FULL`, a busy timeout and foreign keys on every connection.
+    SQLite gets write-ahead logging, `synchronous=NORMAL`, a busy timeout and foreign keys on every connection.
 
     Args:
         url: SQLAlchemy URL, such as `sqlite:///study.db` or `postgresql+psycopg://user@host/name`.
@@ -95,6 +95,17 @@ def make_engine(url: str, *, create: bool = True) -> sa.Engine:
         engine = sa.create_engine(url, **_options(url))
     _set_up_connections(engine)
     return engine
+
+
+def wait_for_disk(connection: sa.Connection, wait: bool) -> None:
+    """Whether commits on a connection of SQLite wait for the disk from now on; those of other databases always do.
+
+    Where they do not, the file stays sound, but a power failure may take back the last of them. One that waits keeps
+    all before it as well, of whichever connection.
+    """
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
+        connection.commit()
 
 
 def optuna_template(url: str) -> str:
@@ -188,7 +199,7 @@ def _pragmas(connection: Any, _record: Any) -> None:
     for pragma in (
         f"busy_timeout={int(BUSY_SECONDS * 1000)}",
         "journal_mode=WAL",
-        "synchronous=FULL",  # NORMAL may take back what was committed when the power fails
+        "synchronous=NORMAL",
         "foreign_keys=ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")

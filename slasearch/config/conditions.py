@@ -116,9 +116,10 @@ class ConditionsConfig(StrictModel):
     )
     race: Annotated[float, Field(gt=0, lt=0.5)] | None = Field(
         None,
-        description="significance level at which a trial of the search leaves the race over conditions: it is pruned "
-        "once a complete trial is as good in all other objectives and better under the conditions measured so far; "
-        "none: every trial is measured under all",
+        description="significance level at which a trial of `optimise` leaves the race over conditions: it is pruned "
+        "once a complete one that keeps the constraints is as good in all other objectives and better under the "
+        "conditions measured so far, by a test that takes conditions as independent, so that trials that are equal but "
+        "for the draw of examples are stopped more often than that; none: every trial is measured under all",
     )
 
     @field_validator("train")

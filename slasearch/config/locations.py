@@ -53,11 +53,12 @@ def locate(storage: str | None = None) -> Locations:
     Raises:
         ConfigError: The URL is none, or the password's file cannot be read.
     """
-    from sqlalchemy.engine import make_url
+    from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError
 
     here = Path.cwd() / ".slasearch"
-    text = storage or os.environ.get("SLASEARCH_STORAGE") or f"sqlite:///{here / 'slasearch.db'}"
+    default = URL.create("sqlite", database=str(here / "slasearch.db")).render_as_string(hide_password=False)
+    text = storage or os.environ.get("SLASEARCH_STORAGE") or default
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):

@@ -78,4 +78,6 @@ class LimitsConfig(StrictModel):
     max_hours: PositiveFloat | None = Field(None, description="wall time of one run command (hours)")
     max_device_hours: PositiveFloat | None = Field(None, description="sum of all trials' wall times (hours)")
     max_retries: NonNegativeInt = Field(2, description="new attempts after a lost worker or too little memory")
-    failure_window: PositiveInt = Field(10, description="stop when most of this many last trials failed")
+    failure_window: PositiveInt = Field(
+        10, description="stop when most of this many last trials failed and were not tried again"
+    )

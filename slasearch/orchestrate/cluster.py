@@ -80,4 +80,5 @@ def _remove(folders: Sequence[Path]) -> None:
 def _knock(address: str) -> None:
     """Fails within seconds if nobody listens; Ray itself tries for minutes."""
     host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")  # in which an address stands that has colons itself
     socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()

@@ -22,13 +22,13 @@ from slasearch.records import DIRECTIONS, WHOLE_TRIAL, Checkpoint, Event, Metric
 from slasearch.search.constraints import excesses
 from slasearch.search.lease import Holder
 from slasearch.search.logs import write_log
-from slasearch.search.mirror import MirroredStudy
+from slasearch.search.mirror import OURS, MirroredStudy
 from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer, finite_or_none
 
-__all__ = ["CANCELLED", "DRIVER_LOST", "OUT_OF_MEMORY", "WORKER_LOST", "Book", "spec_hash"]
+__all__ = ["CANCELLED", "DRIVER_LOST", "NOT_ASKED", "OUT_OF_MEMORY", "WORKER_LOST", "Book", "spec_hash"]
 
 DRIVER_LOST = "driver lost"
 """How the reason of an attempt begins that ended with its driver; such attempts do not use up retries."""
@@ -38,6 +38,8 @@ OUT_OF_MEMORY = "out of memory"
 """How the reason of an attempt begins that the memory of its worker did not suffice for."""
 CANCELLED = "cancelled"
 """The reason of a trial that a person has ended."""
+NOT_ASKED = "not asked by slasearch"
+"""The reason of a trial in Optuna that somebody else has begun, and that was found open."""
 
 _RESULTS = (*DIRECTIONS, "latency")
 """Columns of what a complete trial came to: the objectives, and what may be bounded beside them."""
@@ -191,7 +193,7 @@ class Book:
             writer.add_artifacts(row.id, files)
             return writer.add_trial(again) if retry else None
 
-        waiting = self._store.write(write)
+        waiting = self._store.write(write, durable=True)
         self._rows[row.id] = replace(row, **changes)
         if waiting is not None:
             self._rows[waiting.id] = waiting
@@ -259,13 +261,13 @@ class Book:
                 self.orphan(row, "the process that ran the study ended", _last_heard_of(row, lost, heard_of))
             elif row.state != "waiting":
                 self._tell(row)
-            elif row.number is not None and row.number >= len(optuna):
-                self._change(row, {"number": None})
+            elif row.number is not None and row.number != optuna.number_of(row.id):
+                self._change(row, {"number": optuna.number_of(row.id)})
         for name, optuna in self._optuna.items():
             ours = {row.number for row in self._rows.values() if row.optuna_study == name}
             for number in optuna.unfinished():
                 if number not in ours:
-                    optuna.tell(number, OptunaState.FAIL, reason="not asked by slasearch")
+                    optuna.tell(number, OptunaState.FAIL, reason=NOT_ASKED)
 
     # ------------------------------------------------------------ parts
 
@@ -319,7 +321,7 @@ def spec_hash(spec: TrialSpec) -> str:
 
 def _attributes(row: TrialRow) -> dict[str, Any]:
     """What people see beside a trial in Optuna's dashboard."""
-    attributes = {"phase": row.phase, "sampler": row.sampler, "role": row.role, "short": _short(row), "trial": row.id}
+    attributes = {"phase": row.phase, "sampler": row.sampler, "role": row.role, "short": _short(row), OURS: row.id}
     if row.control_variant is not None:
         attributes["variant"] = row.control_variant
     if row.retry_of is not None:

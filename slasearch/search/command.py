@@ -9,16 +9,18 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
-import optuna
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
 
 from slasearch.config.load import stored_study
 from slasearch.config.locations import Locations
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import LeaseError
+from slasearch.search.book import NOT_ASKED
 from slasearch.search.lease import Lease, has_driver
 from slasearch.search.logs import discard_logs
-from slasearch.search.opening import DELETED, checkpoint_folder
+from slasearch.search.mirror import OURS
+from slasearch.search.opening import DELETED, checkpoint_folder, optuna_names
 from slasearch.search.study import StudySession
 from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.engine import optuna_storage, storage_errors
@@ -58,6 +60,7 @@ def send(
 
     Raises:
         StudyConflictError: Another version made the study, which this one cannot read. Nothing is asked then.
+        StudyNotFoundError: The study was deleted meanwhile.
         StorageError: The database or the disk refuses.
     """
     config = stored_study(study.config)
@@ -84,7 +87,8 @@ def _carry_out(config: StudyConfig, locations: Locations) -> None:
 def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = time.time) -> int:
     """Removes a study from our tables and Optuna's, and its files; one that was interrupted goes on.
 
-    Of its file only places are read, so that a study which another version made can be removed too.
+    Of its file only places are read, so that a study which another version made can be removed too. A study of Optuna's
+    in which somebody else has ended trials stays.
 
     Returns:
         How many attempts at trials it had.
@@ -106,7 +110,7 @@ def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = 
         store.write(lambda writer: writer.update_study(study.id, state=DELETED))
         storage = optuna_storage(store.url)
         undo.callback(storage.engine.dispose)
-        for optuna_name in (name, f"{name}.confirm"):
+        for optuna_name in optuna_names(name):
             _delete_from_optuna(storage, optuna_name)
         artifacts.discard()
         discard_logs(locations.home, study)
@@ -118,5 +122,11 @@ def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = 
 
 
 def _delete_from_optuna(storage: RDBStorage, name: str) -> None:
-    if name in {study.study_name for study in storage.get_all_studies()}:
-        optuna.delete_study(study_name=name, storage=storage)
+    for study in storage.get_all_studies():
+        if study.study_name == name and all(map(_is_ours, storage.get_all_trials(study._study_id, deepcopy=False))):
+            storage.delete_study(study._study_id)
+
+
+def _is_ours(trial: FrozenTrial) -> bool:
+    """Whether a trial of Optuna's stands for one of slasearch's, or was somebody else's and closed by slasearch."""
+    return OURS in trial.user_attrs or trial.user_attrs.get("reason") == NOT_ASKED

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from slasearch.config.constraints import ConstraintConfig
 
-__all__ = ["excesses", "feasible"]
+__all__ = ["excesses", "feasible", "measured"]
 
 
 class Measured(Protocol):
@@ -23,7 +23,11 @@ def excesses(constraints: Sequence[ConstraintConfig], trial: Measured) -> dict[s
     return {constraint.name: constraint.excess(value) for constraint, value in values.items() if value is not None}
 
 
+def measured(constraints: Sequence[ConstraintConfig], trial: Measured) -> bool:
+    """Whether a trial has every value that is bounded."""
+    return all(trial.objective(constraint.name) is not None for constraint in constraints)
+
+
 def feasible(constraints: Sequence[ConstraintConfig], trial: Measured) -> bool:
     """Whether a trial keeps all bounds; one without a value that is bounded does not."""
-    found = excesses(constraints, trial)
-    return len(found) == len(constraints) and all(excess <= 0 for excess in found.values())
+    return measured(constraints, trial) and all(excess <= 0 for excess in excesses(constraints, trial).values())

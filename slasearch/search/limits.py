@@ -26,7 +26,10 @@ class Limits:
         self._failed: deque[bool] = deque(maxlen=config.failure_window)
 
     def ended(self, *, failed: bool) -> None:
-        """Counts a trial that has ended since the command began."""
+        """Counts a trial that has ended since the command began, and is not tried again.
+
+        A node that is lost with many trials says nothing of these.
+        """
         self._failed.append(failed)
 
     def reached(self, rows: Iterable[TrialRow], now: float) -> Event | None:

@@ -26,10 +26,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from slasearch.errors import StorageError
 from slasearch.storage.store import Store
 
-__all__ = ["MirroredStudy", "constraint_attributes"]
+__all__ = ["OURS", "MirroredStudy", "constraint_attributes"]
 
 Direction = Literal["minimize", "maximize"]
 
+OURS = "trial"
+"""Attribute of a trial in Optuna with the id of ours that it stands for; somebody else's trial has none."""
 _BOUND = "constraints"
 """Begin of the attributes in which Optuna keeps constraints."""
 _GENERATION = ":generation"
@@ -73,12 +75,17 @@ class MirroredStudy:
         trials = storage.get_all_trials(self._study_id, deepcopy=False)
         self._ids = [trial._trial_id for trial in trials]
         self._states = [trial.state for trial in trials]
+        self._numbers = {trial.user_attrs[OURS]: trial.number for trial in trials if OURS in trial.user_attrs}
         self._earlier = len(earlier)
         self._memory.add_trials([*earlier, *map(_in_memory, trials)])
         self._own = _OwnTrials(self._memory, self._earlier)
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def number_of(self, trial_id: int) -> int | None:
+        """Number of the trial that stood for one of ours when the study was opened; None: it had none."""
+        return self._numbers.get(trial_id)
 
     def unfinished(self) -> list[int]:
         """Numbers of the trials that are waiting or running in the database."""
@@ -217,7 +224,11 @@ def _kept(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def constraint_attributes(constraints: Mapping[str, float]) -> dict[str, Any]:
-    """As `Trial.set_constraint` writes them, and once more as the list that Optuna's dashboard reads."""
+    """As `Trial.set_constraint` writes them, and once more as the list that Optuna's dashboard reads.
+
+    Samplers count both: a Gaussian process then keeps clear of a bound, where else it goes to the edge and half of its
+    trials lie up to .5 % beyond.
+    """
     if not constraints:
         return {}
     return {**{f"{_BOUND}:{name}": value for name, value in constraints.items()}, _BOUND: list(constraints.values())}

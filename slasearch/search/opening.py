@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 
 import slasearch
 from slasearch.config.fingerprint import difference, fingerprint
@@ -27,7 +28,7 @@ from slasearch.storage.rows import StudyRow, WarmStart
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer
 
-__all__ = ["DELETED", "checkpoint_folder", "find_or_make", "grown", "optuna_studies", "with_data"]
+__all__ = ["DELETED", "checkpoint_folder", "find_or_make", "grown", "optuna_names", "optuna_studies", "with_data"]
 
 DELETED = "deleted"
 """State of a study whose deletion has begun."""
@@ -38,7 +39,8 @@ def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
 
     Raises:
         ConfigError: The study from which the sampler of a new one is to begin does not serve.
-        StudyConflictError: The study of that name has other content, which the text shows, or is half deleted.
+        StudyConflictError: The study of that name has other content, which the text shows, or is half deleted; or
+            Optuna has one of that name that is somebody else's.
     """
     study = store.find_study(config.name)
     if study is not None:
@@ -61,6 +63,7 @@ def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
         updated_at=now,
     )
     warm = take(store, config)
+    taken = _taken_in_optuna(store, config)
 
     def make(writer: Writer) -> StudyRow | None:
         found = store.find_study(config.name)
@@ -70,11 +73,37 @@ def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
             made = writer.add_study(new)
         except sa.exc.IntegrityError:
             return None
+        if taken is not None:  # and by no other driver, which makes its row first
+            raise taken
         if warm is not None:
             writer.add_warm_start(replace(warm, study_id=made.id))
         return made
 
     return store.write(make) or find_or_make(store, config, now)  # another driver has made it meanwhile
+
+
+def _taken_in_optuna(store: Store, config: StudyConfig) -> StudyConflictError | None:
+    """Why a new study cannot have its Optuna studies: one of these names has trials, or other directions."""
+    storage = store.patiently(lambda: optuna_storage(store.url))
+    directions = [StudyDirection[objective.direction.upper()] for objective in config.objectives]
+    try:
+        studies = store.patiently(storage.get_all_studies)
+        for found in (study for study in studies if study.study_name in optuna_names(config.name)):
+            trials = store.patiently(partial(storage.get_n_trials, found._study_id))
+            if trials or found.directions != directions:
+                return StudyConflictError(
+                    f"study {config.name}: expected a name that is free in Optuna's tables too, got one under which "
+                    f"they have a study that slasearch has not made ({found.study_name}, trials: {trials}). Give the "
+                    "study file another name, or name another database with --storage."
+                )
+    finally:
+        storage.engine.dispose()
+    return None
+
+
+def optuna_names(name: str) -> tuple[str, str]:
+    """Names of a study's two Optuna studies: that of the search, and that of what comes after it."""
+    return name, f"{name}.confirm"
 
 
 def grown(store: Store, study: StudyRow, config: StudyConfig, now: float) -> StudyRow:
@@ -127,7 +156,8 @@ def optuna_studies(
     _guard(storage, store, lease)
     directions = [objective.direction for objective in config.objectives]
     metrics = [objective.name for objective in config.objectives]
-    begun = {config.name: [] if warm is None else as_optuna(warm, config), f"{config.name}.confirm": []}
+    of_search, of_confirm = optuna_names(config.name)
+    begun = {of_search: [] if warm is None else as_optuna(warm, config), of_confirm: []}
     search, confirm = (
         store.patiently(partial(MirroredStudy, storage, store, name, directions, metrics, earlier))
         for name, earlier in begun.items()

@@ -1,15 +1,17 @@
 """A race over conditions: a trial that cannot become one of the best is not measured under all of them.
 
 Conditions are measured one after the other at a trial's end. After each, the trial is compared with every complete
-trial of the search that is at least as good in all other objectives. It is out once such a rival is better under the
-conditions, too: by `worst`, once its lowest score so far is no higher than the rival's lowest of all, which is certain;
-by other measures, once a one-sided Wilcoxon signed-rank test over the pairs (task, condition) measured so far says so.
-Both saw the same disturbed examples.
+trial of `optimise` that keeps the constraints and is at least as good in all other objectives. It is out once such a
+rival is better under the conditions, too: by `worst`, once its lowest score so far is no higher than the rival's lowest
+of all, which is certain; by other measures, once a one-sided Wilcoxon signed-rank test over the pairs (task, condition)
+measured so far says so. Both saw the same disturbed examples.
 
     p ≤ α / (rivals · looks)
 
-A trial is looked at from six pairs on, after each condition, beside each rival: with all looks together a trial that is
-as good as its rivals is stopped with a probability of at most α (Bonferroni).
+A trial is looked at from six pairs on, after each condition, beside each rival (Bonferroni). α is the level of a test
+that takes the conditions as independent. They are not, being measured on the same examples with the same model: a lucky
+draw of the validation examples shows under all of them and counts as a difference. So more than a share α of trials
+that are equal in truth is stopped, in simulations of 400 examples and 15 conditions up to 30 % at α = .05.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 
 from slasearch.config.schema import ObjectiveConfig, StudyConfig
 from slasearch.records import CLEAN_SAMPLE, MetricRow
+from slasearch.search.constraints import feasible
 from slasearch.storage.rows import TrialRow
 
 __all__ = ["Race", "Standing", "make_race", "standing"]
@@ -73,7 +76,7 @@ class Race:
 
     Args:
         objectives: The study's, robustness among them.
-        significance: α, the highest probability of stopping a trial that is as good as its rivals.
+        significance: α, the level of a test that takes conditions as independent, which they are not.
         conditions: How many are measured (kinds × levels).
         tasks: How many; a look comes after a condition has been measured for all of them.
     """
@@ -94,7 +97,7 @@ class Race:
         self._complete: dict[int, Standing] = {}
 
     def complete(self, number: int, mine: Standing) -> None:
-        """A trial has come to its end: it is a rival from now on."""
+        """A trial has come to its end within the constraints: it is a rival from now on."""
         self._complete[number] = mine
 
     def out(self, mine: Standing) -> str | None:
@@ -149,7 +152,7 @@ def _p_value(rival: Disturbed, mine: Disturbed) -> float:
 def make_race(
     config: StudyConfig, rows: Iterable[TrialRow], metrics: Callable[[], Mapping[int, Iterable[MetricRow]]]
 ) -> Race | None:
-    """The race of a study, with the trials that were complete before this session; None if it has none.
+    """The race of a study, with the rivals that were complete before this session; None if it has none.
 
     Args:
         config: The study.
@@ -161,8 +164,9 @@ def make_race(
     conditions = sum(len(condition.levels) for condition in config.conditions.measured)
     race = Race(config.objectives, config.conditions.race, conditions=conditions, tasks=len(config.tasks))
     complete = [row for row in rows if row.phase == "optimise" and row.state == "complete"]
-    measured = metrics() if complete else {}
-    for row in complete:
+    rivals = [row for row in complete if feasible(config.constraints, row)]
+    measured = metrics() if rivals else {}
+    for row in rivals:
         assert row.number is not None
         found = {name: row.objective(name) or 0.0 for name in ("score", "exported_parameters")}
         race.complete(row.number, standing(found, measured.get(row.id, ()), race.measure))

@@ -1,7 +1,9 @@
 """Who proposes the trials of `optimise`. A sampler is made anew for each trial, seeded by the study and its position.
 
 So a restarted driver neither draws the same points again nor depends on what an earlier process drew, and a trial that
-is lost and tried again changes no later draw.
+is lost and tried again changes no later draw. NSGA-II and NSGA-III choose the parents of a generation anew after a
+restart, from the trials of the one before that have ended by then: they draw the same unless, with several trials at a
+time, one has ended since the driver before chose.
 """
 
 from __future__ import annotations
@@ -12,17 +14,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import optuna
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseGASampler, BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers._lazy_random_state import LazyRandomState
+from optuna.samplers._nsgaiii._elite_population_selection_strategy import NSGAIIIElitePopulationSelectionStrategy
 from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace, _SearchSpaceGroup
 from optuna.trial import FrozenTrial, TrialState
 
 from slasearch.config.schema import SamplerConfig
 from slasearch.space import Parameter
 
-__all__ = ["GroupedTpeSampler", "SobolSampler", "make_sampler", "sampler_seed"]
+__all__ = ["GroupedTpeSampler", "NSGAIIISampler", "NSGAIISampler", "SobolSampler", "make_sampler", "sampler_seed"]
 
 
 def make_sampler(
@@ -52,7 +57,7 @@ def make_sampler(
             case "nsgaii":
                 return NSGAIISampler(seed=own, **options)
             case "nsgaiii":
-                return NSGAIIISampler(seed=own, **options)
+                return NSGAIIISampler(study_seed=seed, seed=own, **options)
             case "cmaes":
                 from slasearch.search.cma_es import CmaEsSampler  # which loads scipy, too
 
@@ -87,6 +92,40 @@ class _DistinctFields(_GroupDecomposedSearchSpace):
                 seen.add(fields)
                 self._search_space.add_distributions(distributions)
         return self._search_space
+
+
+class _ParentsByNumber(BaseGASampler):
+    """Optuna gives parents to whoever asks first in the order of their ranks, to others in that of their numbers."""
+
+    def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
+
+
+class NSGAIISampler(_ParentsByNumber, optuna.samplers.NSGAIISampler):
+    """Optuna's, with the same draws after a restart. A trial's generation is stored by the name of this class."""
+
+
+class NSGAIIISampler(_ParentsByNumber, optuna.samplers.NSGAIIISampler):
+    """Optuna's, with the same draws after a restart. A trial's generation is stored by the name of this class.
+
+    Args:
+        study_seed: With the generation it decides which of equally good trials become parents; Optuna leaves that to
+            the trial that is drawn first.
+        seed: Seed of this one draw.
+        options: Of Optuna's sampler.
+    """
+
+    def __init__(self, *, study_seed: int, seed: int, **options: Any) -> None:
+        super().__init__(seed=seed, **options)
+        self._study_seed = study_seed
+
+    def select_parent(self, study: Study, generation: int) -> list[FrozenTrial]:
+        """The best of the generation before and of its own parents."""
+        before = generation - 1
+        population = self.get_population(study, before) + self.get_parent_population(study, before)
+        size, chance = self.population_size, LazyRandomState(sampler_seed(self._study_seed, generation))
+        assert size is not None
+        return NSGAIIIElitePopulationSelectionStrategy(population_size=size, rng=chance)(study, population)
 
 
 class SobolSampler(BaseSampler):

@@ -22,6 +22,7 @@ from slasearch.errors import ConfigError
 from slasearch.records import CheckpointPlan, Event, Progress, TrialReport, TrialSpec
 from slasearch.search.book import OUT_OF_MEMORY, WORKER_LOST, Book, spec_hash
 from slasearch.search.clock import steady_clock
+from slasearch.search.constraints import feasible
 from slasearch.search.job import Job
 from slasearch.search.lease import Lease
 from slasearch.search.limits import Limits
@@ -406,11 +407,14 @@ class StudySession:
             reason, retry = f"{OUT_OF_MEMORY}: {reason}", self._may_retry(row)
         state: TrialState = "fail" if reason else "complete"
         self._book.end(row, state, at=self._now(), reason=reason, report=report, retry=retry)
-        self._limits.ended(failed=reason is not None)
+        if not retry:
+            self._limits.ended(failed=reason is not None)
         if row.optuna_study == "search" and row.number is not None:
-            for last in ended_early(self._book[trial_id]):
+            ended = self._book[trial_id]
+            for last in ended_early(ended):
                 self._pruner.judge(self._first_number(row), last, prunable=False)
-            if self._race is not None and row.phase == "optimise" and reason is None:
+            raced = ended.phase == "optimise" and ended.state == "complete"
+            if self._race is not None and raced and feasible(self._config.constraints, ended):
                 self._race.complete(row.number, standing(report.objectives, report.metrics, self._race.measure))
 
     @_database
@@ -433,9 +437,10 @@ class StudySession:
         row = self._book[trial_id]
         if not row.open:
             return
-        reason = f"{WORKER_LOST}: {reason}"
-        self._book.end(row, "fail", at=self._now(), reason=reason, retry=self._may_retry(row))
-        self._limits.ended(failed=True)
+        reason, retry = f"{WORKER_LOST}: {reason}", self._may_retry(row)
+        self._book.end(row, "fail", at=self._now(), reason=reason, retry=retry)
+        if not retry:
+            self._limits.ended(failed=True)
 
     def _may_retry(self, row: TrialRow) -> bool:
         return self._book.retries_used(row) < self._config.limits.max_retries

@@ -16,7 +16,7 @@ from slasearch.config.fingerprint import differing, fingerprint
 from slasearch.config.load import stored_study
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import ConfigError, StudyConflictError
-from slasearch.search.constraints import excesses
+from slasearch.search.constraints import excesses, measured
 from slasearch.search.mirror import constraint_attributes
 from slasearch.search.winners import searched
 from slasearch.space import Parameter, parameters
@@ -37,8 +37,8 @@ def take(store: Store, config: StudyConfig) -> WarmStart | None:
     """The trials that a new study's sampler begins from, as `phases.optimise.warm_start` asks for; None: for none.
 
     Raises:
-        ConfigError: There is no such study, it differs in what values depend on, or none of its trials fits the ranges;
-            the text says which.
+        ConfigError: There is no such study, it differs in what values depend on, or none of its trials fits the ranges
+            and has every value that is bounded; the text says which.
     """
     warm = None if config.phases.optimise is None else config.phases.optimise.warm_start
     if warm is None:
@@ -52,9 +52,14 @@ def take(store: Store, config: StudyConfig) -> WarmStart | None:
         raise _refused(config, *problems)
     space = parameters(config)
     complete = searched(store.trials(study.id))
-    fitting = sorted(filter(None, (_fitting(space, row) for row in complete)), key=lambda trial: trial.number)
+    bounded = [row for row in complete if measured(config.constraints, row)]
+    if complete and not bounded:
+        names = ", ".join(constraint.name for constraint in config.constraints)
+        expected = f"a study with complete trials that have every value that this one bounds ({names})"
+        raise _refused(config, Problem(_AT, expected, f"{study.name} with {len(complete)}, none of which has"))
+    fitting = sorted(filter(None, (_fitting(space, row) for row in bounded)), key=lambda trial: trial.number)
     if not fitting:
-        got = f"{study.name} with {len(complete)}, all of them outside" if complete else f"{study.name} with none"
+        got = f"{study.name} with {len(bounded)}, all of them outside" if bounded else f"{study.name} with none"
         raise _refused(config, Problem(_AT, "a study with complete trials within this one's ranges", got))
     taken = tuple(fitting if warm.trials is None else fitting[-warm.trials :])
     return WarmStart(0, study.name, fingerprint(earlier), study.data, len(complete) - len(fitting), taken)
@@ -82,7 +87,11 @@ def refuse_other_data(warm: WarmStart, study: str, digests: Mapping[str, str]) -
 
 
 def as_optuna(warm: WarmStart, config: StudyConfig) -> list[FrozenTrial]:
-    """The trials as the sampler of a study sees them: complete, and for one that breeds its first generation."""
+    """The trials as the sampler of a study sees them: complete, and for one that breeds its first generation.
+
+    Trials without a bounded value are left out, as earlier versions stored them too: Optuna's Gaussian process takes no
+    trials that differ in their constraints.
+    """
     optimise = config.phases.optimise
     assert optimise is not None
     distributions = {parameter.name: parameter.distribution for parameter in parameters(config)}
@@ -97,6 +106,7 @@ def as_optuna(warm: WarmStart, config: StudyConfig) -> list[FrozenTrial]:
             system_attrs={**constraint_attributes(excesses(config.constraints, trial)), **generation},
         )
         for trial in warm.trials
+        if measured(config.constraints, trial)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from slasearch.config.locations import redacted
@@ -12,6 +13,9 @@ from slasearch.errors import StorageError
 from slasearch.storage.engine import database_file
 
 __all__ = ["read_only_engine_arguments"]
+
+
+_READ_ONLY = {"mode": "ro", "uri": "true"}
 
 
 def read_only_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
@@ -30,7 +34,10 @@ def read_only_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
     """
     file = database_file(url)
     if file is not None and file.is_file():
-        return f"sqlite:///file:{quote(str(file.resolve()))}?mode=ro&uri=true", {}
+        # Quoted once for SQLite and once, by URL, for SQLAlchemy: else a path with # or ? would end there, mode=ro be
+        # lost, and SQLite make a file of the shorter name.
+        opened = sa.URL.create("sqlite", database=f"file:{quote(str(file.resolve()))}", query=_READ_ONLY)
+        return opened.render_as_string(hide_password=False), {}
     backend = make_url(url).get_backend_name()
     if backend == "sqlite":
         raise StorageError(

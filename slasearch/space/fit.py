@@ -17,7 +17,7 @@ from slasearch.records import BackboneSpec, PoolSpec
 from slasearch.registry import KINDS, PEFT_CONTROLS, SOURCES
 from slasearch.space.parameters import Parameter
 from slasearch.space.resolve import pool_spec
-from slasearch.space.substitute import substituted
+from slasearch.space.substitute import combinations
 
 if TYPE_CHECKING:
     from slasearch.trial.backbone import BackboneShapes
@@ -72,7 +72,7 @@ def _at_hand(backbone: str, *, weights: bool) -> bool:
 
 
 def backbone_problems(config: StudyConfig, found: tuple[Parameter, ...], *, download: bool) -> list[Problem]:
-    """What does not fit, over every choice of the pool's fields (the first 256 combinations of them).
+    """What does not fit, over every pool that a trial may have (the first 256 combinations of its fields).
 
     Args:
         config: The study.
@@ -90,7 +90,8 @@ def backbone_problems(config: StudyConfig, found: tuple[Parameter, ...], *, down
         return [Problem(("backbone", "id"), "a model that can be read", f"{config.backbone.id!r}: {error}")]
     problems: dict[Problem, None] = {}
     needed = 0
-    for fixed in itertools.islice(_pools(config, found), _MOST_POOLS):
+    fields = [parameter.name for parameter in found if parameter.path[0] == "pool"]
+    for fixed in itertools.islice(combinations(config, found, fields), _MOST_POOLS):
         pool = pool_spec(fixed.pool)
         beyond = list(_beyond(pool, shapes))
         cheapest = None if beyond else _cheapest(pool, shapes)
@@ -135,14 +136,6 @@ def _misfit(config: StudyConfig, shapes: BackboneShapes, budget: int) -> Iterato
         expected = f"texts that leave {tokens} of the backbone's {shapes.positions} positions to the prefix"
         got = f"prefix beside tasks.max_tokens {longest}. Cut the texts or leave it out"
         yield Problem(("phases", "confirm", "controls"), expected, got)
-
-
-def _pools(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[StudyConfig]:
-    """The study with each combination of the pool's choices."""
-    searched = [parameter for parameter in found if parameter.path[0] == "pool"]
-    for choices in itertools.product(*(parameter.choices for parameter in searched)):
-        values = {parameter.path: choice for parameter, choice in zip(searched, choices, strict=True)}
-        yield substituted(config, values)
 
 
 def _beyond(pool: PoolSpec, shapes: BackboneShapes) -> Iterator[Problem]:

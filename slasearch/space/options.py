@@ -24,9 +24,22 @@ def option_problems(config: StudyConfig) -> Iterator[Problem]:
         if optimise.sampler.name == "cmaes":
             yield from _cmaes_problems((*at, "name"), config)
         yield from _problems(("phases", "optimise", "pruner"), optimise.pruner, PRUNER_OPTIONS)
-        if optimise.pruner.name != "none" and config.training.reports == 1:
-            expected = f"at least 2 with the pruner {optimise.pruner.name}, which stops no trial at its last report"
-            yield Problem(("training", "reports"), expected, "1")
+        yield from _rungs(("phases", "optimise", "pruner"), optimise.pruner, config.training.reports)
+
+
+def _rungs(at: Path, pruner: PrunerConfig, reports: int) -> Iterator[Problem]:
+    """Whether a trial has a report at which it may be stopped."""
+    if pruner.name == "none":
+        return
+    if reports == 1:
+        expected = f"at least 2 with the pruner {pruner.name}, which stops no trial at its last report"
+        yield Problem(("training", "reports"), expected, "1")
+        return
+    share, last = pruner.options.get("first_share"), (reports - 1) / reports
+    option = PRUNER_OPTIONS.get(pruner.name, {}).get("first_share")
+    if option is not None and option.takes(share) and isinstance(share, int | float) and share > last:
+        expected = f"at most {last:g}, where the last of {reports} reports stands that stops a trial (training.reports)"
+        yield Problem((*at, "options", "first_share"), expected, f"{share:g}")
 
 
 def _cmaes_problems(at: Path, config: StudyConfig) -> Iterator[Problem]:

@@ -11,8 +11,8 @@ from slasearch.config.fields import Distribution
 from slasearch.config.problems import shown
 from slasearch.config.schema import BudgetSize, GatesConfig, PenaltySize, StudyConfig
 from slasearch.registry import GATES, KINDS, SEVERAL_TASKS_CONTROLS
-from slasearch.space.parameters import Parameter, active_only
-from slasearch.space.substitute import ABSENT, substituted
+from slasearch.space.parameters import Parameter
+from slasearch.space.substitute import combinations
 
 __all__ = ["contradictions", "inert"]
 
@@ -23,7 +23,7 @@ _RULED = ("gates.family", "gates.learn_on", "finalisation.ranking", "finalisatio
 def contradictions(config: StudyConfig, found: tuple[Parameter, ...]) -> list[Problem]:
     """What cannot go together, over the choices of gates and finalisation (the first 512 combinations of them)."""
     problems: dict[Problem, None] = {}
-    for fixed in itertools.islice(_choices(config, found), _MOST_CHOICES):
+    for fixed in itertools.islice(combinations(config, found, _RULED), _MOST_CHOICES):
         problems.update(dict.fromkeys(_contradictions(fixed)))
     problems.update(
         dict.fromkeys(
@@ -38,21 +38,6 @@ def contradictions(config: StudyConfig, found: tuple[Parameter, ...]) -> list[Pr
         )
     )
     return list(problems)
-
-
-def _choices(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[StudyConfig]:
-    """The study with each combination of the ruled fields; those that are searched by a condition, as it has them."""
-    wanted = {name for name in _RULED if any(parameter.name == name for parameter in found)}
-    while True:
-        parents = {parent for parameter in found if parameter.name in wanted for parent in parameter.when}
-        if parents <= wanted:
-            break
-        wanted |= parents
-    searched = tuple(parameter for parameter in found if parameter.name in wanted and parameter.choices)
-    for stored in itertools.product(*(parameter.distribution.choices for parameter in searched)):  # type: ignore[attr-defined]
-        active = active_only(searched, dict(zip((p.name for p in searched), stored, strict=True)))
-        values: dict[Path, Any] = {p.path: p.decode(active[p.name]) if p.name in active else ABSENT for p in searched}
-        yield substituted(config, values)
 
 
 def _contradictions(config: StudyConfig) -> Iterator[Problem]:

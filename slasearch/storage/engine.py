@@ -17,7 +17,7 @@ from optuna.storages import RDBStorage
 from slasearch.config.locations import redacted
 from slasearch.errors import ConnectionLostError, SlaSearchError, StorageError
 
-__all__ = ["database_file", "make_engine", "optuna_storage", "optuna_template", "storage_errors"]
+__all__ = ["database_file", "make_engine", "optuna_storage", "optuna_template", "storage_errors", "wait_for_disk"]
 
 BUSY_SECONDS = 30.0
 """How long a SQLite connection waits for another one's write."""
@@ -95,6 +95,17 @@ def make_engine(url: str, *, create: bool = True) -> sa.Engine:
         engine = sa.create_engine(url, **_options(url))
     _set_up_connections(engine)
     return engine
+
+
+def wait_for_disk(connection: sa.Connection, wait: bool) -> None:
+    """Whether commits on a connection of SQLite wait for the disk from now on; those of other databases always do.
+
+    Where they do not, the file stays sound, but a power failure may take back the last of them. One that waits keeps
+    all before it as well, of whichever connection.
+    """
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
+        connection.commit()
 
 
 def optuna_template(url: str) -> str:

@@ -293,6 +293,6 @@ class SlaWarmStart(Base):
     data: Mapped[str | None] = mapped_column(Text)
     """The digests of its tasks' data, as in `sla_study`."""
     left_out: Mapped[int] = mapped_column(Integer)
-    """How many of its complete trials have a value outside this study's ranges."""
+    """How many of its complete trials have a value outside this study's ranges, or lack one that it bounds."""
     trials: Mapped[str] = mapped_column(Text)
     """The trials as a JSON list: number, params, and the values that can be objectives."""

@@ -165,8 +165,8 @@ class EarlierTrial:
 class WarmStart:
     """One row of `sla_warm_start`: the trials of an earlier study that a study's sampler begins from.
 
-    `left_out` counts its other complete trials that have a value outside the study's ranges. `study_id` is 0 before it
-    is stored.
+    `left_out` counts its other complete trials that have a value outside the study's ranges, or lack one that it
+    bounds. `study_id` is 0 before it is stored.
     """
 
     study_id: int
@@ -180,5 +180,6 @@ class WarmStart:
     def words(self) -> str:
         """`the sampler begins from 40 complete trials of study old`, and what was left out."""
         count = "1 complete trial" if len(self.trials) == 1 else f"{len(self.trials):,} complete trials"
-        others = f" ({self.left_out:,} left out, as they lie outside the ranges)" if self.left_out else ""
+        why = "as they lie outside the ranges or lack a value that is bounded"
+        others = f" ({self.left_out:,} left out, {why})" if self.left_out else ""
         return f"the sampler begins from {count} of study {self.source}{others}"

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from slasearch.errors import StorageError, StudyNotFoundError
 from slasearch.records import WHOLE_TRIAL, Checkpoint, GateRow, MetricRow, Slot
-from slasearch.storage.engine import make_engine, storage_errors
+from slasearch.storage.engine import make_engine, storage_errors, wait_for_disk
 from slasearch.storage.models import (
     SlaArtifact,
     SlaCheckpoint,
@@ -198,9 +198,18 @@ class Store:
         return [_request(row) for row in self._rows(query.order_by(SlaRequest.id))]
 
     def request(self, request_id: int) -> RequestRow:
-        """One request as it stands now."""
-        (row,) = self._rows(sa.select(SlaRequest.__table__).where(SlaRequest.id == request_id))
-        return _request(row)
+        """One request as it stands now.
+
+        Raises:
+            StudyNotFoundError: Its study was deleted, and the request with it.
+        """
+        rows = self._rows(sa.select(SlaRequest.__table__).where(SlaRequest.id == request_id))
+        if not rows:
+            raise StudyNotFoundError(
+                "study: expected one that stays until what was asked of it is carried out, got one that was deleted "
+                "meanwhile. `slasearch status` lists those there are."
+            )
+        return _request(rows[0])
 
     def gates(self, trial_id: int) -> list[GateRow]:
         """The gates of a trial at its end, open and closed; none where it did not come so far."""
@@ -209,18 +218,21 @@ class Store:
 
     # ------------------------------------------------------------ write
 
-    def write(self, step: Callable[[Writer], R]) -> R:
+    def write(self, step: Callable[[Writer], R], *, durable: bool = False) -> R:
         """One transaction: everything that `step` writes is committed, or nothing is; returns what it returns.
 
-        If the connection is lost, `step` is called again, unless a guard knows that the first try was committed.
+        With `durable` no power failure takes it back, nor what was written before. If the connection is lost, `step` is
+        called again, unless a guard knows that the first try was committed.
         """
         sent: list[R] = []
 
         def transaction() -> None:
-            with self.engine.begin() as connection:
-                if self._guard is not None:
-                    self._guard.check(connection)
-                sent.append(step(Writer(connection)))
+            with self.engine.connect() as connection:
+                wait_for_disk(connection, durable)
+                with connection.begin():
+                    if self._guard is not None:
+                        self._guard.check(connection)
+                    sent.append(step(Writer(connection)))
             if self._guard is not None:
                 self._guard.written()
 

@@ -191,6 +191,19 @@ def test_the_fingerprint_is_that_of_the_content(full: str) -> None:
     assert len(fingerprint(config)) == 64
 
 
+@pytest.mark.parametrize("folder", ["what?", "100%25", "h#x", "b{r}"])
+def test_the_default_lies_in_the_working_folder_whatever_that_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    monkeypatch.delenv("SLASEARCH_STORAGE", raising=False)
+    monkeypatch.delenv("SLASEARCH_HOME", raising=False)
+    found = locate()
+    assert found.home == tmp_path / folder / ".slasearch"
+    assert make_url(found.storage_url).database == str(found.home / "slasearch.db")
+
+
 def test_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SLASEARCH_STORAGE", raising=False)

@@ -22,7 +22,7 @@ from small_study import small_study, states
 
 from slasearch.errors import ClusterError
 from slasearch.orchestrate import driver
-from slasearch.orchestrate.cluster import cluster
+from slasearch.orchestrate.cluster import _knock, cluster
 from slasearch.orchestrate.driver import run_study
 from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.orchestrate.simulate import SimulatedWorker
@@ -99,6 +99,15 @@ def test_auto_is_what_rays_environment_names(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("RAY_ADDRESS", "ray://10.0.0.1:10001")
     with pytest.raises(ClusterError, match="a ray:// client would carry"), cluster("auto"):
         pass
+
+
+def test_a_version_6_address_in_brackets_is_knocked_at() -> None:
+    try:
+        listening = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with listening:
+        _knock(f"[::1]:{listening.getsockname()[1]}")
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("Version mismatch: 2.60 and 2.59"), RaySystemError("no token")])

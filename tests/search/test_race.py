@@ -103,7 +103,7 @@ def test_with_the_worst_condition_one_low_score_is_enough():
 
 
 def test_of_trials_that_are_alike_few_are_stopped():
-    """Exchangeable scores: over all looks of a race the test stops at most α of them."""
+    """Independent scores, as the test takes them: over all looks of a race it stops at most α of them."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -161,6 +161,21 @@ def test_a_study_prunes_who_is_out_and_remembers_rivals_when_it_goes_on(opened, 
     by_state = [(row.state, row.reason) for row in trials_of(where)]
     assert [state for state, _ in by_state] == ["complete", "pruned", "complete"]
     assert by_state[1][1].startswith("out of the race after 7 of 10 conditions: trial 0 is as good in score")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_trial_beyond_a_bound_is_no_rival(opened, where, again):
+    config = racing(constraints=[{"name": "score", "max": 0.95}, {"name": "robustness", "max": 0.8}])
+    session = opened(config)
+    first = session.next()
+    session.started(first.trial_id, ray_trial_id="a")
+    session.finish(first.trial_id, complete(first, GOOD, 1000.0))
+    assert trials_of(where)[0].robustness > 0.8
+    if again:
+        session = opened(config)
+    second = session.next()
+    session.started(second.trial_id, ray_trial_id="b")
+    assert not session.progress(second.trial_id, standing_report(behind(seen=7), 1000))
 
 
 def test_only_the_search_races():

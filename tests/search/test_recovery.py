@@ -23,9 +23,9 @@ from session_kit import (
     trials_of,
 )
 
-from slasearch.errors import LeaseError
+from slasearch.errors import LeaseError, StorageError
 from slasearch.search import book as book_module
-from slasearch.search.book import DRIVER_LOST
+from slasearch.search.book import DRIVER_LOST, NOT_ASKED
 from slasearch.search.lease import Lease
 from slasearch.search.study import StudySession
 from slasearch.search.winners import last_attempts
@@ -302,6 +302,25 @@ def test_a_foreign_optuna_trial_does_not_stay_open(opened, where):
     run_all(session)
     assert len(last_attempts(trials_of(where))) == 4
     assert all(trial.state.is_finished() for trial in optuna_trials(where))
+
+
+def test_a_trial_is_not_mistaken_for_a_foreign_one_of_its_number(opened, where):
+    config = study(optimise=3, objectives=("score",))
+    session = opened(config)
+    storage = optuna_storage(where.storage_url)
+    storage.create_new_trial(storage.get_study_id_from_name("toy"))
+    storage.engine.dispose()
+    with pytest.raises(StorageError, match=r"expected trial number 0 to be free .* run the same command again"):
+        session.next()
+    session = opened(config)
+    run_all(session)
+    session.close()
+    ours, (foreign, *theirs) = trials_of(where), optuna_trials(where)
+    assert (foreign.state, foreign.user_attrs) == (TrialState.FAIL, {"reason": NOT_ASKED})
+    assert [(trial.number, trial.params, trial.values) for trial in theirs] == [
+        (row.number, row.values, [row.score]) for row in ours
+    ]
+    assert [row.number for row in ours] == [1, 2, 3]
 
 
 def test_a_stale_writer_is_refused_in_both_sets_of_tables(opened, where):

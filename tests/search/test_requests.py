@@ -5,6 +5,7 @@ import re
 import threading
 from dataclasses import replace
 
+import optuna
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
@@ -24,12 +25,14 @@ from session_kit import (
 
 from slasearch.cli.status import status
 from slasearch.errors import LeaseError, StudyConflictError, StudyNotFoundError
+from slasearch.search import command
 from slasearch.search.book import CANCELLED
-from slasearch.search.command import delete_study, send
+from slasearch.search.command import _delete_from_optuna, delete_study, send
 from slasearch.search.requests import NOT_RUNNING, Carried, failed_trials
 from slasearch.search.study import StudySession
 from slasearch.search.winners import last_attempts
 from slasearch.storage.artifacts import Artifacts
+from slasearch.storage.engine import optuna_storage
 from slasearch.storage.models import Base, SlaRequest, SlaStudy
 from slasearch.storage.store import Store
 
@@ -247,6 +250,33 @@ def test_a_deleted_study_leaves_nothing_and_others_stay_whole(where):
     check_truth(other, where)
 
 
+def somebody_elses(where, name, trials, *directions):
+    study = optuna.create_study(study_name=name, storage=where.storage_url, directions=directions)
+    for value in range(trials):
+        study.add_trial(optuna.trial.create_trial(values=[float(value)] * len(directions)))
+    study._storage._backend.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("name", "trials", "directions"),
+    [("toy", 2, ("maximize", "minimize")), ("toy.confirm", 1, ("minimize",)), ("toy", 0, ("minimize",))],
+)
+def test_somebody_elses_optuna_study_is_neither_taken_over_nor_deleted(where, name, trials, directions):
+    somebody_elses(where, name, trials, *directions)
+    found = optuna_trials(where, name)
+    told = rf"got one under which they have a study that slasearch has not made \({name}, trials: {trials}\)\. Give"
+    with pytest.raises(StudyConflictError, match=told):
+        StudySession.open(CONFIG, where)
+    assert column(where, sa.select(SlaStudy.name)) == []
+    assert optuna_trials(where, name) == found
+    StudySession.open(study(name="other", optimise=1), where).close()
+    storage = optuna_storage(where.storage_url)
+    _delete_from_optuna(storage, name)
+    kept = name in {study.study_name for study in storage.get_all_studies()}
+    storage.engine.dispose()
+    assert kept == (trials > 0)
+
+
 def test_a_study_of_another_version_is_listed_as_unreadable_beside_the_others_and_can_be_deleted(where, tmp_path):
     shared = {"resources": {"checkpoint_folder": str(tmp_path / "shared"), "storage_path": str(tmp_path / "adapters")}}
     failing(where, study(optimise=2, **shared), fail=())
@@ -270,6 +300,21 @@ def test_a_study_of_another_version_is_listed_as_unreadable_beside_the_others_an
     assert delete_study(where, "toy") == 2
     assert [row.name for row in store.studies()] == ["other"]
     assert not any(place.exists() for place in places)
+
+
+def test_a_request_whose_study_is_deleted_meanwhile_says_so(where, monkeypatch):
+    failing(where)
+
+    def deletes(*_):
+        monkeypatch.undo()
+        delete_study(where, "toy")
+        return True
+
+    asked = stored(where)
+    monkeypatch.setattr(command, "has_driver", deletes)
+    with pytest.raises(StudyNotFoundError, match="got one that was deleted meanwhile"):
+        send(where, asked, "cancel", None)
+    assert column(where, sa.select(SlaStudy.name)) == []
 
 
 def test_a_study_that_is_being_run_is_not_deleted(where):

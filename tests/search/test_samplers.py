@@ -53,6 +53,41 @@ def test_generations_go_on_over_restarts(where, sampler):
     }
 
 
+def torn(values):
+    """Three objectives that no trial is the best in, so that chance and order among equals matter."""
+    a, b = math.log(values[WEIGHT]) / 4.6, math.log(values[RATE])
+    return {
+        "score": math.sin(7 * a) + 0.1 * b,
+        "exported_parameters": 1000 + 100 * math.cos(3 * a + b),
+        "robustness": math.sin(b) + a,
+    }
+
+
+@pytest.mark.parametrize("sampler", ["nsgaii", "nsgaiii"])
+def test_parents_are_the_same_whoever_asks_for_them_first(where, sampler):
+    drawn = []
+    for name, restarts in (("straight", ()), ("torn", (4, 5, 7, 8))):
+        config = study(
+            name=name,
+            optimise=10,
+            sampler={"name": sampler, "options": {"population_size": 3}},
+            objectives=("score", "exported_parameters", "robustness"),
+            conditions={"measured": [{"kind": "typos", "levels": [0.1]}]},
+        )
+        session = StudySession.open(config, where)
+        for number in range(10):
+            if number in restarts:
+                session.close()
+                session = StudySession.open(config, where)
+            ask = session.next()
+            session.started(ask.trial_id, ray_trial_id="r")
+            values = torn(session._book[ask.trial_id].values)
+            session.finish(ask.trial_id, report(ask, objectives=values))
+        session.close()
+        drawn.append([row.values for row in trials_of(where, name)])
+    assert drawn[0] == drawn[1]
+
+
 def drawn(where):
     """The learning rates that were drawn, and the generation that each complete trial stands in."""
     rows = [row for row in trials_of(where) if row.state == "complete"]

@@ -378,8 +378,11 @@ def test_options_are_checked_before_anything_is_made(where):
     ],
 )
 def test_every_option_works_at_both_ends_of_its_range(opened, where, kind, name, option, value):
+    """With so many reports that one reaches the latest first rung."""
     objectives = ("score",) if name in ("median", "cmaes") else ("score", "exported_parameters")
-    config = study(optimise=3, objectives=objectives, **{kind: {"name": name, "options": {option: value}}})
+    often = {"epochs": 1, "learning_rate": {"log_float": [1e-4, 1e-2]}, "reports": 1000}
+    chosen = {kind: {"name": name, "options": {option: value}}}
+    config = study(optimise=3, objectives=objectives, training=often, **chosen)
     assert len(run_all(opened(config))) == 3
 
 
@@ -474,6 +477,26 @@ def test_a_study_whose_trials_keep_failing_stops(opened, where):
     session = StudySession.open(config, where)
     assert session.next() != "done"
     session.close()
+
+
+@pytest.mark.parametrize("fate", ["lost", "out of memory"])
+def test_trials_that_are_tried_again_do_not_count_as_failures_that_stop_a_study(opened, where, fate):
+    """Six trials of one node, each of which may be tried once more."""
+    session = opened(study(optimise=50, limits={"failure_window": 4, "max_retries": 1}))
+
+    def all_are_lost():
+        asks = [started(session) for _ in range(6)]
+        for ask in asks:
+            if fate == "lost":
+                session.lost(ask.trial_id, "the node died")
+            else:
+                session.finish(ask.trial_id, report(ask, state="fail", reason="no memory", out_of_memory=True))
+        return {ask.attempt for ask in asks}
+
+    assert all_are_lost() == {1}
+    assert all_are_lost() == {2}
+    assert session.next() == "done"
+    assert "4 of the last 4 trials failed" in session.summary().stop_reason
 
 
 def test_a_study_in_which_nothing_is_complete_has_failed(opened, where):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -142,7 +143,7 @@ def test_the_last_trials_within_the_ranges_are_taken_and_the_others_counted(wher
     session.close()
     assert session.warm.words == (
         "the sampler begins from 3 complete trials of study old "
-        f"({30 - len(within)} left out, as they lie outside the ranges)"
+        f"({30 - len(within)} left out, as they lie outside the ranges or lack a value that is bounded)"
     )
 
 
@@ -212,16 +213,29 @@ def test_a_study_that_is_missing_or_has_no_trial_to_learn_from_is_refused(where,
     assert column(where, sa.select(SlaWarmStart.source)) == []
 
 
-def test_a_bound_on_latency_holds_for_earlier_trials_too(where, old):
-    """None of them measured it, so that none keeps it."""
-    bounds = [{"name": "latency", "max": 5.0}]
-    session = StudySession.open(warm(study(optimise=1, objectives=SCORE, constraints=bounds)), where)
-    ask = session.next()
-    session.started(ask.trial_id, ray_trial_id="r")
-    session.finish(ask.trial_id, report(ask, objectives={"score": 0.5, "exported_parameters": 9.0, "latency": 4.0}))
-    assert session.next() == "done"
+def test_earlier_trials_without_a_value_that_is_bounded_are_left_out(where, old):
+    """A Gaussian process takes no trials that differ in their constraints."""
+    bounds = [{"name": "latency", "max": 7.5}]
+    mixed = study(name="mixed", optimise=6, sampler={"name": "random"}, objectives=SCORE, constraints=bounds)
+    session = StudySession.open(mixed, where)
+    for number in range(6):
+        ask = session.next()
+        session.started(ask.trial_id, ray_trial_id="r")
+        latency = {"latency": 5.0 + number} if number else {}
+        session.finish(ask.trial_id, report(ask, objectives={"score": 0.5, "exported_parameters": 9.0, **latency}))
     session.close()
-    StudySession.open(warm(study(optimise=1, objectives=SCORE, constraints=bounds)), where).close()
+    process = {"name": "gp", "options": {"n_startup_trials": 1}}
+    bounded = study(optimise=3, sampler=process, objectives=SCORE, constraints=bounds)
+    with pytest.raises(ConfigError, match=r"that this one bounds \(latency\), got old with 30, none of which has"):
+        StudySession.open(warm(bounded), where)
+    config = warm(bounded, source="mixed")
+    session = StudySession.open(config, where)
+    assert (len(session.warm.trials), session.warm.left_out) == (5, 1)
+    unmeasured = replace(session.warm.trials[0], latency=None)  # as earlier versions stored them
+    told = as_optuna(replace(session.warm, trials=(unmeasured, *session.warm.trials)), config)
+    assert [trial.constraints["latency"] for trial in told] == [-1.5, -0.5, 0.5, 1.5, 2.5]
+    assert len(run_all(session)) == 3
+    session.close()
 
 
 def test_other_data_are_refused_and_other_studies_data_are_not_asked_for(where, old):

@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from optuna.study import StudyDirection
 from optuna_dashboard import wsgi
@@ -19,6 +20,7 @@ from slasearch.errors import StorageError
 from slasearch.service import dashboard
 from slasearch.service.dashboard import make_dashboard_server, read_only, read_only_storage
 from slasearch.service.read_only import read_only_engine_arguments
+from slasearch.storage.engine import optuna_template
 
 
 def rows(database: Path) -> dict[str, list[tuple[Any, ...]]]:
@@ -146,6 +148,23 @@ def test_the_database_itself_refuses_when_the_middleware_is_passed_by(database: 
     with pytest.raises(StorageInternalError) as caught:
         storage.create_new_study([StudyDirection.MINIMIZE], "other")
     assert "readonly" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("folder", ["a#b", "a?b", "50%25", "a{b}"])
+def test_it_refuses_and_makes_no_other_file_whatever_the_folder_is_called(tmp_path: Path, folder: str) -> None:
+    file = tmp_path / folder / "x.db"
+    file.parent.mkdir()
+    url = sa.URL.create("sqlite", database=str(file)).render_as_string()
+    writer = optuna.storages.RDBStorage(optuna_template(url))
+    optuna.create_study(storage=writer)
+    writer.engine.dispose()
+    storage = read_only_storage(url)
+    assert len(storage.get_all_studies()) == 1
+    with pytest.raises(StorageInternalError) as caught:
+        storage.create_new_study([StudyDirection.MINIMIZE], "other")
+    assert "readonly" in str(caught.value.__cause__)
+    storage.engine.dispose()
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
 
 
 def test_the_middleware_passes_the_answer_of_the_application_on() -> None:

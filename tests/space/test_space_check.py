@@ -174,7 +174,17 @@ def test_a_pruner_needs_a_report_before_the_last(file: Path) -> None:
     assert len(found) == 1
     assert "training.reports: expected at least 2 with the pruner successive_halving" in found[0]
     assert load_checked(file, ["training.reports=1"]).training.reports == 1
-    assert load_checked(file, [HALVING % "reduction_factor: 100, first_share: 0.99"])
+    assert load_checked(file, ["training.reports=100", HALVING % "reduction_factor: 100, first_share: 0.99"])
+
+
+@pytest.mark.parametrize("pruner", ["successive_halving", "hyperband"])
+def test_a_pruner_whose_first_rung_no_report_reaches_is_refused(file: Path, pruner: str) -> None:
+    halving = HALVING.replace("successive_halving", pruner)
+    assert load_checked(file, ["training.reports=4", halving % "first_share: 0.75"])
+    found = lines(file, "training.reports=4", halving % "first_share: 0.8")
+    assert len(found) == 1
+    expected = "at most 0.75, where the last of 4 reports stands that stops a trial (training.reports), got 0.8"
+    assert found[0].endswith(f"phases.optimise.pruner.options.first_share: expected {expected}")
 
 
 def test_options_are_told_with_their_lines(file: Path, text: str) -> None:
@@ -187,6 +197,19 @@ def test_options_are_told_with_their_lines(file: Path, text: str) -> None:
 def test_a_pool_without_a_slot_is_refused(file: Path) -> None:
     found = lines(file, "pool={kinds: [bottleneck], sites: [attn.q]}")
     assert any("a kind that fits one of the sites, got kinds bottleneck at attn.q" in line for line in found)
+
+
+SITES = "sites: {categorical: [[block], [attn.q]]}"
+
+
+def test_pools_are_those_that_conditions_leave(file: Path) -> None:
+    """Where kinds are not searched they are the default, lora, which fits attn.q and not block."""
+    kinds = "kinds: {categorical: [[bottleneck], [bottleneck, parallel]], when: {pool.sites: [[block]]}}"
+    assert load_checked(file, [f"pool={{{SITES}, {kinds}}}"])
+    elsewhere = "kinds: {categorical: [[lora], [lora, bias]], when: {pool.sites: [[attn.q]]}}"
+    found = lines(file, f"pool={{{SITES}, {elsewhere}}}")
+    assert len(found) == 1
+    assert "pool: expected a kind that fits one of the sites, got kinds lora at block" in found[0]
 
 
 DESIGN = "phases.design={sampler: {name: %s}, %s}"

@@ -193,3 +193,13 @@ def test_optuna_reads_urls_with_braces(tmp_path):
     storage = optuna_storage(f"sqlite:///{tmp_path / 'a{b}c.db'}")
     storage.create_new_study([], "one")
     assert stat.S_ISREG((tmp_path / "a{b}c.db").stat().st_mode)
+
+
+def test_only_what_must_not_be_lost_waits_for_the_disk(url):
+    upgrade(make_engine(url))
+    store = Store(url)
+
+    def waits(writer):
+        return writer.connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+    assert [store.write(waits, durable=durable) for durable in (False, True, False)] == [False, True, False]

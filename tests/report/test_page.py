@@ -195,7 +195,8 @@ def test_the_page_says_that_the_sampler_began_from_an_earlier_study(results: Res
     trials = tuple(EarlierTrial(number, {}, 0.5, 9.0, None) for number in range(3))
     begun = replace(results.frames, warm_start=WarmStart(1, "pilot", "f" * 64, None, 2, trials))
     page = render(replace(results, frames=begun), [])
-    words = "The sampler begins from 3 complete trials of study pilot (2 left out, as they lie outside the ranges)"
+    left_out = "2 left out, as they lie outside the ranges or lack a value that is bounded"
+    words = f"The sampler begins from 3 complete trials of study pilot ({left_out})"
     assert f"{words}; they count in nothing else." in page
     assert "pilot" not in render(results, [])
 

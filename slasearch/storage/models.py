@@ -89,7 +89,7 @@ class SlaTrial(Base):
     role: Mapped[str] = mapped_column(String(64))
     """`search`, `winner` or `control:NAME`."""
     sampler: Mapped[str] = mapped_column(String(32))
-    """Who proposed it: the phase's sampler; `qmc` or `fixed` in `tune`, `fixed` in `confirm`."""
+    """Who proposed it: the phase's sampler; `qmc`, `grid` or `fixed` in `tune`, `fixed` in `confirm`."""
     factor: Mapped[str | None] = mapped_column(String(255))
     """In a one-at-a-time design: the parameter that differs from the base point."""
     point: Mapped[int | None] = mapped_column(Integer)

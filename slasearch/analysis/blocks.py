@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from slasearch.analysis.axes import point_means
+from slasearch.analysis.axes import point_blocks, point_means
 from slasearch.analysis.coordinates import Coordinates
 from slasearch.analysis.curves import pairs_of_seeds
 
@@ -35,20 +35,20 @@ class Blocks:
     warnings: tuple[str, ...]
 
 
-def complete_blocks(found: Coordinates, size: int, planned: int, *, called: str) -> Blocks:
+def complete_blocks(found: Coordinates, planned: int, *, called: str) -> Blocks:
     """The blocks of which every point has at least one complete trial.
 
     Args:
-        found: The complete trials of the design.
-        size: Points of a block: point p stands in block p // size.
+        found: The complete trials of a design of blocks: point p stands in block p // `found.block`.
         planned: How many blocks the study file asks for.
         called: What blocks are called in warnings, in the plural.
     """
-    points, repeats = np.unique(found.points, return_counts=True)
+    _, repeats = np.unique(found.points, return_counts=True)
     unit, means = point_means(found)
-    blocks, filled = np.unique(points // size, return_counts=True)
-    complete = blocks[filled == size]
-    kept = np.isin(points // size, complete)
+    block = point_blocks(found)
+    blocks, filled = np.unique(block, return_counts=True)
+    complete = blocks[filled == found.block]
+    kept = np.isin(block, complete)
     lacking = max(planned, int(blocks.max()) + 1) - len(complete)
     most = int(repeats.max())
     uneven = int((repeats[kept] < most).sum())

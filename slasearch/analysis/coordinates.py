@@ -18,7 +18,14 @@ from slasearch.errors import ReportError
 from slasearch.space.design import block_size
 from slasearch.space.parameters import Parameter, parameters
 
-__all__ = ["Coordinates", "DesignResponse", "design_coordinates", "response_words", "unit_coordinates"]
+__all__ = [
+    "Coordinates",
+    "DesignResponse",
+    "design_coordinates",
+    "refuse_constant",
+    "response_words",
+    "unit_coordinates",
+]
 
 DesignResponse = Literal["score", "exported_parameters", "robustness"]
 
@@ -37,7 +44,8 @@ class Coordinates:
         repeats: `n`, the seed repeat of each trial: trials of one repeat share their seed pair.
         failed: How many trials of the design failed for good, and are not here.
         sampler: The design's sampler.
-        block: How many points in a row belong together, and differ in single coordinates: a block of Saltelli's design.
+        block: How many points in a row belong together, and differ in single coordinates: those of one of Saltelli's
+            base points or one of Morris' trajectories.
     """
 
     fields: tuple[Parameter, ...]
@@ -125,6 +133,15 @@ def unit_coordinates(params: pd.DataFrame, fields: Sequence[Parameter], *, unuse
             used = params[field.name].notna().to_numpy()
             unit[used, column] = [field.share(value) for value in params.loc[used, field.name]]
     return unit
+
+
+def refuse_constant(what: str, values: Floats) -> None:
+    """Raises ReportError where `n` values are all the same; `what` is how its message begins."""
+    if np.ptp(values) <= 1e-12 * np.abs(values).max():
+        raise ReportError(
+            f"{what}: expected a response that varies, got {values[0]:.6g} at all {len(values)} points. No field "
+            "changes it over these ranges: search wider ones, or ask for another response."
+        )
 
 
 def response_words(response: DesignResponse) -> str:

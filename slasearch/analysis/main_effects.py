@@ -17,7 +17,7 @@ from optuna.distributions import CategoricalDistribution
 from scipy import stats
 
 from slasearch.analysis.axes import Axes, axes_of, point_means
-from slasearch.analysis.coordinates import DesignResponse, design_coordinates, response_words
+from slasearch.analysis.coordinates import DesignResponse, design_coordinates, refuse_constant, response_words
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.intervals import holm
 from slasearch.errors import ReportError
@@ -103,12 +103,7 @@ def main_effects(frames: StudyFrames, response: DesignResponse = "score") -> Mai
             f"Main effects of {response_words(response)}: expected fields that vary by themselves, got some that "
             "always move together in these points. Raise phases.design.points and run again."
         )
-    if np.ptp(values) <= 1e-12 * np.abs(values).max():
-        raise ReportError(
-            f"Main effects of {response_words(response)}: expected a response that varies, got {values[0]:.6g} at all "
-            f"{len(values)} points. No field changes it over these ranges: search wider ones, or ask for another "
-            "response."
-        )
+    refuse_constant(f"Main effects of {response_words(response)}", values)
     inverse = np.linalg.inv(model.T @ model)
     found = inverse @ model.T @ values
     residual = values - model @ found

@@ -21,7 +21,7 @@ from slasearch.analysis.coordinates import DesignResponse, design_coordinates, r
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
 from slasearch.errors import ReportError
-from slasearch.space.design import block_size, morris_levels, morris_step
+from slasearch.space.design import morris_levels, morris_step
 from slasearch.space.parameters import Parameter
 
 __all__ = ["ONE_WAY", "Effect", "MorrisScreening", "Way", "morris_screening"]
@@ -94,18 +94,17 @@ def morris_screening(frames: StudyFrames, response: DesignResponse = "score") ->
     design = frames.config.phases.design
     assert design is not None
     assert design.points is not None
-    size = block_size(design, len(found.fields))
-    blocks = complete_blocks(found, size, design.points, called="trajectories")
+    blocks = complete_blocks(found, design.points, called="trajectories")
     if blocks.count < _FEWEST:
         raise ReportError(
-            f"Morris screening: expected at least {_FEWEST} complete trajectories of {size} points each, got "
+            f"Morris screening: expected at least {_FEWEST} complete trajectories of {found.block} points each, got "
             f"{blocks.count}. Run the study further, or look at its failures with `slasearch trials`."
         )
     seeds = f", means over {pairs_of_seeds(blocks.repeats)}" if blocks.repeats > 1 else ""
     return MorrisScreening(
         response=response,
         effects=tuple(
-            _effect(field, _elementary(blocks, field, column, size), np.random.default_rng(frames.config.seed))
+            _effect(field, _elementary(blocks, field, column, found.block), np.random.default_rng(frames.config.seed))
             for column, field in enumerate(found.fields)
         ),
         trajectories=blocks.count,

@@ -18,8 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from slasearch.analysis.coordinates import DesignResponse
-from slasearch.errors import ReportError
+from slasearch.analysis.coordinates import DesignResponse, refuse_constant
 
 __all__ = ["Index", "PairIndex", "SobolIndices", "direct_indices"]
 
@@ -87,11 +86,7 @@ def direct_indices(
     """
     from SALib.analyze import sobol  # type: ignore[import-untyped]
 
-    if np.ptp(values) <= 1e-12 * np.abs(values).max():
-        raise ReportError(
-            f"Sobol indices: expected a response that varies, got {values[0]:.6g} at all {len(values)} points. "
-            "No field changes it over these ranges: search wider ones, or ask for another response."
-        )
+    refuse_constant("Sobol indices", values)
     found = sobol.analyze(
         {"num_vars": len(names), "names": list(names), "bounds": [[0.0, 1.0]] * len(names)},
         np.asarray(values, dtype=np.float64),

@@ -20,7 +20,13 @@ from scipy import stats
 
 from slasearch.analysis.averages import averages_of
 from slasearch.analysis.axes import Axes, axes_of, point_blocks, point_means, point_noise
-from slasearch.analysis.coordinates import Coordinates, DesignResponse, design_coordinates, response_words
+from slasearch.analysis.coordinates import (
+    Coordinates,
+    DesignResponse,
+    design_coordinates,
+    refuse_constant,
+    response_words,
+)
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.gaussian import FOLDS, Process, cross_validated, fit_process
@@ -133,11 +139,7 @@ def _check(what: str, axes: Axes, values: Floats, blocks: int) -> None:
             f"{what}: expected at least {FOLDS} base points of the Saltelli design, whose blocks are held out in turn, "
             f"got {blocks}. Raise `phases.design.points` and run again."
         )
-    if np.ptp(values) <= 1e-12 * np.abs(values).max():
-        raise ReportError(
-            f"{what}: expected a response that varies, got {values[0]:.6g} at all {len(values)} points. "
-            "No field changes it over these ranges: search wider ones, or ask for another response."
-        )
+    refuse_constant(what, values)
 
 
 def _method(coordinates: Coordinates, used: int, points: int, r2: float) -> str:

@@ -9,7 +9,7 @@ from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.sobol import SobolIndices, direct_indices
 from slasearch.analysis.surrogate import surrogate_indices
 from slasearch.errors import ReportError
-from slasearch.space.design import block_size, second_order
+from slasearch.space.design import second_order
 
 __all__ = ["sobol_indices"]
 
@@ -36,11 +36,10 @@ def sobol_indices(frames: StudyFrames, response: DesignResponse = "score") -> So
     design = frames.config.phases.design
     assert design is not None
     assert design.points is not None
-    size = block_size(design, len(found.fields))
-    blocks = complete_blocks(found, size, design.points, called="base points")
+    blocks = complete_blocks(found, design.points, called="base points")
     if blocks.count < _FEWEST:
         raise ReportError(
-            f"Sobol indices: expected at least {_FEWEST} base points with all their {size} points complete, got "
+            f"Sobol indices: expected at least {_FEWEST} base points with all their {found.block} points complete, got "
             f"{blocks.count}. Run the study further, or look at its failures with `slasearch trials`."
         )
     first, total, second = direct_indices(

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     type=click.Choice(["slasearch", "peft", "merged"]),
     default="slasearch",
     show_default=True,
-    help="slasearch: its own. peft: stock PEFT, for structures of lora and lora_xs. merged: the whole backbone with the "
-    "modules in its weights, for one task.",
+    help="slasearch: its own. peft: stock PEFT, for structures of lora and lora_xs. merged: the whole backbone with "
+    "the modules in its weights, for one task.",
 )
 @click.option("--task", help="This task's modules and head alone [default: all tasks; with peft a folder for each].")
 @click.option("--backbone", help="Where the backbone lies now, as path:DIR [default: as it was trained on].")

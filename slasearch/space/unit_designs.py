@@ -76,7 +76,7 @@ def morris_unit(
     for field, count in (choices or {}).items():
         column = rows[:, field].reshape(n, k + 1)
         before, after = _pairs(count, n, np.random.default_rng([seed, field])).T[..., None]
-        rows[:, field] = (np.where(column == column[:, :1], before, after).ravel() + 0.5) / count
+        rows[:, field] = (np.where(np.isclose(column, column[:, :1]), before, after).ravel() + 0.5) / count
     return rows
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,9 +44,9 @@ def load_task(spec: TaskSpec, data: Mapping[str, object] | None = None) -> TaskD
     try:
         labels = _checked_labels(parts)
         splits = assign_splits(unique_examples(parts, labels), spec.limits, spec.seed)
-        _check_classes(splits, labels, spec.source)
     except TaskError as error:
         raise TaskError(f"{spec.source}: {error}") from error
+    _warn_of_classes(splits, labels, spec.source)
     words = _WORDS_A_TOKEN * spec.max_tokens
     cut = {split: tuple(_cut(example, words) for example in examples) for split, examples in splits.items()}
     return TaskData(spec=spec, labels=labels, splits=cut)
@@ -74,23 +74,30 @@ def _checked_labels(parts: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:
             f"expected classes with several examples each, got {len(labels)} different labels in {rows} rows. "
             "Is the label column the right one?"
         )
+    trained = {row.label for row in parts.get("train", ())}
+    for split, part in parts.items():
+        found = {row.label for row in part}
+        if trained and not found & trained:
+            raise TaskError(
+                f"expected classes of train in {split} ({_named(trained)}), got {_named(found)}. Write them alike."
+            )
     return labels
 
 
-def _check_classes(splits: Mapping[str, Sequence[Example]], labels: Sequence[str], source: str) -> None:
-    """Classes that no training example has cannot be learned: a warning, and refused where a split has no others."""
-    known = {example.label for example in splits["train"]}
+def _named(labels: Iterable[str]) -> str:
+    return ", ".join(map(repr, sorted(labels)[:_NAMED]))
+
+
+def _warn_of_classes(splits: Mapping[str, Sequence[Example]], labels: Sequence[str], source: str) -> None:
+    """A class that no training example has, by the data or by the limits, cannot be learned."""
+    trained = {example.label for example in splits["train"]}
     for split in ("validation", "test"):
-        found = {example.label for example in splits[split]}
-        unknown = ", ".join(repr(labels[label]) for label in sorted(found - known)[:_NAMED])
-        if not found & known:
-            trained = ", ".join(repr(labels[label]) for label in sorted(known)[:_NAMED])
-            raise TaskError(f"expected classes of train in {split} ({trained}), got {unknown}. Write them alike.")
+        unknown = [example.label for example in splits[split] if example.label not in trained]
         if unknown:
-            count = sum(example.label not in known for example in splits[split])
+            names = _named({labels[label] for label in unknown})
             _log.warning(
                 "%s: %d of %d texts of %s have classes that no training example has: %s",
-                *(source, count, len(splits[split]), split, unknown),
+                *(source, len(unknown), len(splits[split]), split, names),
             )
 
 

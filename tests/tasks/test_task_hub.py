@@ -193,7 +193,7 @@ def test_a_number_without_a_name_is_refused(hub):
         load_task(task())
 
 
-@pytest.mark.parametrize("mark", [-1, None, "-1"])
+@pytest.mark.parametrize("mark", [-1, None, "-1", -1.0])
 def test_hidden_labels_are_refused_in_a_split_that_is_used(mark, hub):
     unlabelled = [{**row, "label": mark} for row in rows(40, start=200)]
     hub({"train.jsonl": json_lines(rows(100)), "test.jsonl": json_lines([*unlabelled, *rows(2, start=300)])})
@@ -209,11 +209,13 @@ def test_the_few_rows_that_nobody_labelled_are_left_out_and_counted(hub, caplog)
     assert "3 of 103 rows of the split train have no label and are left out" in caplog.text
 
 
-def test_minus_one_is_a_class_where_train_has_it(hub):
+def test_minus_one_is_a_class_where_train_has_it(hub, caplog):
     three = [{**row, "label": n % 3 - 1} for n, row in enumerate(rows(90))]
     hub({"train.jsonl": json_lines(three[:60]), "test.jsonl": json_lines(three[60:])})
-    data = load_task(task())
+    with caplog.at_level(logging.WARNING):
+        data = load_task(task())
     assert (data.labels, sizes(data)["test"]) == (("-1", "0", "1"), 30)
+    assert "-1 is taken for a class" in caplog.text
 
 
 # ---------------------------------------------------------------- rows

@@ -24,7 +24,7 @@ from slasearch.tasks.sources._tables import read_records, table_suffix
 
 __all__ = ["HubSource"]
 
-_HIDDEN = "-1"
+_HIDDEN = (-1, "-1")
 """What stands in place of a label that the authors of a data set keep to themselves, unless it is a class."""
 
 _log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def _rows(
     hidden = empty = 0
     for place, record in _records(tables, spec):
         label = value_of(record, spec.label, place)
-        if label is None or (str(label) == _HIDDEN and known is not None and _HIDDEN not in known):
+        if label is None or (label in _HIDDEN and known is not None and "-1" not in known):
             hidden += 1
         elif any(_is_empty(value_of(record, column, place)) for column in columns_of(spec)):
             empty += 1
@@ -151,6 +151,8 @@ def _rows(
         )
     if not rows:
         raise TaskError(f"{hub}: expected at least one row in the split {split!r}, got none.")
+    if known is None and any(row.label == "-1" for row in rows):
+        _log.warning("%s: -1 is taken for a class, as train has it and nothing names the classes", hub)
     for left_out, what in ((hidden, "label"), (empty, "text")):
         if left_out:
             _log.warning(

@@ -99,8 +99,9 @@ def study_config(name: str, plan: Plan) -> StudyConfig:
 class Plan:
     """What the synthetic study holds. `lora` is how much better (in score) the LoRA control is than the winner.
 
-    `tuning` trials tune each control; `broken` names controls whose tuning trials all fail. With a `share` below 1 the
-    search measures conditions on that part of 400 validation examples, where the clean score is lower by .01.
+    `tuning` trials tune each control; `broken` names controls whose tuning trials all fail. With `lost` the winners'
+    runs of the confirm phase fail. With a `share` below 1 the search measures conditions on that part of 400 validation
+    examples, where the clean score is lower by .01.
     """
 
     design: bool = True
@@ -113,6 +114,7 @@ class Plan:
     controls: tuple[str, ...] = ("lora", "random", "linear_probe")
     tuning: int = 0
     broken: tuple[str, ...] = ()
+    lost: bool = False
     share: float = 1.0
     fail: bool = False
     hostile: bool = False
@@ -213,6 +215,8 @@ class _Writer:
             sa.insert(SlaCost),
             [{"trial_id": trial_id, "name": n, "value": v, "unit": u} for n, (v, u) in costs.items()],
         )
+        if role == "control:lora":  # slots of its own; drawn beside the study, whose numbers stay as they are
+            self.connection.execute(sa.insert(SlaGate), list(gates(trial_id, params, np.random.default_rng(trial_id))))
         if role in ("search", "winner"):
             self.connection.execute(sa.insert(SlaGate), list(gates(trial_id, params, self.random)))
             self.connection.execute(sa.insert(SlaEvent).values(study_id=self.study_id, **health(trial_id, params)))
@@ -400,7 +404,7 @@ def _confirm(writer: _Writer) -> None:
     tuned |= {(None, role): _tune(writer, best[0], role, None) for role in unsized}
     for row in winners:
         for repeat in range(writer.plan.seeds):
-            own = {"params": json.loads(row.params)}
+            own = {"params": json.loads(row.params), **({"state": "fail"} if writer.plan.lost else {})}
             writer.trial(phase="confirm", repeat=repeat, role="winner", pair_of=row.id, **own)
             for role in sized:
                 writer.trial(phase="confirm", repeat=repeat, role=role, pair_of=row.id, **tuned[row.id, role])

@@ -9,7 +9,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["BudgetPressure", "Scope", "by_strength", "expected_share", "fill", "pool_size", "trim", "union_openness"]
+from slasearch.errors import ConfigError
+
+__all__ = [
+    "BudgetPressure",
+    "Scope",
+    "below_cheapest",
+    "by_strength",
+    "expected_share",
+    "fill",
+    "pool_size",
+    "trim",
+    "union_openness",
+]
 
 Scope = Literal["union", "per_task"]
 
@@ -52,6 +64,11 @@ def expected_share(openness: Tensor, costs: Tensor, scope: Scope = "union", whol
     if scope == "union":
         return (union_openness(openness) * weights).sum()
     return (openness * weights).sum(dim=1).amax()
+
+
+def below_cheapest(budget: int, costs: Sequence[float]) -> ConfigError:
+    """What is wrong with a budget that no slot fits."""
+    return ConfigError([f"budget: expected at least {min(costs):.0f} (the cheapest slot), got {budget}."])
 
 
 def by_strength(strength: Tensor) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ The tensors are called `slots/SLOT/PART/NAME` and `heads/TASK/NAME`.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from slasearch.adapters.pool import Pool
+from slasearch.adapters.pool import Pool, Shapes, slot_cost
 from slasearch.adapters.sites import host_shapes, layers_of
 from slasearch.errors import ArtifactError
 from slasearch.records import Pooling, Slot, Structure
@@ -204,10 +205,13 @@ def restore_pool(
         raise ArtifactError(
             f"backbone: expected {wanted} (family, layers, hidden size), got {found}. Load {card.backbone.id}."
         )
-    slots = card.structure.union
+    slots, hosts = card.structure.union, host_shapes(model)
+    stored = Counter[str]()
+    for name, tensor in tensors.items():
+        stored["/".join(name.split("/")[:2])] += tensor.numel()
     for slot in slots:
-        _check_slot(slot, layers, hidden)
-    pool = Pool(slots, host_shapes(model), [task.name for task in card.tasks], generator=torch.Generator())
+        _check_slot(slot, layers, hosts, stored[f"slots/{slot.name}"])
+    pool = Pool(slots, hosts, [task.name for task in card.tasks], generator=torch.Generator())
     heads = {task.name: nn.Linear(hidden, len(task.labels)) for task in card.tasks if task.labels}
     left = dict(tensors)
     for slot in pool.slots:
@@ -222,15 +226,20 @@ def restore_pool(
     return pool, heads
 
 
-def _check_slot(slot: Slot, layers: int, hidden: int) -> None:
-    """Refuses a slot that no pool could have had, before any memory is taken for it."""
+def _check_slot(slot: Slot, layers: int, hosts: Shapes, stored: int) -> None:
+    """Refuses a slot that no pool could have had or whose values are not all there, before memory is taken for it."""
     if slot.kind not in KINDS.names():
         raise ArtifactError(f"slot {slot.name}: expected a kind of {', '.join(KINDS.names())}, got {slot.kind!r}.")
-    sites = KINDS.get(slot.kind).sites
-    if slot.site not in sites or slot.layer >= layers or not 1 <= slot.rank <= hidden:
+    sites = [site for site in KINDS.get(slot.kind).sites if site in hosts]
+    if slot.site not in sites or slot.layer >= layers or slot.rank < 1:
         raise ArtifactError(
-            f"slot {slot.name}: expected a layer below {layers}, a site of {', '.join(sites)} and a rank from 1 to "
-            f"{hidden}. Export the adapter again."
+            f"slot {slot.name}: expected a layer below {layers}, a site of {', '.join(sites)} and a rank of 1 or more. "
+            "Export the adapter again."
+        )
+    wanted = slot_cost(slot, hosts).parameters
+    if wanted != stored:
+        raise ArtifactError(
+            f"slot {slot.name}: expected tensors of {wanted:,} values, got {stored:,}. Export the adapter again."
         )
 
 

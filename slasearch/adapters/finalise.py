@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slasearch.adapters.budget import by_strength, fill, pool_size
+from slasearch.adapters.budget import below_cheapest, by_strength, fill, pool_size
 from slasearch.adapters.gates.bank import GateBank
 from slasearch.adapters.pool import Pool
-from slasearch.errors import ConfigError
 from slasearch.records import Event, GateRow, SizeSpec, Slot, Structure
 
 __all__ = ["Finalised", "finalise"]
@@ -29,7 +28,9 @@ class Finalised:
     events: tuple[Event, ...]
 
 
-def finalise(pool: Pool, bank: GateBank, size: SizeSpec, strength: Tensor | None = None) -> Finalised:
+def finalise(
+    pool: Pool, bank: GateBank, size: SizeSpec, strength: Tensor | None = None, *, candidates: Tensor | None = None
+) -> Finalised:
     """Reads a structure off the gates.
 
     Under `penalty` the slots that the family calls open stay. Under `budget` the (task, slot) pairs are taken by
@@ -46,6 +47,7 @@ def finalise(pool: Pool, bank: GateBank, size: SizeSpec, strength: Tensor | None
         bank: Its gates, `T x S`.
         size: What decides the size.
         strength: What pairs are ranked by, `T x S`, −∞ where closed for good; None: the gates themselves.
+        candidates: Which gates there were to begin with, `T x S` of bool; None: all.
 
     Raises:
         ConfigError: The budget is below the cheapest slot.
@@ -66,7 +68,7 @@ def finalise(pool: Pool, bank: GateBank, size: SizeSpec, strength: Tensor | None
         chosen = [{int(slot) for slot in torch.nonzero(row).flatten()} for row in is_open]
     if not any(chosen):
         if size.budget is not None:
-            raise ConfigError([f"budget: expected at least {min(costs)} (the cheapest slot), got {size.budget}."])
+            raise below_cheapest(size.budget, costs)
         task, slot = order[0]
         chosen[task].add(slot)
     structure = Structure(
@@ -82,9 +84,12 @@ def finalise(pool: Pool, bank: GateBank, size: SizeSpec, strength: Tensor | None
         for t, task in enumerate(pool.tasks)
         for i, slot in enumerate(pool.candidates)
     )
-    whole = pool_size(bank.alive.cpu(), torch.tensor(costs, dtype=torch.float64), size.scope)
+    alive = bank.alive.cpu()
+    candidates = torch.ones_like(alive) if candidates is None else candidates
+    whole = pool_size(alive, torch.tensor(costs, dtype=torch.float64), size.scope)
     fits = size.budget is not None and float(whole) <= size.budget
-    events = (_health(openness, is_open, bank.alive.cpu(), size.mode, fits), *_without_slots(structure))
+    health = _health(openness[candidates], is_open[candidates], alive[candidates], size.mode, fits)
+    events = (health, *_without_slots(structure))
     return Finalised(structure, values, rows, events)
 
 
@@ -96,11 +101,11 @@ def _health(openness: Tensor, is_open: Tensor, alive: Tensor, mode: str, fits: b
     """How the gates stood at the end, before anything was pruned that was not closed for good already."""
     if not bool(is_open.any()):
         then = {
-            "penalty": "the best slot was kept. Lower the sparsity weight.",
+            "penalty": "the strongest slot, or the first of equals, was kept. Lower the sparsity weight.",
             "budget": "the budget was filled by openness all the same. Raise the budget, or the warm-up.",
         }[mode]
         return Event("gate_health.all_closed", f"Every gate closed; {then}", "warning")
-    if bool(is_open[alive].all()) and bool(alive.all()):
+    if bool(is_open.all()) and bool(alive.all()):
         if fits:
             text = "The whole pool fits the budget, so that nothing was chosen. Widen the pool, or lower the budget."
             return Event("gate_health.all_open", text, "warning")

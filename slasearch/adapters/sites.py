@@ -29,6 +29,7 @@ __all__ = [
     "hosts_of",
     "layers_of",
     "positions_were_separated",
+    "rejoin_positions",
     "separate_positions",
     "table_of",
 ]
@@ -289,6 +290,17 @@ def separate_positions(model: nn.Module) -> None:
         attention.share_att_key = False
     config.share_att_key = False
     model.separated_positions = True  # type: ignore[assignment]
+
+
+def rejoin_positions(model: nn.Module) -> None:
+    """Undoes `separate_positions`: for a method that trains the model's own weights, of which there is one again."""
+    if not positions_were_separated(model):
+        return
+    for layer in layers_of(model):
+        attention: Any = layer.get_submodule("attention.self")
+        for own, shared in (("pos_key_proj", "key_proj"), ("pos_query_proj", "query_proj")):
+            if hasattr(attention, own):
+                setattr(attention, own, getattr(attention, shared))
 
 
 def positions_were_separated(model: nn.Module) -> bool:

@@ -45,14 +45,12 @@ def arms_by_size(
             the same tasks have other data, metrics or disturbances.
     """
     measure = measure or Measure()
+    measured = {label: measuring(frames, measure) for label, frames in studies.items()}
     tasks: dict[str, tuple[str, ...]] = {}
-    for alike in _of_the_same_tasks(studies):
+    for alike in _of_the_same_tasks(measured):
         refuse_unlike(alike, measure)
         tasks |= dict.fromkeys(alike, tuple(next(iter(alike.values())).tasks))
-    groups = [
-        group_of(label, measuring(frames, measure), (trials or {}).get(label), measure)
-        for label, frames in studies.items()
-    ]
+    groups = [group_of(label, frames, (trials or {}).get(label), measure) for label, frames in measured.items()]
     order = list(dict.fromkeys(tasks[label] for label in studies))
     roles = list(dict.fromkeys(role for group in groups for role in group.roles))
     arms = [_arm(group, role, tasks[group.label]) for group in groups for role in group.roles]
@@ -64,10 +62,12 @@ def cautions_by_size(
     studies: Mapping[str, StudyFrames], *, trials: Mapping[str, int] | None = None, measure: Measure | None = None
 ) -> Iterator[str]:
     """What is unlike in studies of the same tasks beside the size, and which of several confirmed trials is meant."""
-    for alike in _of_the_same_tasks(studies):
+    measure = measure or Measure()
+    measured = {label: measuring(frames, measure) for label, frames in studies.items()}
+    for alike in _of_the_same_tasks(measured):
         yield from unlike_settings(alike)
-    for label, frames in studies.items():
-        group = group_of(label, frames, (trials or {}).get(label), measure or Measure())
+    for label, frames in measured.items():
+        group = group_of(label, frames, (trials or {}).get(label), measure)
         yield from other_winners(label, frames, group.pair_of)
 
 

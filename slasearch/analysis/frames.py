@@ -40,8 +40,8 @@ class StudyFrames:
     `study.state` is `interrupted` where the study should run and no living process runs it.
 
     `trials` has one row for each attempt, oldest first; `params` one column for each searched field (dotted path), in
-    the sampler's own encoding; `metrics` the final values; `gates` those of the confirmed trials, or of the best trial
-    of the search where nothing is confirmed; `predictions` what confirmed trials said of each test example, packed
+    the sampler's own encoding; `metrics` the final values; `gates` those of the confirmed winners, or of the best trial
+    of the search where no winner is confirmed; `predictions` what confirmed trials said of each test example, packed
     (`slasearch.tasks.predictions`). `warm_start` is what the sampler began from.
     """
 
@@ -257,12 +257,12 @@ def _params(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _worth_their_gates(trials: pd.DataFrame, config: StudyConfig) -> ColumnElement[bool]:
-    """Gates are many: only those of confirmed trials, or else of the best trial of the search.
+    """Gates are many: only those of confirmed winners, or else of the best trial of the search.
 
     That is the best of those of the setting with the best mean score within the bounds.
     """
-    if ((trials["phase"] == "confirm") & (trials["state"] == "complete")).any():
-        return and_(SlaTrial.phase == "confirm", SlaTrial.state == "complete")
+    if ((trials["role"] == "winner") & (trials["state"] == "complete")).any():
+        return and_(SlaTrial.role == "winner", SlaTrial.state == "complete")
     complete = trials[(trials["state"] == "complete") & (trials["role"] == "search")]
     bounded = ["score", *(bound.name for bound in config.constraints if bound.name != "score")]
     means = complete[["params", *bounded]].groupby("params").transform("mean")

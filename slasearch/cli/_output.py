@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from slasearch.config.plain import finite
+from slasearch.config.plain import digits, finite
 
 __all__ = ["emit_json", "json_option", "say", "show_table", "storage_option"]
 
@@ -44,7 +44,7 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return digits(value) if isinstance(value, float) else str(value)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +42,7 @@ def init(
     from slasearch.service.data_facts import look_at
     from slasearch.service.new_study import backbone_id, new_study
 
-    if file.exists() and not force:
+    if os.path.lexists(file) and not force:
         raise ConfigError(
             [f"{file}: expected no such file yet, got one. Choose another name, or overwrite it: --force"]
         )
@@ -58,7 +60,8 @@ def init(
             f"{task.name}: {sum(task.counts.values())} examples, text {task.text!r}{pair}, {len(task.counts)} classes "
             f"in {task.label!r}, scored by {task.metric}"
         )
-    say(f"Written: {file}. Next:\n  slasearch run {file} --dry-run\n  slasearch run {file}")
+    command = f"slasearch run {shlex.quote(str(file))}"
+    say(f"Written: {file}. Next:\n  {command} --dry-run\n  {command}")
 
 
 def _named(task: str) -> tuple[str, str]:

@@ -37,12 +37,15 @@ def predict(
 
     disable_progress_bar()
     try:
-        lines = [*texts, *(line.rstrip("\r\n") for line in file or () if line.strip())]
+        written = [line.rstrip("\r\n") for line in file or ()]
     except UnicodeDecodeError as error:
         got = f"the byte 0x{error.object[error.start]:02x}. Convert it, for example with iconv -t utf-8"
         raise click.UsageError(f"FILE: expected text in UTF-8, got {got}") from None
+    lines = [*texts, *(line for line in written if line.strip())]
     if not lines:
         raise click.UsageError("expected texts by --text or a FILE with one a line, got none")
+    if blank := len(texts) + len(written) - len(lines):
+        say(f"lines without text, left out: {blank}")
     predictor = Predictor.load(folder, backbone=backbone)
     task = _task(task, predictor.tasks)
     found = predictor.predict(task, [_pair(line) if pairs else line for line in lines])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -124,10 +125,10 @@ def _advice(summary: StudySummary) -> str:
 def _next_commands(name: str, storage: str | None) -> str:
     from slasearch.config.locations import redacted
 
-    where = f" --storage {redacted(storage)}" if storage else ""
+    where = f" --storage {shlex.quote(redacted(storage))}" if storage else ""
     return "\n".join(
         (
-            "Next:",
+            "Next (put the password in place of ***):" if "***" in where else "Next:",
             f"  slasearch report {name} --out report-{name}{where}",
             f"  slasearch export {name} --best score --out adapter-{name}{where}",
             f"  slasearch dashboard{where}",

@@ -58,7 +58,7 @@ def _listed(store: Store, study: StudyRow) -> tuple[dict[str, Any], tuple[Any, .
 
 
 def _show(summary: StudySummary) -> None:
-    say(f"study {summary.name}: {summary.state}")
+    click.echo(f"study {summary.name}: {summary.state}")
     fields = ("planned", "complete", "pruned", "failed", "running", "waiting")
     counts = {phase: count for phase, count in summary.phases.items() if count.planned}
     rows = [(phase, *(getattr(count, field) for field in fields)) for phase, count in counts.items()]
@@ -73,11 +73,12 @@ def _show(summary: StudySummary) -> None:
         click.echo()
         bounds = [(bound.name, bound.min, bound.max, bound.unit, bound.broken_by) for bound in summary.constraints]
         show_table(("constraint", "min", "max", "unit", "broken by"), bounds)
-    say(f"{summary.device_seconds / 3600:.2f} device hours")
-    if summary.front is not None:
-        say(f"Pareto front: {summary.front} trials")
+    click.echo()
+    click.echo(f"{summary.device_seconds / 3600:.2f} device hours")
+    if summary.front:
+        click.echo(f"Pareto front over {', '.join(best.objective for best in summary.best)}: {summary.front} trials")
     if summary.last_failure is not None:
-        say(f"last failure: {summary.last_failure}")
+        click.echo(f"last failure: {summary.last_failure}")
     if summary.state in ("stopped", "interrupted"):
         say("slasearch run FILE goes on with it.")
 

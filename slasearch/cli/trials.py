@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,7 +50,7 @@ def trials(name: str, label: str | None, structure: str | None, storage: str | N
 
 
 def _show_trials(rows: Sequence[TrialRow], events: Sequence[EventRow], *, as_json: bool) -> None:
-    from slasearch.analysis.health import gate_health, short_kind
+    from slasearch.analysis.health import gate_health
     from slasearch.records import Event
 
     heard = [(row.trial_id, Event(row.kind, row.message, row.level)) for row in events]
@@ -62,18 +62,15 @@ def _show_trials(rows: Sequence[TrialRow], events: Sequence[EventRow], *, as_jso
     if as_json:
         emit_json(found)
         return
+    names = _endings({name for row in found for name in row["parameters"]})
     columns = [name for name in COLUMNS if name != LATENCY or any(row["latency"] is not None for row in found)]
     show_table(
         (*columns, "warnings", "parameters"),
-        [
-            [_cell(row, column) for column in columns]
-            + [", ".join(dict.fromkeys(short_kind(event["kind"]) for event in row["warnings"])) or None, _short(row)]
-            for row in found
-        ],
+        [[_cell(row, column) for column in columns] + [_kinds(row), _short(row, names)] for row in found],
     )
     for row in found:
         if row["state"] == "fail":
-            say(f"trial {row['trial']} failed: {row['reason']}")
+            click.echo(f"trial {row['trial']} failed: {row['reason']}")
     for warning in gate_health(heard):
         say(warning.text)
 
@@ -83,6 +80,13 @@ def _cell(row: dict[str, Any], column: str) -> Any:
     if column == "role" and row["control_variant"] is not None:
         return f"{row['role']} ({row['control_variant']})"
     return row["latency" if column == LATENCY else column]
+
+
+def _kinds(row: dict[str, Any]) -> str | None:
+    """What the trial was warned of, each kind once."""
+    from slasearch.analysis.health import short_kind
+
+    return ", ".join(dict.fromkeys(short_kind(event["kind"]) for event in row["warnings"])) or None
 
 
 def _show_structure(store: Store, study: StudyRow, row: TrialRow, *, as_json: bool) -> None:
@@ -115,12 +119,22 @@ def _described(row: TrialRow, warnings: Sequence[Event]) -> dict[str, Any]:
     }
 
 
-def _short(row: dict[str, Any]) -> str:
+def _endings(names: Collection[str]) -> dict[str, str]:
+    """For each dotted name its shortest end that no other has: `ranks`, but `gates.learning_rate` beside training's."""
+    found = {}
+    for name in names:
+        parts = name.split(".")
+        ends = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
+        found[name] = next((end for end in ends if sum(f".{other}".endswith(f".{end}") for other in names) == 1), name)
+    return found
+
+
+def _short(row: dict[str, Any], names: Mapping[str, str]) -> str:
     """The values that act on the trial: a control has the others too, of the winner that it stands beside."""
     from slasearch.search.felt import acts_on
 
     return " ".join(
-        f"{name.rsplit('.', 1)[-1]}={value:.3g}" if isinstance(value, float) else f"{name.rsplit('.', 1)[-1]}={value}"
+        f"{names[name]}={value:.3g}" if isinstance(value, float) else f"{names[name]}={value}"
         for name, value in row["parameters"].items()
         if acts_on(row["role"], name)
     )
@@ -129,11 +143,15 @@ def _short(row: dict[str, Any]) -> str:
 def _log(locations: Locations, row: TrialRow) -> str:
     from slasearch.errors import ArtifactError
     from slasearch.report.choice import trial_label
+    from slasearch.storage.places import Folder
 
-    path = locations.home / (row.log or "")
-    if row.log is None or not path.is_file():
+    try:
+        if row.log is None:
+            raise FileNotFoundError
+        return Folder(locations.home).read(row.log).decode("utf-8", "replace")
+    except OSError as error:
+        got = f"{row.log}: {error}" if row.log else "nothing was written"
         raise ArtifactError(
-            f"trial {trial_label(row)}: expected a log file, got none ({row.log or 'nothing was written'}). "
+            f"trial {trial_label(row)}: expected a log file, got none ({got}). "
             "Logs lie beside the database; set SLASEARCH_HOME if they were moved."
-        )
-    return path.read_text(encoding="utf-8", errors="replace")
+        ) from error

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-__all__ = ["finite", "from_plain", "to_plain"]
+__all__ = ["digits", "finite", "from_plain", "to_plain"]
 
 R = TypeVar("R")
 
@@ -25,6 +25,11 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(item) for item in value]
     return value
+
+
+def digits(value: float, count: int = 4) -> str:
+    """A number in a few significant digits, whole where that needs more: `0.8412`, `1.5e-05`, `19650`."""
+    return f"{value:.{count}g}" if abs(value) < 10**count or math.isinf(value) else f"{value:.0f}"
 
 
 def _adapter(cls: type[Any]) -> TypeAdapter[Any]:

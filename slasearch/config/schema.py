@@ -280,7 +280,9 @@ class GatesConfig(StrictModel):
         0.9, description="openness p of every gate at the start"
     )
     threshold: Searchable[Annotated[float, Field(gt=0, lt=1)]] = Field(
-        0.5, description="under `penalty`: a slot stays if its openness p ends above this"
+        0.5,
+        description="a slot stays if its openness p ends above this; under a budget over several tasks, one that "
+        "another task has paid",
     )
     learn_on: Searchable[Literal["auto", "train", "gate"]] = Field(
         "auto", description="split that gates learn on: auto is the gate split where tasks have one, else train"

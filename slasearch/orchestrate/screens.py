@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from slasearch.config.plain import finite
-from slasearch.search.summary import PhaseCount, StudySummary
+from slasearch.config.plain import digits, finite
+from slasearch.search.summary import Best, PhaseCount, StudySummary
 
 __all__ = ["Display", "Events", "Lines", "Screen", "State", "duration", "is_terminal", "progress_line", "write_event"]
 
@@ -158,7 +158,11 @@ def _device(summary: StudySummary) -> str:
 
 def _best(summary: StudySummary) -> str:
     best = next((best for best in summary.best if best.objective == "score"), summary.best[0])
-    return f"best {best.objective.replace('_', ' ')} {best.value:.4g}"
+    return f"best {_valued(best)}"
+
+
+def _valued(best: Best) -> str:
+    return f"{best.objective.replace('_', ' ')} {digits(best.value)}"
 
 
 # ---------------------------------------------------------------- in lines
@@ -174,7 +178,7 @@ def _drawn(state: State) -> RenderableType:
     head = Text(" · ".join([summary.name, _times(state), _device(summary)]), no_wrap=True, overflow="ellipsis")
     lines: list[RenderableType] = [head, phases]
     if summary.best:
-        words = [f"{best.objective.replace('_', ' ')} {best.value:.4g} (trial {best.number})" for best in summary.best]
+        words = [f"{_valued(best)} (trial {best.number})" for best in summary.best]
         words += [f"Pareto front of {summary.front} trials"] if summary.front else []
         lines.append(Text("best  " + " · ".join(words), no_wrap=True, overflow="ellipsis"))
     if summary.last_failure:

@@ -73,7 +73,7 @@ def _winner_table(study: str, item: Comparisons) -> ComparisonTable:
         )
         for arm in item.arms
     ]
-    notes = (item.method, *item.terms, *_rules(rows), *item.warnings)
+    notes = (item.method, *item.terms, *_rules(rows, "all winners and controls of the study"), *item.warnings)
     title = f"{study}, trial {item.number} ({item.label})"
     return _table(title, "winner − arm", "the winner is", rows, item.measure, notes)
 
@@ -93,7 +93,7 @@ def contrast_table(found: Contrasts) -> ComparisonTable:
         )
         for arm in found.arms
     ]
-    notes = (found.method, *_rules(rows), *found.warnings)
+    notes = (found.method, *_rules(rows, "all comparisons of this table"), *found.warnings)
     title = f"beside {found.reference.name.label}"
     return _table(title, "arm − first", "the arm is", rows, found.measure, notes)
 
@@ -248,13 +248,13 @@ def _arm_data(row: _Row) -> dict[str, Any]:
     return {"arm": row.label, **row.key, **sizes, "scores": scores}
 
 
-def _rules(rows: Sequence[_Row]) -> Iterator[str]:
+def _rules(rows: Sequence[_Row], family: str) -> Iterator[str]:
     """How the columns are to be read, and what the signed-rank test says where it may."""
     found = {row.label: row.evidence[MEAN] for row in rows if MEAN in row.evidence}
     if not found:
         return
     some = next(iter(found.values()))
-    yield "better, worse: p below .05 after Holm's adjustment over all comparisons of this command"
+    yield f"better, worse: p below .05 after Holm's adjustment over {family}"
     yield f"non-inferior: {some.non_inferiority.method}"
     yield NOT_TOLD_APART
     yield f"detectable: the smallest true difference that these seeds would have shown; {some.detectable.method}"

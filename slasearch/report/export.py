@@ -97,7 +97,8 @@ def export_adapter(
         BackboneError: The backbone is needed and is not found.
         StorageError: The disk refuses.
     """
-    _refuse_occupied(out)
+    with disk_errors(out):
+        _refuse_occupied(out)
     card, tensors = of_task(*_stored(locations, study, trial), options.task)
     parts = _parts(card, tensors, options)
     origin = origin_of(locations.storage_url, study, trial, options.backbone or card.backbone.id)

@@ -33,6 +33,7 @@ __all__ = [
     "sentences",
     "series_label",
     "short_factor",
+    "short_number",
     "slots_label",
     "spoken_level",
     "thousands",
@@ -131,7 +132,7 @@ def level_label(level: Level) -> str:
 
 def spoken_level(level: Level) -> str:
     """A level in a sentence: three digits of a number."""
-    return level_label(level) if isinstance(level, str) else f"{level:.3g}"
+    return level_label(level) if isinstance(level, str) else short_number(level, 3)
 
 
 def arm_label(arm: Arm) -> str:
@@ -205,6 +206,11 @@ def slots_label(count: int) -> str:
 def thousands(value: float) -> str:
     """A count with thin spaces every three digits: `67 427`; an en dash for one that does not exist."""
     return "–" if math.isnan(value) else f"{value:,.0f}".replace(",", "\u202f")
+
+
+def short_number(value: float, digits: int = 4) -> str:
+    """A value whose range is not known: `0.8412`, `1.5e-05`, and from five digits on in full: `19 650`."""
+    return f"{value:.{digits}g}" if abs(value) < 10**digits else thousands(value)
 
 
 def runs_label(runs: float) -> str:

@@ -128,14 +128,17 @@ def _code(facts: ModelCard) -> Iterator[str]:
     if facts.form == "slasearch":
         yield "import slasearch"
         yield 'adapter = slasearch.Predictor.load("FOLDER")'
-        yield f'adapter.predict("{facts.card.tasks[0].name}", ["A text to label"])'
+        text = '("One text", "and another")' if facts.card.tasks[0].pairs else '"A text to label"'
+        yield f'adapter.predict("{facts.card.tasks[0].name}", [{text}])'
         yield '# in a model of your own: slasearch.load_adapter(model, "FOLDER")'
         return
     yield "from transformers import AutoModel"
     if facts.form == "peft":
         revision = f", revision={json.dumps(base.revision)}" if base.revision else ""
+        dtype = "torch.bfloat16" if facts.card.backbone.precision == "bf16" else "torch.float32"
         yield "from peft import PeftModel"
-        yield f"backbone = AutoModel.from_pretrained({json.dumps(base.base)}{revision})"
+        yield "import torch"
+        yield f"backbone = AutoModel.from_pretrained({json.dumps(base.base)}{revision}, dtype={dtype})"
         yield 'model = PeftModel.from_pretrained(backbone, "FOLDER")'
     else:
         yield 'model = AutoModel.from_pretrained("FOLDER")'

@@ -15,6 +15,7 @@ from slasearch.config.backbones import hub_model
 from slasearch.config.plain import from_plain
 from slasearch.errors import ReportError, SlaSearchError
 from slasearch.records import BackboneSpec, Split, TaskSpec, TrialSpec
+from slasearch.registry import SOURCES
 from slasearch.storage.rows import TrialRow
 from slasearch.tasks.digest import data_digest
 from slasearch.tasks.load import load_task
@@ -77,6 +78,8 @@ def origin_of(storage_url: str, study: str, trial: TrialRow, backbone: str) -> O
 def examples_of(task: TaskSpec, digest: str | None) -> dict[Split, int]:
     """How many examples each split of a task has; empty where its data are not here, or are no longer the same.
 
+    Nothing is downloaded for it.
+
     Args:
         task: The task.
         digest: What identifies the data that the study ran on; None where it is not known.
@@ -84,6 +87,9 @@ def examples_of(task: TaskSpec, digest: str | None) -> dict[Split, int]:
     if digest is None:
         return {}
     try:
+        scheme, _, place = task.source.partition(":")
+        if SOURCES.get(scheme).download(place, dict(task.splits)) is not None:
+            return {}
         data = load_task(task)
     except SlaSearchError:
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -21,6 +22,7 @@ from slasearch.report.labels import (
     sentences,
     series_label,
     short_factor,
+    short_number,
     thousands,
 )
 from slasearch.report.results import Results
@@ -210,10 +212,10 @@ def best_trials(results: Results) -> Table | None:
     )
 
 
-def _value(value: object) -> str:
-    if not isinstance(value, str) and pd.isna(value):  # type: ignore[call-overload]
+def _value(value: Any) -> str:
+    if not isinstance(value, str) and pd.isna(value):
         return ""
-    return level_label(value) if isinstance(value, str) else f"{value:.3g}"
+    return level_label(value) if isinstance(value, str) else short_number(value, 3)
 
 
 def failure_table(results: Results) -> Table | None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from slasearch.report.downloads import MOST_ROWS, Download, csv_of_frame, csv_of_table, file_stem
 from slasearch.report.figures._base import LegendItem, Panel, ReportFigure
-from slasearch.report.labels import thousands
+from slasearch.report.labels import short_number, thousands
 from slasearch.report.tables import Table
 from slasearch.report.thin import thin
 
@@ -159,5 +159,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""
     if isinstance(value, float):
-        return "" if pd.isna(value) else f"{value:.4g}" if abs(value) < 10_000 else thousands(value)
+        return "" if pd.isna(value) else short_number(value)
     return "" if pd.isna(value) else str(value)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,9 +30,13 @@ __all__ = ["DEFAULT_FORMATS", "REPORT_FORMATS", "write_report"]
 REPORT_FORMATS = ("html", *PICTURES, "csv", "parquet", "json")
 DEFAULT_FORMATS = ("html", "png", "svg", "csv", "parquet", "json")
 
+_METHODS = "methods.json"
+
 
 def write_report(url: str, study_name: str, out: Path, formats: Sequence[str] = DEFAULT_FORMATS) -> list[Path]:
     """Writes `out/report.html`, `out/figures/*` and `out/data/*`, over what stood there.
+
+    Figures that an earlier report wrote and this one has no more, such as the paths of a former winner, are removed.
 
     The same database gives the same bytes, but for the line with the version, and, where it is not the default one, its
     URL in the commands.
@@ -62,12 +67,28 @@ def write_report(url: str, study_name: str, out: Path, formats: Sequence[str] = 
     try:
         out.mkdir(parents=True, exist_ok=True)
         figures = all_figures(results)
+        _remove_former(out, {figure.name for figure in figures})
         return list(_written(results, figures, out, [name for name in REPORT_FORMATS if name in formats], storage))
     except OSError as error:
         raise ReportError(
             f"report folder {out}: expected a folder that can be written, got: {error.strerror or error}. "
             "Name another with --out."
         ) from error
+
+
+def _remove_former(out: Path, figures: Collection[str]) -> None:
+    """Removes what the last report into this folder says that it wrote of figures that there are no more."""
+    try:
+        former = json.loads((out / "data" / _METHODS).read_text(encoding="utf-8"))["figures"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # none, or another's file
+    gone = [name for name in former if re.fullmatch(r"\w+", name) and name not in figures]
+    for name in gone:
+        for path in (
+            *(out / "figures" / f"{name}.{suffix}" for suffix in PICTURES),
+            *(out / "data" / f"{name}.{suffix}" for suffix in ("csv", "parquet", "json")),
+        ):
+            path.unlink(missing_ok=True)
 
 
 def _written(
@@ -87,7 +108,7 @@ def _written(
     if "json" in formats:
         jobs += [partial(_sidecar, results, figure, out / "data") for figure in figures]
     if "csv" in formats or "json" in formats:
-        jobs.append(lambda: [_text(out / "data" / "methods.json", _methods(results, figures))])
+        jobs.append(lambda: [_text(out / "data" / _METHODS, _methods(results, figures))])
     for paths in in_processes(jobs):
         yield from paths
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
+
+from packaging.requirements import Requirement
 
 from slasearch.config.locations import Locations, redacted
 from slasearch.errors import StorageError
@@ -50,24 +52,46 @@ def _python() -> Check:
 
 def _packages() -> list[Check]:
     """One check for each package that slasearch or one of its extras asks for."""
-    checks = []
-    for requirement in metadata.requires("slasearch") or ():
-        match = re.match(r"([A-Za-z0-9._-]+)(?:.*extra == ['\"](\w+)['\"])?", requirement)
-        if match is None or match[1] == "slasearch":
-            continue
-        checks.append(_package(match[1], match[2]))
-    return checks
+    asked = [(wanted, extra) for wanted, extra in _requirements("slasearch") if wanted.name != "slasearch"]
+    return [_package(wanted, extra) for wanted, extra in asked]
 
 
-def _package(name: str, extra: str | None) -> Check:
-    area: Literal["package", "extra"] = "extra" if extra else "package"
-    label = f"{name} [{extra}]" if extra else name
+def _requirements(package: str) -> Iterator[tuple[Requirement, str | None]]:
+    """What a package asks for on this machine, and for which of its extras; None: always."""
+    extras = metadata.metadata(package).get_all("Provides-Extra") or []
+    for text in metadata.requires(package) or ():
+        wanted = Requirement(text)
+        if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
+            yield wanted, None
+        else:
+            yield from ((wanted, extra) for extra in extras if wanted.marker.evaluate({"extra": extra}))
+
+
+def _package(wanted: Requirement, extra: str | None) -> Check:
+    label = f"{wanted.name} [{extra}]" if extra else wanted.name
+    found = _found(wanted)
+    lacking = [] if found is None else list(_lacking(wanted))
+    if found is not None and wanted.specifier.contains(found, prereleases=True) and not lacking:
+        return Check("extra" if extra else "package", label, "ok", found)
+    said = "missing" if found is None else f"{found}, without {', '.join(lacking)}" if lacking else found
+    said += f", expected {wanted.specifier}" if found is not None and not lacking else ""
+    if extra:
+        return Check("extra", label, "note", said, f"pip install -e '.[{extra}]'")
+    return Check("package", label, "problem", said, "pip install -e .")
+
+
+def _found(wanted: Requirement) -> str | None:
     try:
-        return Check(area, label, "ok", metadata.version(name))
+        return metadata.version(wanted.name)
     except metadata.PackageNotFoundError:
-        if extra:
-            return Check(area, label, "note", "missing", f"pip install -e '.[{extra}]'")
-        return Check(area, label, "problem", "missing", "pip install -e .")
+        return None
+
+
+def _lacking(wanted: Requirement) -> Iterator[str]:
+    """What the extras of an installed package ask for and is not here: plain Ray has no server for jobs."""
+    for part, extra in _requirements(wanted.name) if wanted.extras else ():
+        if extra in wanted.extras and _found(part) is None:
+            yield part.name
 
 
 def _device() -> Check:

@@ -308,6 +308,11 @@ def _candidates(base: nn.Module, spec: PoolSpec) -> tuple[Slot, ...]:
     if hasattr(base, _NAME):
         raise ConfigError(["attach: expected a model without a gated pool, got one that has one. Call its detach()."])
     try:
-        return candidate_slots(spec, layers=layers)
+        slots = candidate_slots(spec, layers=layers)
     except ConfigError as error:
         raise ConfigError([f"attach: {problem}" for problem in error.problems]) from None
+    rank, hidden = max(slot.rank for slot in slots), int(base.config.hidden_size)  # type: ignore[union-attr, arg-type]
+    if rank > hidden:
+        line = f"attach: pool.ranks: expected whole numbers from 1 to {hidden} (the model's hidden size), got {rank}"
+        raise ConfigError([line])
+    return slots

@@ -190,10 +190,11 @@ def _inert_in_gates(config: StudyConfig) -> Iterator[Problem]:
     if isinstance(gates.learn_on, Distribution) and config.tasks[0].limits.gate == 0:
         got = "a distribution, though gates learn on train where tasks have no gate split"
         yield Problem(("gates", "learn_on"), "a value", got)
-    if isinstance(gates.threshold, Distribution) and isinstance(config.size_control, BudgetSize):
-        yield Problem(("gates", "threshold"), "a value", "a distribution, though the mode budget ignores it")
-    elif isinstance(gates.threshold, Distribution):
+    if isinstance(gates.threshold, Distribution) and _paid_once(config):
         yield from _ignored(config, "threshold", "a threshold", lambda entry: entry.thresholded)
+    elif isinstance(gates.threshold, Distribution):  # z of straight_through is 0 or 1 by it
+        what = "a threshold that such a budget heeds"
+        yield from _ignored(config, "threshold", what, lambda entry: entry.name == "straight_through")
     for name in ("temperature", "temperature_start", "temperature_schedule"):
         if isinstance(getattr(gates, name), Distribution):
             yield from _ignored(config, name, "a temperature", lambda entry: entry.tempered)
@@ -201,6 +202,12 @@ def _inert_in_gates(config: StudyConfig) -> Iterator[Problem]:
         yield from _ignored(
             config, "initial_openness", "a start that a budget does not decide", lambda entry: not entry.needs_budget
         )
+
+
+def _paid_once(config: StudyConfig) -> bool:
+    """Whether thresholds decide what is open: under λ, and of slots that a budget over several tasks counts once."""
+    size = config.size_control
+    return not isinstance(size, BudgetSize) or (len(config.tasks) > 1 and size.scope == "union")
 
 
 def _ignored(config: StudyConfig, field: str, what: str, heeds: Callable[[Any], bool]) -> Iterator[Problem]:

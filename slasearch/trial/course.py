@@ -262,6 +262,7 @@ class Course:
             steps=self._plan.gated - self._plan.warm,
             ramp_steps=spec.size.ramp * self._plan.total,
         )
+        trainer.drop_removed()
         if saved is not None:
             learner.load_state_dict(saved["learner"], max(0, saved["trainer"]["step"] - self._plan.warm))
             self._go_on(model, trainer, saved)
@@ -273,7 +274,8 @@ class Course:
             rows = reported[0] if reported else self._evaluate(model, z, step=trainer.step)
             self._gated_score = mean_score(rows, "validation")
         self._events.extend(learner.health())
-        done = finalise(pool, bank, spec.size, self._strength(model, bank, learner, tasks))
+        strength = self._strength(model, bank, learner, tasks)
+        done = finalise(pool, bank, spec.size, strength, candidates=self._candidates(pool))
         self._gates = tuple(row for row in done.gates if self._may_use(row.task, row.slot))
         self._events.extend(done.events)
         if spec.finalisation.finish == "retrain":
@@ -309,8 +311,12 @@ class Course:
         pool, tasks = model.pool, len(self.spec.tasks)
         costs = torch.tensor([float(pool.costs[slot].parameters) for slot in pool.candidates])
         bank = GateBank(self.spec.gates, tasks, costs, model.backbone.device)
-        bank.close(torch.tensor([[self._may_use(task, slot) for slot in pool.candidates] for task in pool.tasks]))
+        bank.close(self._candidates(pool))
         return bank
+
+    def _candidates(self, pool: Pool) -> torch.Tensor:
+        """Which slots each task may use, `T x S` of bool."""
+        return torch.tensor([[self._may_use(task, slot) for slot in pool.candidates] for task in pool.tasks])
 
     def _may_use(self, task: str, slot: Slot) -> bool:
         """Whether the slot is the task's, or shared: other tasks' copies are no candidates of an independent task."""

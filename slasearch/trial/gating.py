@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slasearch.adapters.budget import BudgetPressure, by_strength, expected_share, pool_size, trim
+from slasearch.adapters.budget import BudgetPressure, below_cheapest, by_strength, expected_share, pool_size, trim
 from slasearch.adapters.gates.bank import GateBank
 from slasearch.adapters.pool import Pool
 from slasearch.records import Event, FinalisationSpec, SizeSpec
@@ -44,6 +44,9 @@ class GateLearner:
         learning_rate: Of the gates.
         steps: Steps in which gates learn.
         ramp_steps: Steps over which λ grows.
+
+    Raises:
+        ConfigError: No slot fits the budget, found out here under `progressive`.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class GateLearner:
         self._optimizer = bank.family.optimizer(learning_rate)
         self._costs = torch.tensor([float(pool.costs[slot].parameters) for slot in pool.candidates])
         self._progressive = finalisation.finish == "progressive"
+        if self._progressive and size.budget is not None:
+            self._close_what_never_fits(size.budget)
         self._whole = pool_size(bank.alive.cpu(), self._costs, size.scope)
         until = 1.0 if self._progressive else 0.5
         self._pressure = None if size.budget is None else BudgetPressure(int(self._whole), size.budget, until=until)
@@ -72,8 +77,6 @@ class GateLearner:
         self._start = bank.position().cpu()
         self._ratios: list[Tensor] = []
         self.to(bank.family.logits.device)
-        if self._progressive and size.budget is not None:
-            self._close_what_never_fits(size.budget)
         self._open = self._open_size()
 
     def to(self, device: torch.device | str) -> None:
@@ -91,7 +94,9 @@ class GateLearner:
 
     def _close_what_never_fits(self, budget: int) -> None:
         """A slot dearer than the budget cannot be in any structure: it must not outlive those that can."""
-        fits = self._costs.cpu() <= budget
+        fits = self._costs <= budget
+        if not fits.any():
+            raise below_cheapest(budget, self._costs.tolist())
         self.bank.close(fits.expand(len(self._pool.tasks), -1))
         self._pool.discard([slot for slot, fit in zip(self._pool.candidates, fits.tolist(), strict=True) if not fit])
 

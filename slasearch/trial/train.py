@@ -206,7 +206,7 @@ class Trainer:
             self._weight_step(z.detach(), learner)
             batch, noise = next(self._gate_batches)
             self._gate_drawn += 1
-            lower = self._gate_data.lower(self.model, batch, self.plan.gated - self.step)
+            lower = self._gate_data.lower(self.model, batch, self.plan.gated - self.step + 1)
             held_out = learner.sample(self._generator)
             loss = self.model.loss(batch, self._weights, held_out, noise, lower)
             logits.grad, effect = torch.autograd.grad(loss, [logits, held_out])

@@ -97,7 +97,10 @@ def edit_tensors(change: Callable[[dict], None]) -> Callable[[Path], None]:
         (edit_card(lambda card: card.update(code="import os")), "code: Extra inputs"),
         (edit_card(lambda card: card["tasks"][0].update(slots=["../../x"])), "slot name: expected"),
         (edit_card(lambda card: card["tasks"][0].update(slots=["0:attn.v:own:r2:0"])), "expected a kind of lora"),
-        (edit_card(lambda card: card["tasks"][0].update(slots=["0:attn.v:lora:r999999999:0"])), "rank from 1 to 16"),
+        (
+            edit_card(lambda card: card["tasks"][0].update(slots=["0:attn.v:lora:r999999999:0"])),
+            "of 31,999,999,968 va",
+        ),
         (edit_card(lambda card: card["tasks"][0].update(slots=["9:attn.v:lora:r2:0"])), "a layer below 2"),
         (edit_card(lambda card: card["tasks"][0].update(slots=["0:attn.k:bias:r1:0"])), "a site of attn.q"),
         (edit_card(lambda card: card["backbone"].update(hidden=32)), r"got \('bert', 2, 16\)"),

@@ -79,7 +79,7 @@ def test_all_closed_keeps_the_best_slot_and_says_so() -> None:
     done = finalise(pool, gates_with(logits, "hard_concrete"), SizeSpec("penalty"))
     assert done.structure.paths == (("a", ()), ("b", (pool.slots[3],)))
     assert [event.kind for event in done.events] == ["gate_health.all_closed", "gate_health.task_without_slots"]
-    assert "the best slot was kept" in done.events[0].message
+    assert "the strongest slot, or the first of equals, was kept" in done.events[0].message
     assert "Task a has no open slot" in done.events[1].message
 
 
@@ -111,6 +111,19 @@ def test_all_open_is_told() -> None:
     done = finalise(pool, gates_with(torch.full((2, len(pool.slots)), 5.0)), SizeSpec("penalty"))
     assert done.events[0].kind == "gate_health.all_open"
     assert len(done.structure.union) == len(pool.slots)
+
+
+def test_copies_of_other_tasks_are_no_gates_that_closed() -> None:
+    pool = make_pool()
+    own = torch.arange(len(pool.slots)).expand(2, -1) % 2 == torch.arange(2)[:, None]
+    bank = gates_with(torch.full((2, len(pool.slots)), 5.0))
+    bank.close(own)
+    told = finalise(pool, bank, SizeSpec("penalty"), candidates=own).events[0]
+    assert (told.kind, told.level) == ("gate_health.all_open", "warning")
+    with torch.no_grad():
+        bank.family.logits[0, 0] = -5.0
+    told = finalise(pool, bank, SizeSpec("penalty"), candidates=own).events[0]
+    assert told.message.startswith(f"{len(pool.slots) - 1} of {len(pool.slots)} gates open")
 
 
 def test_a_budget_with_room_for_the_whole_pool_is_told() -> None:

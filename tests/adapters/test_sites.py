@@ -16,6 +16,7 @@ from slasearch.adapters.sites import (
     hosts_of,
     layers_of,
     positions_were_separated,
+    rejoin_positions,
     separate_positions,
     table_of,
 )
@@ -138,6 +139,10 @@ def test_a_module_on_a_part_leaves_the_other_parts_alone(family: str, site: str)
     assert torch.equal(changed, inside)
 
 
+def parameters_of(model: nn.Module) -> int:
+    return sum(weight.numel() for weight in model.parameters())
+
+
 def test_shared_relative_positions_get_their_own_projections() -> None:
     separate = tiny_backbone("deberta-v2")
     config = copy.deepcopy(separate.config)
@@ -147,7 +152,7 @@ def test_shared_relative_positions_get_their_own_projections() -> None:
     with pytest.raises(BackboneError, match=r"attn\.k: expected a projection of tokens alone"):
         hosts_of(shared, 0, "attn.k")
     assert host_shapes(shared) == host_shapes(separate), "an adapter that is elsewhere can be attached as it is"
-    before = run_tiny(shared)
+    before, whole = run_tiny(shared), parameters_of(shared)
     separate_positions(shared)
     separate_positions(shared)
     assert torch.equal(run_tiny(shared), before)
@@ -155,6 +160,10 @@ def test_shared_relative_positions_get_their_own_projections() -> None:
     assert len(hosts_of(shared, 0, "attn.k")) == 1
     assert positions_were_separated(shared)
     assert not positions_were_separated(tiny_backbone("bert"))
+    assert parameters_of(shared) > whole
+    rejoin_positions(shared)
+    assert parameters_of(shared) == whole
+    assert torch.equal(run_tiny(shared), before)
 
 
 def test_an_unknown_family_is_told_with_its_modules() -> None:

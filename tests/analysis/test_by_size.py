@@ -54,6 +54,12 @@ def test_scores_are_those_of_the_measure(stored: dict[str, StudyFrames]) -> None
     assert all(noisy[name] < clean[name] for name in clean if name.role == "winner")
 
 
+def test_arms_bear_the_tasks_that_the_metric_leaves(stored: dict[str, StudyFrames]) -> None:
+    studies = {name: stored[name] for name in ("large", "small")}
+    arms = arms_by_size(studies, measure=Measure(metric="mcc"))
+    assert {arm.tasks for arm in arms} == {("spam",)}
+
+
 def test_a_study_that_confirmed_nothing_is_named(stored: dict[str, StudyFrames]) -> None:
     searched = stored["small"].trials[stored["small"].trials["phase"] != "confirm"]
     with pytest.raises(ReportError, match="complete trials of the confirm phase of small, got none"):

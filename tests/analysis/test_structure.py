@@ -47,6 +47,15 @@ def test_stability_and_overlap_are_jaccard_indices(frames: StudyFrames) -> None:
     assert all(value == 1 for _, value in gate_map(same).stability)
 
 
+def test_controls_are_no_winners_where_every_run_of_the_winner_failed(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    lost, plain = frames_of(Plan(lost=True)), frames_of(Plan(confirm=False))
+    assert (lost.phase_trials("confirm", "complete")["role"] == "control:lora").any()
+    found = gate_map(lost)
+    assert (found.number, found.method) == (gate_map(plain).number, gate_map(plain).method)
+    (paths,) = winner_paths(lost)
+    assert (paths.number, paths.method) == (found.number, found.method)
+
+
 def test_without_confirm_the_best_trial_of_the_best_setting_is_shown(frames_of: Callable[[Plan], StudyFrames]) -> None:
     frames = frames_of(Plan(confirm=False))
     found = gate_map(frames)

@@ -16,6 +16,11 @@ def test_numbers_stand_right_and_text_left(capsys: pytest.CaptureFixture[str]) -
     ]
 
 
+def test_sizes_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table(("value",), [(19650.0,), (1.5e-5,), (1234.56,), (float("inf"),)])
+    assert capsys.readouterr().out.split() == ["value", "19650", "1.5e-05", "1235", "inf"]
+
+
 def test_an_empty_table_is_its_heading(capsys: pytest.CaptureFixture[str]) -> None:
     show_table(("name", "state"), [])
     assert capsys.readouterr().out == "name  state\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic import Plan
 
 import slasearch
 from slasearch.cli.report import FORMATS
@@ -122,7 +123,9 @@ def test_status_counts_trials_by_phase(study: Path, command: Command) -> None:
     assert re.search(r"tiny\s+finished\s+5/5\s+0", command("status").out)
     answer = command("status", "tiny")
     assert re.search(r"design\s+2\s+2\s+0\s+0", answer.out)
-    assert "finished" in answer.err
+    assert "study tiny: finished" in answer.out
+    assert re.search(r"0\.0\d device hours", answer.out)
+    assert answer.err == ""
     found = json.loads(command("status", "tiny", "--json").out)
     assert (found["planned"], found["phases"]["confirm"]["complete"]) == (5, 3)
     assert json.loads(command("status", "--json").out) == [found]
@@ -137,7 +140,7 @@ def test_a_study_whose_driver_was_killed_is_listed_as_interrupted(
         target.execute("UPDATE sla_study SET state = 'running'")
     url = f"sqlite:///{copy}"
     assert re.search(r"tiny\s+interrupted\s+5/5", command("status", "--storage", url).out)
-    assert "tiny: interrupted" in command("status", "tiny", "--storage", url).err
+    assert "tiny: interrupted" in command("status", "tiny", "--storage", url).out
 
 
 def test_a_grown_study_whose_limit_is_used_up_says_which(tmp_path: Path, study: Path, command: Command) -> None:
@@ -169,6 +172,14 @@ def test_trials_are_called_by_optunas_numbers(study: Path, command: Command) -> 
     assert ["sparsity_weight" in line for line in table[1:]] == [True, True, True, False, False], "controls feel none"
 
 
+def test_parameters_of_one_last_name_are_told_apart(database_of: Callable[[Plan], str], command: Command) -> None:
+    answer = command("trials", "synthetic", "--storage", database_of(Plan()))
+    line = answer.out.splitlines()[1]
+    assert "embedding_gaussian.level=0 " in line
+    assert "typos.level=0" in line
+    assert " learning_rate=0.003" in line
+
+
 def test_the_log_of_a_trial_is_printed(study: Path, command: Command) -> None:
     assert command("trials", "tiny", "--log", "c0", "--json").code == 2
     assert "--log without --structure" in command("trials", "tiny", "--log", "c0", "--structure", "0").err
@@ -188,6 +199,18 @@ def test_a_lost_log_is_said(study: Path, command: Command) -> None:
     path.write_bytes(kept)
     assert (answer.code, answer.out) == (1, "")
     assert row["log"] in answer.err
+
+
+def test_no_file_outside_the_home_folder_is_printed_as_a_log(tmp_path: Path, study: Path, command: Command) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "secret.txt").write_text("secret")
+    copy = tmp_path / "home" / "copy.db"
+    with sqlite3.connect(study / ".slasearch" / "slasearch.db") as source, sqlite3.connect(copy) as target:
+        source.backup(target)
+        target.execute("UPDATE sla_trial SET log = '../secret.txt'")
+    answer = command("trials", "tiny", "--log", "1", "--storage", f"sqlite:///{copy}")
+    assert (answer.code, answer.out) == (1, "")
+    assert "expected a log file, got none (../secret.txt" in answer.err
 
 
 def test_report_writes_what_is_asked_for(study: Path, command: Command) -> None:

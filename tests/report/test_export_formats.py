@@ -37,11 +37,11 @@ from slasearch.records import (
     TrainingSpec,
     TrialSpec,
 )
-from slasearch.registry import BACKBONES
+from slasearch.registry import BACKBONES, SOURCES
 from slasearch.report.card_tables import _among_runs
 from slasearch.report.export import ExportOptions, export_adapter
 from slasearch.report.model_card import _hub_id
-from slasearch.report.origin import Origin, licence_of
+from slasearch.report.origin import Origin, examples_of, licence_of
 from slasearch.report.results import Results
 from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.rows import TrialRow
@@ -259,6 +259,7 @@ def test_peft_has_a_folder_for_each_task_and_its_hidden_states(lora: Joint, tmp_
         facts, text = card_of(stock / task)
         assert facts["library_name"] == "peft"
         assert "PeftModel.from_pretrained(backbone" in text
+        assert f"AutoModel.from_pretrained({json.dumps(str(lora.backbone))}, dtype=torch.float32)" in text
     alone = lora.export(tmp_path / "alone", form="peft", task="mood")
     assert {file.name for file in alone.iterdir()} == names
     config = json.loads((alone / "adapter_config.json").read_text())
@@ -455,3 +456,10 @@ def test_the_licence_is_what_the_backbone_states(files: dict[str, str], found: s
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     assert licence_of(tmp_path) == found
+
+
+def test_nothing_is_downloaded_to_count_examples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    source = SOURCES.get("hub")
+    monkeypatch.setattr(type(source), "read", lambda *_: pytest.fail("the hub was asked"))
+    assert examples_of(TaskSpec("rte", f"hub:org/name@{'a' * 40}"), "0" * 64) == {}

@@ -232,6 +232,19 @@ def test_open_slots_are_counted_as_slots_and_not_as_places(frames: StudyFrames, 
     assert f"runs: tweets {percent(share)} (" in topic(findings(found), "Structure")
 
 
+def test_a_study_whose_winner_failed_is_told_by_the_best_trial_of_its_search(
+    results_of: Callable[[Plan], Results], database_of: Callable[[Plan], str]
+) -> None:
+    plan = Plan(lost=True)
+    results = results_of(plan)
+    assert results.gates is not None
+    assert all(share > 0 for share in results.open_shares().values())
+    assert results.gates.method == "best trial of the search, one seed pair"
+    assert "over 1 run" in topic(findings(results), "Structure")
+    assert "paths" in {figure.name.partition("_")[0] for figure in all_figures(results)}
+    assert result_table(database_of(plan), "synthetic")
+
+
 def test_places_that_are_open_alike_are_counted_and_none_of_them_is_named(results: Results) -> None:
     gates = results.gates
     assert gates is not None

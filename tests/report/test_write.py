@@ -173,6 +173,16 @@ def test_trials_file_has_a_row_for_every_attempt(written: Path, frames: StudyFra
     assert found.to_dict() == pytest.approx(means.to_dict())
 
 
+def test_figures_that_there_are_no_more_are_removed(database_of: Callable[[Plan], str], tmp_path: Path) -> None:
+    formats = ("svg", "json")
+    before = write_report(database_of(Plan()), "synthetic", tmp_path, formats)
+    own = tmp_path / "figures" / "mine.svg"
+    own.write_text("", encoding="utf-8")
+    after = write_report(database_of(Plan(confirm=False)), "synthetic", tmp_path, formats)
+    assert {path.name for path in before} - {path.name for path in after} > {"comparison.svg", "comparison.json"}
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted([*after, own])
+
+
 def test_unknown_format_study_and_folder_are_refused(database_of: Callable[[Plan], str], tmp_path: Path) -> None:
     url = database_of(Plan())
     with pytest.raises(ReportError, match=r"expected some of html, png.*got bmp"):

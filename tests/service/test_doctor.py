@@ -37,6 +37,24 @@ def test_missing_packages_are_problems_and_missing_extras_notes(
     assert not any(name.startswith("slasearch") for name in checks)
 
 
+def test_versions_and_extras_of_packages_are_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    wanted = {
+        "slasearch": ["numpy>=1000", 'ray[serving,plain]>=2; extra == "cluster"', 'torch; extra == "cluster"'],
+        "ray": ['no-such-server>=1; extra == "default" or extra == "serving"', 'no-such-thing; extra == "llm"'],
+    }
+    extras = metadata.metadata("slasearch")
+    extras["Provides-Extra"] = "serving"
+    monkeypatch.setattr(metadata, "requires", wanted.__getitem__)
+    monkeypatch.setattr(metadata, "metadata", lambda name: extras)
+    checks = {check.name: check for check in examine(locate(f"sqlite:///{tmp_path / 'a.db'}"))}
+    numpy = checks["numpy"]
+    assert (numpy.status, numpy.found) == ("problem", f"{metadata.version('numpy')}, expected >=1000")
+    ray = checks["ray [cluster]"]
+    assert (ray.status, ray.found) == ("note", f"{metadata.version('ray')}, without no-such-server")
+    assert ray.advice == "pip install -e '.[cluster]'"
+    assert checks["torch [cluster]"].status == "ok"
+
+
 def test_a_database_that_is_not_there_yet_is_no_problem(tmp_path: Path) -> None:
     found = database(f"sqlite:///{tmp_path / 'none.db'}")
     assert (found.status, "not there yet" in found.found) == ("note", True)

@@ -149,9 +149,6 @@ def test_a_budget_below_the_cheapest_slot_is_refused(file: Path, budget: str) ->
 
 def test_a_budget_above_every_cheapest_slot_is_fine(file: Path) -> None:
     assert load_checked(file, [BUDGET % 2000]).size_control.mode == "budget"
-    found = lines(file, BUDGET % 2000, "gates.threshold={float: [0.1, 0.9]}")
-    assert len(found) == 1
-    assert found[0].endswith("gates.threshold: expected a value, got a distribution, though the mode budget ignores it")
 
 
 def test_a_threshold_is_searched_where_it_decides(file: Path) -> None:
@@ -161,6 +158,17 @@ def test_a_threshold_is_searched_where_it_decides(file: Path) -> None:
     sometimes = "gates={family: {categorical: [sigmoid, sigmoid2], when: {pool.kinds: [[lora]]}}}"
     found = lines(file, sometimes.replace("sigmoid2", "hard_concrete"), whole)
     assert any("gates.threshold.when: expected when: {gates.family: [sigmoid]}" in line for line in found)
+
+
+def test_a_threshold_under_a_budget_decides_where_tasks_share_what_is_paid(file: Path) -> None:
+    whole, budget = "gates={family: sigmoid, threshold: {float: [0.1, 0.9]}}", BUDGET % 2000
+    two = "tasks=[{name: a, source: 'bundled:sms_spam'}, {name: b, source: 'bundled:sms_spam'}]"
+    assert load_checked(file, [whole, budget, two])
+    (line,) = lines(file, whole, BUDGET % "2000, scope: per_task", two)
+    assert "(sigmoid) has a threshold that such a budget heeds" in line
+    (line,) = lines(file, whole, budget, "tasks=[{name: a, source: 'bundled:sms_spam'}]")
+    assert "expected a value, got a distribution, though no gate family (sigmoid) has a threshold that" in line
+    assert load_checked(file, [whole.replace("sigmoid", "straight_through"), budget])
 
 
 def test_design_samplers_have_no_options(file: Path) -> None:

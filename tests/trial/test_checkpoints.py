@@ -154,6 +154,15 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
         },
         (5, 10),
     ),
+    "progressive, with slots dearer than the budget": (
+        {
+            "training": TRAINING,
+            "size": SizeSpec("budget", budget=60),
+            "gates": GateSpec("budget", 0.3, 0.2, 0.9, 0.5, temperature=0.5),
+            "finalisation": FinalisationSpec("saliency", "progressive"),
+        },
+        (1, 3, 5),
+    ),
     "penalty along a path": (
         {"training": TRAINING, "size": SizeSpec("penalty", 2.0, path=(0.5, 2.0)), "measured": ()},
         (5,),

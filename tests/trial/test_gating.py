@@ -13,6 +13,7 @@ from slasearch.adapters.finalise import finalise
 from slasearch.adapters.gates.bank import GateBank
 from slasearch.adapters.pool import Pool
 from slasearch.adapters.sites import HostShape
+from slasearch.errors import ConfigError
 from slasearch.records import FinalisationSpec, SizeSpec, Slot
 from slasearch.registry import GATES
 from slasearch.testing.gates import GATE_SPEC
@@ -74,6 +75,29 @@ def test_progressive_ends_within_the_budget_and_never_with_nothing(
         assert set(done.structure.union) == set(pool.slots), "what was pruned is gone"
         found.append(done.structure)
     assert found[0] == found[1], "the same gates give the same structure"
+
+
+@pytest.mark.parametrize("family", ["budget", "hard_concrete"])
+def test_slots_that_never_fit_make_no_room_for_others(family: str) -> None:
+    """The target falls from what can be in a structure at all."""
+    fits, dear = [(place, shape) for place in range(4) for shape in (0, 4)], [(place, 2) for place in range(4)]
+    size, found = SizeSpec("budget", budget=60), []
+    for kinds in (fits, fits + dear):
+        learner = learner_of(pool_of(kinds), family, size, FinalisationSpec(finish="progressive"), 12)
+        kept = []
+        for step in range(12):
+            learner.begin(step)
+            learner.prune(step + 1)
+            kept.append(set(learner._pool.slots))
+        found.append((kept, learner.rate_factor))
+    assert found[0] == found[1]
+    assert len(found[0][0][0]) > len(found[0][0][-1])
+
+
+def test_a_budget_that_no_slot_fits_is_refused() -> None:
+    size, end = SizeSpec("budget", budget=7), FinalisationSpec(finish="progressive")
+    with pytest.raises(ConfigError, match=r"expected at least 8 \(the cheapest slot\), got 7"):
+        learner_of(pool_of([(0, 0), (0, 4)]), "budget", size, end, 4)
 
 
 @settings(max_examples=300, deadline=None)
@@ -245,11 +269,11 @@ def test_the_sparsity_weight_grows_along_its_schedule(schedule: str, middle: flo
 
 
 def test_kept_slots_are_not_erased_by_a_gate_of_zero() -> None:
-    for family, expected in (("straight_through", 1.0), ("hard_concrete", None)):
+    for family, expected in (("straight_through", 1.0), ("hard_concrete", None), ("proximal", 1.0)):
         pool = pool_of([(0, 0), (1, 0)])
         learner = learner_of(pool, family, SizeSpec("budget", budget=16), FinalisationSpec(), 10)
         with torch.no_grad():
-            learner.bank.family.logits.copy_(torch.tensor([[-3.0, -4.0]]))
+            learner.bank.family.logits.copy_(torch.tensor([[0.0, 0.0] if family == "proximal" else [-3.0, -4.0]]))
         assert not bool(learner.bank.value().any())
         (value,) = finalise(pool, learner.bank, SizeSpec("budget", budget=16)).values.values()
         assert value == (expected or pytest.approx(float(learner.bank.openness()[0, 0].detach())))

@@ -65,6 +65,10 @@ class Proximal(GateFamily):
         """Open where z is not zero."""
         return self.logits != 0
 
+    def folded(self) -> Tensor:
+        """The z; of a slot that was kept although its z is 0, 1: its weights stay as they are."""
+        return torch.where(self.logits == 0, 1.0, self.logits).detach()
+
     def strength(self) -> Tensor:
         """|z|."""
         return self.logits.detach().abs()

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from slasearch.analysis.shape import ResponseLine
 from slasearch.report.figures._base import AxisRange, LegendItem, Panel, panel_figure, tint
 from slasearch.report.figures._fields import FieldAxis, field_axis, set_field_axis, set_panel_axis
-from slasearch.report.labels import level_label
+from slasearch.report.labels import level_label, short_number
 from slasearch.report.style import (
     ACCENT,
     DENSE,
@@ -190,6 +190,9 @@ def _mean_trace(line: ResponseLine, axis: FieldAxis) -> go.Scatter:
         x=list(axis.places), y=list(line.mean), mode="markers" if choices else "lines", legendgroup="mean",
         line={"color": ACCENT, "width": _MEAN.width}, error_y=bars,
         marker={"color": ACCENT, "size": 9, "line": {"color": PAPER, "width": 1}},
-        customdata=list(zip(map(level_label, line.levels), line.low, line.high, strict=True)),
-        hovertemplate="%{customdata[0]}: %{y:.4g} (%{customdata[1]:.4g} to %{customdata[2]:.4g})<extra></extra>",
+        customdata=[
+            [level_label(level), *map(short_number, values)]
+            for level, *values in zip(line.levels, line.mean, line.low, line.high, strict=True)
+        ],
+        hovertemplate="%{customdata[0]}: %{customdata[1]} (%{customdata[2]} to %{customdata[3]})<extra></extra>",
     )  # fmt: skip

@@ -19,7 +19,7 @@ from slasearch.analysis.curves import Curve, Level, Series, curve_table
 from slasearch.analysis.frames import MEAN
 from slasearch.report.figures._base import AxisRange, LegendItem, Panel, axis_range, panel_figure, tint
 from slasearch.report.figures._fields import field_axis, set_field_axis, set_panel_axis
-from slasearch.report.labels import level_label
+from slasearch.report.labels import level_label, short_number
 from slasearch.report.style import (
     MUTED,
     PAPER,
@@ -290,8 +290,9 @@ def _traces(curve: Curve, series: Series, mark: Mark, name: str, *, shift: float
     traces = [
         go.Scatter(
             x=[item[0] for item in cloud], y=[item[1] for item in cloud], mode="markers", legendgroup=series.name,
-            marker={"color": mark.color, "size": 5, "opacity": 0.5}, name=name, customdata=[item[2] for item in cloud],
-            hovertemplate="%{y:.4g}<extra>" + name + ", trial id %{customdata}</extra>",
+            marker={"color": mark.color, "size": 5, "opacity": 0.5}, name=name,
+            customdata=[[short_number(item[1]), item[2]] for item in cloud],
+            hovertemplate="%{customdata[0]}<extra>" + name + ", trial id %{customdata[1]}</extra>",
         )
     ]  # fmt: skip
     estimates = [point.estimate for point in series.points]

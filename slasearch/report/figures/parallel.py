@@ -20,7 +20,7 @@ from slasearch.analysis.frames import StudyFrames
 from slasearch.records import DIRECTIONS
 from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note, panel_figure, thinned
 from slasearch.report.figures._classes import class_legend, draw_class_legend, draw_lines, line_traces
-from slasearch.report.labels import level_label, short_factor, thousands
+from slasearch.report.labels import level_label, short_factor, short_number, thousands
 from slasearch.report.results import Results
 from slasearch.report.settings import best_settings, by_settings
 from slasearch.report.style import INK, MUTED, PAPER, compact, finish, new_figure, style
@@ -163,7 +163,7 @@ def _field_ticks(field: Parameter) -> Iterator[tuple[float, str]]:
         return
     low, high = field.ends
     for stored in dict.fromkeys((low, field.middle, high)):
-        yield field.share(stored), f"{stored:.3g}"
+        yield field.share(stored), short_number(stored, 3)
 
 
 def _objective_axis(name: str, values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> _Axis:

@@ -17,6 +17,7 @@ from slasearch.report.labels import (
     objective_label,
     series_label,
     short_factor,
+    short_number,
 )
 from slasearch.report.results import Results
 from slasearch.report.style import series_marks
@@ -171,8 +172,8 @@ def _spoken(curve: Curve, y_label: str) -> str:
     name = short_factor(curve.factor) if "." in curve.factor else measure_label(curve.factor)
     points = [series for series in curve.series if series.name == MEAN or len(curve.series) == 1][-1].points
     ends = {point.level: point for point in (points[0], points[-1])}
-    values = [f"{point.estimate.mean:.4g} at {level_label(level)}" for level, point in ends.items()]
+    values = [f"{short_number(point.estimate.mean)} at {level_label(level)}" for level, point in ends.items()]
     highest = max(points, key=lambda point: point.estimate.mean)
     if highest.level not in ends:
-        values.append(f"highest {highest.estimate.mean:.4g} at {level_label(highest.level)}")
+        values.append(f"highest {short_number(highest.estimate.mean)} at {level_label(highest.level)}")
     return f"{name[:1].upper()}{name[1:]}: mean {y_label} {', '.join(values)}."

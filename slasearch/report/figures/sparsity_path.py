@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slasearch.analysis.curves import Curve, curve_table
+from slasearch.analysis.curves import Curve, CurvePoint, curve_table
 from slasearch.analysis.sparsity_path import ALONE, ALONG, PathAgreement
 from slasearch.report.figures._base import LegendItem, ReportFigure, note
 from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels, y_range
-from slasearch.report.labels import factor_label, level_label, objective_label
+from slasearch.report.labels import factor_label, level_label, objective_label, short_number
 from slasearch.report.results import Results
 from slasearch.report.style import BLUE, VERMILION, Mark
 
@@ -77,8 +77,7 @@ def _verdict(agreement: Sequence[PathAgreement]) -> tuple[str, ...]:
 
 
 def _spoken(curve: Curve) -> list[str]:
-    return [
-        f"{_LABELS[series.name]}: {series.points[0].estimate.mean:.4g} at {level_label(series.points[0].level)}, "
-        f"{series.points[-1].estimate.mean:.4g} at {level_label(series.points[-1].level)}."
-        for series in curve.series
-    ]
+    def at(point: CurvePoint) -> str:
+        return f"{short_number(point.estimate.mean)} at {level_label(point.level)}"
+
+    return [f"{_LABELS[series.name]}: {at(series.points[0])}, {at(series.points[-1])}." for series in curve.series]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from slasearch.adapters.sites import rejoin_positions
 from slasearch.records import Event, TrialSpec
 from slasearch.trial.backbone import Backbone
 from slasearch.trial.controls._base import Adaptation, ModelControl, register_control
@@ -28,6 +29,7 @@ class FullFineTuning(ModelControl):
     def adapt(self, backbone: Backbone, spec: TrialSpec, *, steps: int, seed: int) -> Adaptation:
         """A copy of the backbone in fp32 with every weight unfrozen: steps of 1e-5 are lost on bf16 weights."""
         own = private_copy(backbone)
+        rejoin_positions(own.model)
         own.model.float().requires_grad_(True)
         return _FullAdaptation(own)
 

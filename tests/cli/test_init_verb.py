@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def written(command: Any, *arguments: str) -> StudyConfig:
     made = command("init", *arguments)
     assert (made.code, made.out) == (0, ""), made.err
     file = Path(arguments[0])
-    assert f"slasearch run {file}" in made.err
+    assert f"slasearch run {shlex.quote(str(file))}\n" in made.err
     assert command("validate", str(file)).out == f"{file}: ok\n"
     plan = command("run", str(file), "--dry-run")
     assert (plan.code, "size_control.sparsity_weight" in plan.out) == (0, True), plan.err

@@ -731,7 +731,7 @@ def test_status_says_how_to_go_on_with_a_study_that_has_not_ended(opened, where)
     session.next()
     session.close()
     answer = CliRunner().invoke(status, ["toy", "--storage", where.storage_url])
-    assert "study toy: stopped" in answer.stderr
+    assert "study toy: stopped" in answer.stdout
     assert "slasearch run FILE goes on with it." in answer.stderr
     run_all(opened(study(optimise=2)))
     assert "goes on" not in CliRunner().invoke(status, ["toy", "--storage", where.storage_url]).stderr

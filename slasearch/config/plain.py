@@ -1,4 +1,4 @@
-"""Records to plain data and back: what `json.dumps` takes, and what `json.loads` gives."""
+"""Records to plain data and back: what `json.dumps` takes, and what `json.loads` gives; numbers in plain text."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from functools import partial
 from pathlib import Path
 
@@ -76,13 +76,13 @@ def write_report(url: str, study_name: str, out: Path, formats: Sequence[str] = 
         ) from error
 
 
-def _remove_former(out: Path, figures: Collection[str]) -> None:
+def _remove_former(out: Path, figures: Set[str]) -> None:
     """Removes what the last report into this folder says that it wrote of figures that there are no more."""
     try:
-        former = json.loads((out / "data" / _METHODS).read_text(encoding="utf-8"))["figures"]
-    except (OSError, ValueError, KeyError, TypeError):
+        former = json.loads((out / "data" / _METHODS).read_text(encoding="utf-8"))["figures"].keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return  # none, or another's file
-    gone = [name for name in former if re.fullmatch(r"\w+", name) and name not in figures]
+    gone = [name for name in former - figures if re.fullmatch(r"\w+", name)]
     for name in gone:
         for path in (
             *(out / "figures" / f"{name}.{suffix}" for suffix in PICTURES),

@@ -313,6 +313,5 @@ def _candidates(base: nn.Module, spec: PoolSpec) -> tuple[Slot, ...]:
         raise ConfigError([f"attach: {problem}" for problem in error.problems]) from None
     rank, hidden = max(slot.rank for slot in slots), int(base.config.hidden_size)  # type: ignore[union-attr, arg-type]
     if rank > hidden:
-        line = f"attach: pool.ranks: expected whole numbers from 1 to {hidden} (the model's hidden size), got {rank}"
-        raise ConfigError([line])
+        raise ConfigError([f"attach: pool: expected ranks of {hidden} (the model's hidden size) at most, got {rank}"])
     return slots

@@ -262,7 +262,7 @@ class Course:
             steps=self._plan.gated - self._plan.warm,
             ramp_steps=spec.size.ramp * self._plan.total,
         )
-        trainer.drop_removed()
+        trainer.drop_removed()  # the learner has closed slots that no structure can hold
         if saved is not None:
             learner.load_state_dict(saved["learner"], max(0, saved["trainer"]["step"] - self._plan.warm))
             self._go_on(model, trainer, saved)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,6 +177,10 @@ def test_trials_file_has_a_row_for_every_attempt(written: Path, frames: StudyFra
 def test_figures_that_there_are_no_more_are_removed(database_of: Callable[[Plan], str], tmp_path: Path) -> None:
     formats = ("svg", "json")
     before = write_report(database_of(Plan()), "synthetic", tmp_path, formats)
+    (tmp_path / "other" / "data").mkdir(parents=True)
+    (tmp_path / "other" / "data" / "methods.json").write_text('{"figures": [1, "../x"]}', encoding="utf-8")
+    assert write_report(database_of(Plan()), "synthetic", tmp_path / "other", ("json",)), "another's file is no matter"
+    shutil.rmtree(tmp_path / "other")
     own = tmp_path / "figures" / "mine.svg"
     own.write_text("", encoding="utf-8")
     after = write_report(database_of(Plan(confirm=False)), "synthetic", tmp_path, formats)

@@ -146,7 +146,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"budget": 100, "pool": {"kinds": ["lore"]}}, "attach: pool.kinds: expected a known .*, got 'lore'"),
     ({"budget": 100, "pool": {"kind": ["lora"]}}, "attach: pool.kind: expected .* did you mean 'kinds'"),
     ({"budget": 100, "pool": {"layers": [7]}}, "attach: pool.layers: expected numbers from 0 to 1, got 7"),
-    ({"budget": 100, "pool": {"ranks": [1, 17]}}, r"attach: pool.ranks: expected .* 1 to 16 \(.*hidden.*\), got 17"),
+    (
+        {"budget": 100, "pool": {"ranks": [1, 17]}},
+        r"attach: pool: expected ranks of 16 \(.*hidden size\) at most, got 17",
+    ),
     (
         {"budget": 100, "pool": {"ranks": {"categorical": [[1], [2]]}}},
         "attach: pool.ranks: expected a value, as nothing is searched here, got a distribution",

@@ -41,6 +41,8 @@ LEVELS: dict[str, list[Any]] = {
     TYPOS: [0.0, 0.1, 0.2, 0.4],
     RANKS: [[1], [4], [1, 4]],
 }
+GRID = (WEIGHT, RANKS)
+"""What a grid varies: every combination of all levels would be 720 trials."""
 START = 1_750_000_000.0
 
 
@@ -50,7 +52,7 @@ def study_config(name: str, plan: Plan) -> StudyConfig:
     if plan.design:
         phases["design"] = {
             "sampler": {"name": plan.design_sampler},
-            "levels": LEVELS,
+            "levels": {name: LEVELS[name] for name in GRID} if plan.design_sampler == "grid" else LEVELS,
             "base": {WEIGHT: 0.1, NOISE: 0.0, TYPOS: 0.0, RATE: 3e-3, RANKS: [4]},
             "seeds": plan.seeds,
         }
@@ -345,6 +347,9 @@ def _design(writer: _Writer) -> None:
     points: list[tuple[str | None, dict[str, Any]]] = [(None, dict(BASE))]
     for factor, levels in LEVELS.items():
         points += [(factor, {**BASE, factor: _encoded(level)}) for level in levels if _encoded(level) != BASE[factor]]
+    if writer.plan.design_sampler == "grid":
+        combinations = itertools.product(*(map(_encoded, LEVELS[name]) for name in GRID))
+        points = [(None, BASE | dict(zip(GRID, combination, strict=True))) for combination in combinations]
     for point, (factor, params) in enumerate(points):
         for repeat in range(writer.plan.seeds):
             writer.trial(phase="design", params=params, repeat=repeat, factor=factor, point=point)

@@ -28,6 +28,9 @@ __all__ = ["FieldEffect", "LevelEffect", "MainEffects", "main_effects"]
 _LEAST_FREE = 8
 """Degrees of freedom of the residual below which intervals are too wide to be worth showing."""
 
+_ROUNDING = 1e-9
+"""Of the spread of all values: what is smaller is rounding, and not an effect or a residual."""
+
 Floats = NDArray[np.float64]
 
 
@@ -47,7 +50,10 @@ class LevelEffect:
 
 @dataclass(frozen=True)
 class FieldEffect:
-    """The levels of one field; p of the F-test that none of them adds anything, and p after Holm over the fields."""
+    """The levels of one field; p of the F-test that none of them adds anything, and p after Holm over the fields.
+
+    Where the model fits to rounding there is nothing to test: p is 0 of a field that adds something, else 1.
+    """
 
     name: str
     levels: tuple[LevelEffect, ...]
@@ -108,6 +114,10 @@ def main_effects(frames: StudyFrames, response: DesignResponse = "score") -> Mai
     found = inverse @ model.T @ values
     residual = values - model @ found
     variance = float(residual @ residual) / free
+    spread = float(((values - values.mean()) ** 2).sum())
+    if variance <= _ROUNDING**2 * spread:
+        # Nothing is left over, such as of a size that one choice sets: what remains of either is rounding.
+        variance, found = 0.0, np.where(np.abs(found) <= _ROUNDING * spread**0.5, 0.0, found)
     effects, start = [], 1
     for block in blocks:
         part = slice(start, start + block.columns.shape[1])
@@ -115,14 +125,13 @@ def main_effects(frames: StudyFrames, response: DesignResponse = "score") -> Mai
         start = part.stop
     adjusted = holm([effect.p for effect in effects])
     told = [FieldEffect(one.name, one.levels, one.p, p or 0.0) for one, p in zip(effects, adjusted, strict=True)]
-    spread = float(((values - values.mean()) ** 2).sum())
     return MainEffects(
         response=response,
         fields=tuple(sorted(told, key=lambda effect: (effect.p, effect.name))),
         n=len(unit),
         free=free,
         deviation=variance**0.5,
-        r2=1 - variance * free / spread if spread > 0 else 0.0,
+        r2=1 - variance * free / spread,
     )
 
 
@@ -142,8 +151,10 @@ class _Block:
         used = axes.active(unit)[:, column]
         if not isinstance(field.distribution, CategoricalDistribution):
             line = np.where(used, at - 0.5, 0.0)[:, None]
-            ends = tuple((field.encode(end), int(used.sum())) for end in field.ends)
-            return cls(field, line, np.array([[-0.5], [0.5]]), ends)
+            ends = tuple(field.encode(end) for end in field.ends)
+            # A whole number lies in the middle of its cell, and so does not reach the ends of the axis.
+            weights = np.array([[field.share(end) - 0.5] for end in ends])
+            return cls(field, line, weights, tuple((end, int(used.sum())) for end in ends))
         places = np.unique(at[used])
         chosen = (at[:, None] == places) & used[:, None]
         # Of levels whose effects come to 0, the last one's is what the others lack.
@@ -159,5 +170,9 @@ class _Block:
             LevelEffect(level, float(estimate), float(estimate - half), float(estimate + half), n)
             for (level, n), estimate, half in zip(self.levels, estimates, reach, strict=True)
         )
-        statistic = float(found @ np.linalg.solve(covariance, found)) / len(found)
-        return FieldEffect(self.field.name, levels, float(stats.f.sf(statistic, len(found), free)), 1.0)
+        if covariance.any():
+            statistic = float(found @ np.linalg.solve(covariance, found)) / len(found)
+            p = float(stats.f.sf(statistic, len(found), free))
+        else:
+            p = 0.0 if found.any() else 1.0
+        return FieldEffect(self.field.name, levels, p, 1.0)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from slasearch.analysis.curves import Curve, Level, build_series, pairs_of_seeds
 from slasearch.analysis.frames import MEAN, StudyFrames
+from slasearch.analysis.grids import comparable
 from slasearch.analysis.intervals import NORMAL, holm, log_interval, p_of_zero, t_interval
 from slasearch.analysis.parameters import distributions, scale_of
 from slasearch.errors import ReportError
@@ -103,10 +104,12 @@ def _design_curve(
     if response == "robustness" and share < 1:
         method += f"; measured on {100 * share:.3g} % of the examples, the same for all trials"
     complete = trials[trials["state"] == "complete"]
-    level = frames.params.set_index("trial_id").reindex(complete["trial_id"])
-    located = complete[["trial_id", "repeat"]].assign(level=level[factor].to_numpy() if factor in level else None)
-    data = values.merge(located.dropna(), on="trial_id")
-    repeats = complete["repeat"].nunique()
+    params = frames.params.set_index("trial_id").reindex(complete["trial_id"])
+    level = params[factor].to_numpy() if factor in params else None
+    located = complete[["trial_id", "point", "repeat"]].assign(level=level).dropna()
+    located, left_out = comparable(frames.config, factor, located) if sampler == "grid" else (located, ())
+    data = values.merge(located, on="trial_id")
+    repeats = located["repeat"].nunique()
     scale = scale_of(distributions(frames.config).get(factor))
     interval = log_interval if response == "exported_parameters" else t_interval
     return Curve(
@@ -114,10 +117,10 @@ def _design_curve(
         response=response,
         scale=scale,
         series=build_series(data, frames.series, _levels(frames, factor, data), interval),
-        complete=len(complete),
+        complete=len(located),
         failed=frames.failed(trials),
         method=f"{method}; validation split; {pairs_of_seeds(repeats)}",
-        warnings=("one seed pair: no intervals",) if repeats < 2 else (),
+        warnings=(*left_out, *(("one seed pair: no intervals",) if repeats == 1 else ())),
     )
 
 

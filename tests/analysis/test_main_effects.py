@@ -103,6 +103,32 @@ def test_sizes_are_on_their_logarithm() -> None:
     assert [level.estimate for level in of(found, WEIGHT).levels] == pytest.approx([-1, 1])
 
 
+@pytest.mark.parametrize("high", [2, 4])
+def test_the_ends_of_a_whole_number_are_its_values(high: int) -> None:
+    """A tenth of a point an epoch: from the middle to either end half of the way."""
+    config = designed("qmc", 32, f"training.epochs={{int: [1, {high}]}}")
+    found = main_effects(design_frames(config, lambda point: 0.1 * point.params["training.epochs"]))
+    reach = 0.05 * (high - 1)
+    assert [(one.level, one.estimate) for one in of(found, "training.epochs").levels] == [
+        (1, pytest.approx(-reach)),
+        (high, pytest.approx(reach)),
+    ]
+
+
+@pytest.mark.parametrize("points", [16, 32, 64])
+def test_a_response_that_one_choice_sets_needs_no_test(points: int) -> None:
+    """As ranks set a size: no residual is left to test by, and rounding tells nothing."""
+    config = designed("qmc", points, FAMILY)
+    sizes = {"sigmoid": 768, "hard_concrete": 3072, "straight_through": 768}
+    frames = design_frames(config, lambda point: 0.5, size=lambda point: sizes[point.params["gates.family"]])
+    found = main_effects(frames, "exported_parameters")
+    assert (found.deviation, found.r2) == (0.0, 1.0)
+    assert next((field.name, field.p) for field in found.fields) == ("gates.family", 0.0)
+    assert [field.p for field in found.fields][1:] == [1.0] * 3
+    assert all(level.low == level.estimate == level.high for field in found.fields for level in field.levels)
+    assert [level.estimate for level in of(found, RATE).levels] == [0.0, 0.0]
+
+
 def test_too_few_points_and_other_designs_are_refused() -> None:
     few = designed("qmc", 8, FAMILY)
     with pytest.raises(ReportError, match=r"expected at least 14 complete points for 4 fields, got 8\. Raise"):

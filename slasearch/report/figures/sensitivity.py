@@ -107,7 +107,7 @@ def _figure(
     sizes = response == "exported_parameters"
     barred = _barred(curves)
     cut = y_range(curves, barred, counts=sizes).note
-    measured = _LOG_INTERVALS if sizes else _intervals(curves)
+    measured = _intervals(curves, sizes)
     apart = [short_factor(curve.factor) for curve in curves if zero_apart(curve)]
     spaced = f"{listed(apart)} by its logarithm, 0 set apart at the left" if apart else ""
     text = note("points: trials", *measured, curves[0].method, *warnings, spaced, cut, counts)
@@ -140,23 +140,27 @@ def _figure(
 _FEWEST_SEEDS = 3
 """Seed pairs from which the tasks get bars too: with two, each is 13 standard errors long and hides all others."""
 
-_LOG_INTERVALS = ("line: geometric mean", "bars: 95 % t-intervals of the logarithm")
-
 
 def _barred(curves: Sequence[Curve]) -> tuple[str, ...]:
     """The series whose intervals are drawn: all of them, or with few seeds the mean of tasks alone."""
-    if min(len(point.values) for curve in curves for series in curve.series for point in series.points) < _FEWEST_SEEDS:
+    estimates = (point.estimate for curve in curves for series in curve.series for point in series.points)
+    if min(estimate.n for estimate in estimates) < _FEWEST_SEEDS:
         return (MEAN,)
     return tuple(dict.fromkeys(series.name for curve in curves for series in curve.series))
 
 
-def _intervals(curves: Sequence[Curve]) -> tuple[str, ...]:
+def _intervals(curves: Sequence[Curve], sizes: bool) -> tuple[str, ...]:
     """What lines and bars are, in words; a curve of one series needs no more."""
-    if max(len(curve.series) for curve in curves) == 1:
-        return ("line: mean", "bars: 95 % t-intervals")
-    if len(_barred(curves)) > 1:
-        return ("lines: means", "bars: 95 % t-intervals")
-    return ("lines: means", "bars: 95 % t-intervals of the mean of tasks (those of the tasks are in the table)")
+    several = max(len(curve.series) for curve in curves) > 1
+    lines = "line: geometric mean" if sizes else "lines: means" if several else "line: mean"
+    points = (point for curve in curves for series in curve.series for point in series.points)
+    if all(point.estimate.low is None for point in points):
+        return (lines,)
+    if sizes:
+        return (lines, "bars: 95 % t-intervals of the logarithm")
+    if not several or len(_barred(curves)) > 1:
+        return (lines, "bars: 95 % t-intervals")
+    return (lines, "bars: 95 % t-intervals of the mean of tasks (those of the tasks are in the table)")
 
 
 def _legend(results: Results, curves: Sequence[Curve]) -> tuple[LegendItem, ...]:

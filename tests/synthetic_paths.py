@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from synthetic import NOISE, TASKS
+from synthetic import BASE, NOISE, TASKS
 
 from slasearch.records import SPARSITY_PATH, WHOLE_TRIAL
 
@@ -30,7 +30,9 @@ def along(frames: StudyFrames, shift: float = 0.0, factor: float = 1.0) -> Study
         rows += _rows(trial.trial_id, LAMBDAS[number // 3], 0.01 * trial.repeat, 1.0)
     metrics = pd.concat([frames.metrics, pd.DataFrame(rows)], ignore_index=True)
     trials = frames.trials.replace({"factor": {NOISE: "size_control.path"}})
-    return replace(frames, metrics=metrics, trials=trials)
+    params = frames.params.copy()
+    params.loc[params["trial_id"].isin(others["trial_id"]), NOISE] = BASE[NOISE]
+    return replace(frames, metrics=metrics, trials=trials, params=params)
 
 
 def _rows(trial_id: int, level: float, shift: float, factor: float) -> list[dict[str, object]]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slasearch.analysis.axes import point_blocks, point_means
-from slasearch.analysis.coordinates import Coordinates
+from slasearch.analysis.coordinates import Coordinates, empty_words
 from slasearch.analysis.curves import pairs_of_seeds
 
 __all__ = ["Blocks", "complete_blocks"]
@@ -58,6 +58,8 @@ def complete_blocks(found: Coordinates, planned: int, *, called: str) -> Blocks:
         warnings.append(
             f"{lacking} of {lacking + len(complete)} {called} left out, as some point of theirs has no result{failed}"
         )
+    if found.empty:
+        warnings.append(empty_words(found.empty))
     if uneven:
         warnings.append(f"{uneven} of {int(kept.sum())} points have fewer than {pairs_of_seeds(most)}")
     return Blocks(

@@ -22,9 +22,11 @@ __all__ = [
     "Coordinates",
     "DesignResponse",
     "design_coordinates",
+    "empty_words",
     "refuse_constant",
     "response_words",
     "unit_coordinates",
+    "with_response",
 ]
 
 DesignResponse = Literal["score", "exported_parameters", "robustness"]
@@ -43,6 +45,7 @@ class Coordinates:
         points: `n`, the number of each trial's point in the design.
         repeats: `n`, the seed repeat of each trial: trials of one repeat share their seed pair.
         failed: How many trials of the design failed for good, and are not here.
+        empty: How many trials of the design ended without parameters, which have no logarithm, and are not here.
         sampler: The design's sampler.
         block: How many points in a row belong together, and differ in single coordinates: those of one of Saltelli's
             base points or one of Morris' trajectories.
@@ -56,6 +59,7 @@ class Coordinates:
     failed: int
     sampler: str
     block: int = 1
+    empty: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,9 +97,7 @@ def design_coordinates(
             "in a study of another name."
         )
     trials = frames.phase_trials("design", "complete")
-    if response == "exported_parameters":
-        trials = trials[trials["exported_parameters"] > 0]
-    trials = trials[np.isfinite(trials[response].to_numpy(np.float64))]
+    trials, empty = with_response(trials, response)
     if trials.empty:
         raise ReportError(
             f"{what}: expected complete design trials with {response}, got none. Run the study further, or look at its "
@@ -113,7 +115,23 @@ def design_coordinates(
         failed=frames.failed(frames.phase_trials("design")),
         sampler=design.sampler.name,
         block=block_size(design, len(fields)),
+        empty=empty,
     )
+
+
+def with_response(trials: pd.DataFrame, response: DesignResponse) -> tuple[pd.DataFrame, int]:
+    """The trials that a response can be analysed of, and how many had no parameters, whose logarithm there is not."""
+    known = trials[np.isfinite(trials[response].to_numpy(np.float64))]
+    if response != "exported_parameters":
+        return known, 0
+    some = known[known[response] > 0]
+    return some, len(known) - len(some)
+
+
+def empty_words(count: int) -> str:
+    """What is said of trials that were left out as they have no parameters."""
+    trials = "1 trial ended" if count == 1 else f"{count} trials ended"
+    return f"{trials} without parameters, which have no logarithm, and {'is' if count == 1 else 'are'} not in it"
 
 
 def unit_coordinates(params: pd.DataFrame, fields: Sequence[Parameter], *, unused: Floats) -> Floats:

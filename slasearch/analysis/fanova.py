@@ -21,7 +21,13 @@ from scipy.stats import qmc
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.tree import DecisionTreeRegressor
 
-from slasearch.analysis.coordinates import DesignResponse, response_words, unit_coordinates
+from slasearch.analysis.coordinates import (
+    DesignResponse,
+    empty_words,
+    response_words,
+    unit_coordinates,
+    with_response,
+)
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.sobol import Index
 from slasearch.errors import ReportError
@@ -77,10 +83,8 @@ def fanova(frames: StudyFrames, response: DesignResponse = "score", *, seed: int
     Raises:
         ReportError: Fewer than 30 settings, no searched field that varies, or a response that does not.
     """
-    trials = frames.search_trials("complete")
-    trials = trials[np.isfinite(trials[response])]
+    trials, empty = with_response(frames.search_trials("complete"), response)
     if response == "exported_parameters":
-        trials = trials[trials[response] > 0]
         trials = trials.assign(exported_parameters=np.log(trials[response]))
     settings = frames.settings(trials, response)
     total = len(settings)
@@ -113,9 +117,9 @@ def fanova(frames: StudyFrames, response: DesignResponse = "score", *, seed: int
         n=len(settings),
         r2=r2,
         method=f"functional ANOVA of a forest of {_trees(len(settings))} trees over {_counted(len(settings), total)} "
-        "of the search, on the axes on which fields were sampled; 95 % jackknife intervals; speaks of the region in "
-        "which the trials lie, and is no Sobol index",
-        warnings=tuple(_cautions(trials, frames, r2)),
+        "of the search, over the whole ranges on the axes on which fields were sampled; 95 % jackknife intervals; "
+        "where few trials lie the forest goes by the nearest: no Sobol index",
+        warnings=tuple(_cautions(trials, frames, r2, empty)),
     )
 
 
@@ -123,12 +127,14 @@ def _counted(used: int, found: int) -> str:
     return f"{found} settings" if used == found else f"{used} of {found:,} settings, drawn by chance,"
 
 
-def _cautions(trials: pd.DataFrame, frames: StudyFrames, r2: float) -> Iterator[str]:
+def _cautions(trials: pd.DataFrame, frames: StudyFrames, r2: float, empty: int) -> Iterator[str]:
+    if empty:
+        yield empty_words(empty)
     placed = trials.loc[trials["sampler"].isin(ADAPTIVE_SAMPLERS), "sampler"]
     if len(placed):
         yield (
             f"{len(placed)} of {len(trials)} trials were placed by {' and '.join(sorted(placed.unique()))} where it "
-            "expected good ones: these are shares over the region that it searched, and no Sobol indices"
+            "expected good ones: of the rest of the ranges the forest knows little"
         )
     lined = trials.loc[trials["sampler"].isin(_ON_LINES), "sampler"]
     if len(lined):

@@ -17,7 +17,13 @@ from optuna.distributions import CategoricalDistribution
 from scipy import stats
 
 from slasearch.analysis.axes import Axes, axes_of, point_means
-from slasearch.analysis.coordinates import DesignResponse, design_coordinates, refuse_constant, response_words
+from slasearch.analysis.coordinates import (
+    DesignResponse,
+    design_coordinates,
+    empty_words,
+    refuse_constant,
+    response_words,
+)
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.intervals import holm
 from slasearch.errors import ReportError
@@ -81,6 +87,7 @@ class MainEffects:
     free: int
     deviation: float
     r2: float
+    warnings: tuple[str, ...] = ()
 
 
 def main_effects(frames: StudyFrames, response: DesignResponse = "score") -> MainEffects:
@@ -132,6 +139,7 @@ def main_effects(frames: StudyFrames, response: DesignResponse = "score") -> Mai
         free=free,
         deviation=variance**0.5,
         r2=1 - variance * free / spread,
+        warnings=(empty_words(coordinates.empty),) if coordinates.empty else (),
     )
 
 

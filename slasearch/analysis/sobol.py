@@ -51,7 +51,8 @@ class SobolIndices:
 
     `first` (S1) is what a field does alone, `total` (ST) what it does in all its interactions too, `second` (S2) of
     pairs, empty where the design cannot tell. `n` trials; `r2` is the cross-validated R² of the surrogate on which they
-    were computed, None where they come from the trials themselves.
+    were computed, None where they come from the trials themselves. `noise` is the share of the trials' variance that
+    came from seeds and was taken off, None where one seed pair tells nothing of it: every total then holds it.
     """
 
     response: DesignResponse
@@ -63,10 +64,11 @@ class SobolIndices:
     r2: float | None
     method: str
     warnings: tuple[str, ...] = ()
+    noise: float | None = 0.0
 
 
 def direct_indices(
-    values: NDArray[np.float64], names: Sequence[str], *, second_order: bool, seed: int
+    values: NDArray[np.float64], names: Sequence[str], *, second_order: bool, seed: int, noise: float = 0.0
 ) -> tuple[tuple[Index, ...], tuple[Index, ...], tuple[PairIndex, ...]]:
     """Indices from the values of a response on Saltelli's design (estimators: Saltelli 2010, of pairs: Saltelli 2002).
 
@@ -75,6 +77,8 @@ def direct_indices(
         names: The k fields.
         second_order: Whether the design has what indices of pairs need.
         seed: Seed of the bootstrap over blocks, from 0.
+        noise: Share of the values' variance that has nothing to do with the fields, independent from point to point. It
+            is in the variance and in every ST, as in what all fields do together, and is taken off both.
 
     Returns:
         First order, total order, and pairs (none without `second_order`), each with a 95 % interval: the estimate ±
@@ -94,17 +98,18 @@ def direct_indices(
         num_resamples=_RESAMPLES,
         seed=seed + 1,  # SALib takes a seed of 0 for none
     )
+    rest = 1 - noise
     first, total = (
         tuple(
-            Index(name, float(estimate), float(estimate - half), float(estimate + half))
+            Index(name, *(float((estimate - off + end) / rest) for end in (0.0, -half, half)))
             for name, estimate, half in zip(names, found[order], found[f"{order}_conf"], strict=True)
         )
-        for order in ("S1", "ST")
+        for order, off in (("S1", 0.0), ("ST", noise))
     )
     if not second_order:
         return first, total, ()
     pairs = [
-        ((names[i], names[j]), float(found["S2"][i, j]), float(found["S2_conf"][i, j]))
+        ((names[i], names[j]), float(found["S2"][i, j]) / rest, float(found["S2_conf"][i, j]) / rest)
         for i, j in itertools.combinations(range(len(names)), 2)
     ]
     return first, total, tuple(PairIndex(both, share, share - half, share + half) for both, share, half in pairs)

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from slasearch.analysis.curves import Curve, build_series, pairs_of_seeds
@@ -33,7 +34,7 @@ _RESPONSES: tuple[PathResponse, ...] = ("score", "exported_parameters")
 
 @dataclass(frozen=True)
 class PathAgreement:
-    """How a path's stage at λ differs from trials of that λ alone, paired over seed pairs.
+    """How a path's stage at λ differs from trials of that λ alone, paired over settings and seed pairs.
 
     Of `score` (the mean over tasks) `difference` is path − alone, of `exported_parameters` the ratio path ÷ alone with
     its geometric mean.
@@ -97,23 +98,39 @@ def path_curves(frames: StudyFrames) -> tuple[Curve, ...]:
 
 
 def path_agreement(frames: StudyFrames) -> tuple[PathAgreement, ...]:
-    """For each λ that both kinds of trials were read at, and each response, how they differ; empty without any."""
+    """For each λ that both kinds of trials were read at, and each response, how they differ.
+
+    Trials are pairs where all else that is searched is equal, and so is the seed pair; empty where none are.
+    """
     points = _points(frames, _trials(frames))
-    means = points.groupby(["response", "level", "repeat", "series"])["value"].mean().unstack("series")
+    points = points.assign(setting=_beside_path(frames).loc[points["trial_id"]].to_numpy())
+    means = points.groupby(["response", "level", "repeat", "setting", "series"])["value"].mean().unstack("series")
     pairs = means.reindex(columns=[ALONG, ALONE]).dropna().reset_index()
     found = []
     for response in _RESPONSES:
         for level, rows in pairs[pairs["response"] == response].groupby("level"):
-            if response == "exported_parameters":
-                difference = log_interval(rows[ALONG] / rows[ALONE])
-            else:
-                difference = t_interval(rows[ALONG] - rows[ALONE])
+            sizes = response == "exported_parameters"
+            # Of a seed pair that several settings have one number, so that n counts seed pairs.
+            values = rows[[ALONG, ALONE]].transform(np.log) if sizes else rows[[ALONG, ALONE]]
+            by_repeat = (values[ALONG] - values[ALONE]).groupby(rows["repeat"]).mean()
+            difference = log_interval(np.exp(by_repeat)) if sizes else t_interval(by_repeat)
             found.append(PathAgreement(float(level), response, difference))  # type: ignore[arg-type]
     return tuple(found)
 
 
+def _beside_path(frames: StudyFrames) -> pd.Series[int]:
+    """By `trial_id` a number for what is searched beside the path, the same for trials of equal values."""
+    values = frames.params.set_index("trial_id").drop(columns=_PATH, errors="ignore")
+    if values.columns.empty:
+        return pd.Series(0, index=values.index)
+    return values.groupby(list(values.columns), dropna=False, sort=False).ngroup()
+
+
 def _trials(frames: StudyFrames) -> pd.DataFrame:
-    """Complete trials that differ in their paths and seeds alone; without a design all of the search."""
+    """Complete trials of the design, of one along a factor at a time those that differ in their paths and seeds alone.
+
+    Without a design all of the search, each its own repeat.
+    """
     design = frames.phase_trials("design", "complete")
     if len(design):
         return design[design["factor"].isna() | (design["factor"] == _PATH)]

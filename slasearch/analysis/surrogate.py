@@ -24,6 +24,7 @@ from slasearch.analysis.coordinates import (
     Coordinates,
     DesignResponse,
     design_coordinates,
+    empty_words,
     refuse_constant,
     response_words,
 )
@@ -159,6 +160,8 @@ def _cautions(coordinates: Coordinates, axes: Axes, widened: float) -> Iterator[
     if coordinates.failed:
         count = "1 trial" if coordinates.failed == 1 else f"{coordinates.failed} trials"
         yield f"{count} of the design failed and {'is' if coordinates.failed == 1 else 'are'} not in it"
+    if coordinates.empty:
+        yield empty_words(coordinates.empty)
     if widened > _WIDE:
         yield (
             f"the process was too sure of itself at points held out: its deviations are widened {widened:.1f} times, "

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from slasearch.analysis.blocks import complete_blocks
-from slasearch.analysis.coordinates import DesignResponse, design_coordinates, response_words
+import numpy as np
+
+from slasearch.analysis.axes import point_noise
+from slasearch.analysis.blocks import Blocks, complete_blocks
+from slasearch.analysis.coordinates import Coordinates, DesignResponse, design_coordinates, response_words
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.sobol import SobolIndices, direct_indices
@@ -11,15 +14,20 @@ from slasearch.analysis.surrogate import surrogate_indices
 from slasearch.errors import ReportError
 from slasearch.space.design import second_order
 
-__all__ = ["sobol_indices"]
+__all__ = ["ONE_PAIR", "sobol_indices"]
 
 _FEWEST = 16
+ONE_PAIR = (
+    "one seed pair: the total order indices (ST) hold what seeds do, and cannot tell it from what fields do together"
+)
+"""Caution of indices from the trials of one seed pair each."""
 
 
 def sobol_indices(frames: StudyFrames, response: DesignResponse = "score") -> SobolIndices:
     """Sobol indices of every searched field: from the trials of a Saltelli design, from a surrogate of a qmc design.
 
-    On a Saltelli design, seed repeats of a point are averaged, and a point without a result drops its whole block.
+    On a Saltelli design, seed repeats of a point are averaged and their own variance is taken off. A point
+    without a result drops its whole block.
 
     Args:
         frames: The study.
@@ -42,10 +50,17 @@ def sobol_indices(frames: StudyFrames, response: DesignResponse = "score") -> So
             f"Sobol indices: expected at least {_FEWEST} base points with all their {found.block} points complete, got "
             f"{blocks.count}. Run the study further, or look at its failures with `slasearch trials`."
         )
+    noise = _noise(found, blocks) if blocks.repeats > 1 else None
+    if noise is not None and noise >= 1:
+        raise ReportError(
+            f"Sobol indices: expected a {response_words(response)} that fields move more than seeds do, got one that "
+            f"varies no more between {len(blocks.values)} points than between the seed pairs of a point. Search wider "
+            "ranges, or raise phases.design.seeds."
+        )
     first, total, second = direct_indices(
-        blocks.values, found.names, second_order=second_order(design), seed=frames.config.seed
+        blocks.values, found.names, second_order=second_order(design), seed=frames.config.seed, noise=noise or 0.0
     )
-    seeds = f", means over {pairs_of_seeds(blocks.repeats)}" if blocks.repeats > 1 else ""
+    seeds = "" if noise is None else f", means over {pairs_of_seeds(blocks.repeats)}, whose own variance is taken off"
     return SobolIndices(
         response=response,
         first=first,
@@ -58,5 +73,13 @@ def sobol_indices(frames: StudyFrames, response: DesignResponse = "score") -> So
             f"Sobol indices of the {response_words(response)} from the trials of {blocks.count} Saltelli base "
             f"points{seeds}; 95 % bootstrap intervals"
         ),
-        warnings=blocks.warnings,
+        warnings=(*blocks.warnings, *((ONE_PAIR,) if noise is None else ())),
+        noise=noise,
     )
+
+
+def _noise(found: Coordinates, blocks: Blocks) -> float:
+    """The share of the variance that seeds have, at Saltelli's independent points (the first and last of a block)."""
+    ends = blocks.values.reshape(blocks.count, -1)[:, [0, -1]]
+    variance = float(np.var(ends))
+    return point_noise(found) / variance if variance > 0 else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.groups import SEEDS
 from slasearch.records import DIRECTIONS
 
 __all__ = ["best_settings", "by_settings"]
@@ -13,13 +14,14 @@ __all__ = ["best_settings", "by_settings"]
 def best_settings(frames: StudyFrames) -> pd.DataFrame:
     """One row for each setting of the search, the best by its mean score first, as winners are chosen.
 
-    A row is the setting's best trial, with means over its complete trials. `pairs` says how many these are: one for
-    each seed pair.
+    A row is the setting's best trial, with means over its complete trials. `pairs` says how many seed pairs these have
+    had: a setting that was placed twice under one is one training done again.
     """
     complete = frames.search_trials("complete").dropna(subset=["score"])
     complete = complete.sort_values(["score", "trial_id"], ascending=[False, True], kind="stable")
     setting = frames.configurations.loc[complete["trial_id"]].to_numpy()
-    pairs = complete["score"].groupby(setting).transform("size")
+    seeds = pd.Series(complete.groupby(list(SEEDS), sort=False).ngroup(), index=complete.index)
+    pairs = seeds.groupby(setting).transform("nunique")
     means = {name: frames.settings(complete, name)[name] for name in (*DIRECTIONS, "latency")}
     rows = frames.settings(complete, "score").assign(pairs=pairs, **means)
     return rows.sort_values(["score", "trial_id"], ascending=[False, True], kind="stable")

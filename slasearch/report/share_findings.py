@@ -28,7 +28,8 @@ def forest_findings(results: Results) -> Iterator[Finding]:
         ordered = sorted((one for one in item.fields if one.low > 0), key=lambda one: -one.estimate)
         named = [f"{short_factor(one.field)} {with_ends(fraction, one.estimate, one.low, one.high)}" for one in ordered]
         said = f"{some(named)} alone" if named else "the share of no field alone is told from nothing"
-        text = f"Of what moves the {response_words(item.response)} over these settings: {said}. {_forest(item)}"
+        over = f"Of what the fields do to the {response_words(item.response)} over their whole ranges"
+        text = f"{over}: {said}. {_forest(item)}"
         yield Finding("Importance", text, "result" if item.r2 >= POOR else "caution")
 
 
@@ -49,9 +50,9 @@ def _shares(item: SobolIndices) -> str:
     do = "do" if len(item.total) > 1 else "does"
     ordered = sorted(item.total, key=lambda one: -one.estimate)
     alone = {one.field: one for one in item.first}
-    told = [one for one in ordered if one.low > 0 or alone[one.field].low > 0]
+    told = [one for one in ordered if (item.noise is not None and one.low > 0) or alone[one.field].low > 0]
     rest = [short_factor(one.field) for one in ordered if one not in told]
-    parts = [*_told(told, alone), *_pairs(item)]
+    parts = [*(_alone(told, alone) if item.noise is None else _told(told, alone)), *_pairs(item)]
     if told and rest:
         parts.append(f"not told from nothing: {some(rest)}")
     over = f"Of what {fields} {do} to the {response_words(item.response)} over this design"
@@ -66,6 +67,16 @@ def _told(told: list[Index], alone: Mapping[str, Index]) -> Iterator[str]:
         yield f"{len(told) - NAMED} more at most {fraction(told[NAMED].estimate)} each with their interactions"
     if not told:
         yield "the share of none is told from nothing"
+
+
+def _alone(told: list[Index], alone: Mapping[str, Index]) -> Iterator[str]:
+    """The same where totals hold what seeds do: only what fields explain alone."""
+    named = sorted((alone[one.field] for one in told), key=lambda one: -one.estimate)
+    if named:
+        shares = [f"{short_factor(one.field)} {with_ends(fraction, one.estimate, one.low, one.high)}" for one in named]
+        yield f"told alone: {some(shares)}"
+    else:
+        yield "the share of none alone is told from nothing"
 
 
 def _field(alone: Index, total: Index) -> str:

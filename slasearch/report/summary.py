@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import MEAN, StudyFrames
-from slasearch.analysis.intervals import NORMAL, t_interval
+from slasearch.analysis.groups import SEEDS
+from slasearch.analysis.intervals import t_interval
 from slasearch.report.evidence_findings import evidence_findings
 from slasearch.report.finding import Finding, listed
 from slasearch.report.labels import sentences
 from slasearch.report.results import Results
 from slasearch.report.settings import best_settings
 
-__all__ = ["SENTENCES", "certainty", "five", "others", "seed_spread"]
+__all__ = ["SENTENCES", "SeedSpread", "certainty", "five", "others", "seed_spread"]
 
 SENTENCES = 5
 """How many sentences say what was found; all others stand behind them."""
@@ -85,24 +88,45 @@ def certainty(results: Results, told: Sequence[Finding]) -> tuple[Finding, ...]:
     )
 
 
-def seed_spread(frames: StudyFrames) -> tuple[float, int, int] | None:
-    """The standard deviation of the score between seed pairs of one setting, pooled; with its settings and trials.
+@dataclass(frozen=True)
+class SeedSpread:
+    """The standard deviation of a setting's score between seed pairs, pooled over settings.
 
-    From complete trials of the design and of the confirmed winners; None where nothing was repeated. Trials of the two
-    phases may have seen other data, so their means are not taken together; a winner from the design is one setting yet.
+    It has `free` degrees of freedom. `runs` counts each seed pair of each of the `settings` once.
+    """
+
+    deviation: float
+    free: int
+    settings: int
+    runs: int
+
+    @property
+    def apart(self) -> float:
+        """How far two single runs of one setting lie apart in 1 of 20 cases."""
+        return float(stats.t.ppf(0.975, self.free)) * math.sqrt(2) * self.deviation
+
+
+def seed_spread(frames: StudyFrames) -> SeedSpread | None:
+    """What seeds alone do to the score of a setting; None where none has had two seed pairs.
+
+    From complete trials of the design and of the confirmed winners. Trials of the two phases may have seen other data,
+    so their means are not taken together; a winner from the design is one setting yet. A setting that a design placed
+    at several of its points has been trained under the same seeds there, and says nothing of others.
     """
     trials = frames.trials[(frames.trials["state"] == "complete") & frames.trials["score"].notna()]
     design = trials[trials["phase"] == "design"]
     winners = trials[(trials["phase"] == "confirm") & (trials["role"] == "winner")]
     rows = pd.concat([design, winners])
     rows = rows.assign(setting=frames.configurations.loc[rows["trial_id"]].to_numpy())
-    groups = rows.groupby(["setting", "phase"])["score"].agg(["var", "size"])
+    runs = rows.groupby(["setting", "phase", *SEEDS])["score"].mean()
+    groups = runs.groupby(["setting", "phase"]).agg(["var", "size"])
     groups = groups[groups["size"] > 1]
     if groups.empty:
         return None
     freedom = groups["size"] - 1
-    spread = math.sqrt(float((groups["var"] * freedom).sum() / freedom.sum()))
-    return spread, groups.index.get_level_values("setting").nunique(), int(groups["size"].sum())
+    deviation = math.sqrt(float((groups["var"] * freedom).sum() / freedom.sum()))
+    settings = groups.index.get_level_values("setting").nunique()
+    return SeedSpread(deviation, int(freedom.sum()), settings, int(groups["size"].sum()))
 
 
 def _seeds(frames: StudyFrames) -> Iterator[Finding]:
@@ -111,12 +135,11 @@ def _seeds(frames: StudyFrames) -> Iterator[Finding]:
         text = "No setting was trained with two seed pairs, so nothing is known of what seeds alone do to a score."
         yield Finding("Seeds", text, "caution")
         return
-    spread, settings, trials = found
-    apart = NORMAL * math.sqrt(2) * spread
     yield Finding(
         "Seeds",
-        f"With other seeds the validation score of one setting varies by a standard deviation of {spread:.4f} "
-        f"({trials} trials of {settings} settings): two single trials closer than {apart:.3f} are not told apart.",
+        f"With other seeds the validation score of one setting varies by a standard deviation of {found.deviation:.4f} "
+        f"({found.runs} runs of {found.settings} settings): two single trials closer than {found.apart:.3f} are not "
+        "told apart.",
     )
 
 

@@ -37,10 +37,19 @@ def test_direction_of_the_objective_counts(many: StudyFrames) -> None:
     assert small.fields[0].above_chance
 
 
-def test_noise_leads_to_nothing(many: StudyFrames) -> None:
-    noise = np.random.default_rng(5).normal(size=len(many.trials))
-    found = importance(scored(many, noise))
-    assert sum(field.above_chance for field in found.fields) <= 1
+def test_of_studies_in_which_nothing_leads_anywhere_one_in_twenty_names_a_field(many: StudyFrames) -> None:
+    chance = np.random.default_rng(5)
+    noise = (chance.normal(size=len(many.trials)) for _ in range(16))
+    found = [importance(scored(many, score), seed=place) for place, score in enumerate(noise)]
+    assert sum(any(field.above_chance for field in item.fields) for item in found) <= 3
+    assert sum(item.warnings != () for item in found) >= 13
+
+
+def test_where_many_are_equally_good_the_best_are_as_many(many: StudyFrames) -> None:
+    found = importance(scored(many, np.where(many.trials["number"] % 10 < 6, 0.9, 0.5)))
+    complete = many.search_trials("complete")
+    assert found.quantile == pytest.approx((complete["number"] % 10 < 6).mean())
+    assert f"the best {found.quantile:.0%}".replace("%", " %") in found.method
 
 
 def test_same_seed_same_numbers(many: StudyFrames) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ from synthetic import Plan
 from slasearch.analysis.coordinates import design_coordinates
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.sobol import direct_indices
-from slasearch.analysis.variance import sobol_indices
+from slasearch.analysis.variance import ONE_PAIR, sobol_indices
 from slasearch.errors import ReportError
 from slasearch.space import DesignPoint, saltelli_unit
 from slasearch.testing.known_responses import ishigami, sobol_g
@@ -113,7 +114,7 @@ def test_a_log_uniform_field_is_ranked_on_its_logarithm() -> None:
     assert [index.field for index in found.first] == [WEIGHT, RATE, DECAY]
     assert [index.estimate for index in found.first] == pytest.approx((16 / 25, 0, 9 / 25), abs=0.01)
     assert [index.estimate for index in found.total] == pytest.approx((16 / 25, 0, 9 / 25), abs=0.01)
-    assert (found.source, found.r2, found.n, found.second, found.warnings) == ("direct", None, 256 * 5, (), ())
+    assert (found.source, found.r2, found.n, found.second, found.warnings) == ("direct", None, 256 * 5, (), (ONE_PAIR,))
     assert found.method == (
         "Sobol indices of the score from the trials of 256 Saltelli base points; 95 % bootstrap intervals"
     )
@@ -143,7 +144,10 @@ def test_a_point_without_a_result_drops_its_block() -> None:
     kept = np.delete(values.reshape(64, 5), [0, 32], axis=0).ravel()
     first, total, _ = direct_indices(kept, [WEIGHT, RATE, DECAY], second_order=False, seed=config.seed)
     assert (found.first, found.total, found.n) == (first, total, 62 * 5)
-    assert found.warnings == ("2 of 64 base points left out, as some point of theirs has no result (failed trials: 3)",)
+    assert found.warnings == (
+        "2 of 64 base points left out, as some point of theirs has no result (failed trials: 3)",
+        ONE_PAIR,
+    )
 
 
 def design_points_of(frames: StudyFrames) -> list[DesignPoint]:
@@ -156,7 +160,7 @@ def test_points_that_have_not_run_are_left_out_too() -> None:
     begun = frames.trials["point"] < 32 * 5 + 2
     found = sobol_indices(replace(frames, trials=frames.trials[begun]))
     assert found.n == 32 * 5
-    assert found.warnings == ("32 of 64 base points left out, as some point of theirs has no result",)
+    assert found.warnings == ("32 of 64 base points left out, as some point of theirs has no result", ONE_PAIR)
 
 
 def test_too_few_blocks_are_refused() -> None:
@@ -181,6 +185,40 @@ def test_seed_repeats_are_averaged_as_blocks() -> None:
     partly = sobol_indices(design_frames(config, lacking))
     assert [index.estimate for index in partly.total] == pytest.approx([index.estimate for index in plain.total])
     assert partly.warnings == ("1 of 160 points have fewer than 2 seed pairs",)
+
+
+def noisy(deviation: float) -> Callable[[DesignPoint], float]:
+    """λ alone, and what a seed does to a trial."""
+    noise = random.Random(1)
+    return lambda point: linear_in_weight(point) + noise.gauss(0, deviation)
+
+
+def linear_in_weight(point: DesignPoint) -> float:
+    return 0.8 + 0.05 * shares(designed("saltelli", 2), point.params)[0]
+
+
+def test_what_seeds_do_is_taken_off_the_totals() -> None:
+    """Of fields that do nothing a total would be a third: the variance of seeds is in it, and in all of it."""
+    found = sobol_indices(design_frames(designed("saltelli", 256, "phases.design.seeds=2"), noisy(0.012)))
+    weight, rate, decay = found.total
+    assert weight.estimate == pytest.approx(1, abs=0.15)
+    assert [rate.estimate, decay.estimate] == pytest.approx([0, 0], abs=0.06)
+    assert found.noise == pytest.approx(0.5 * 0.012**2 / (0.05**2 / 12 + 0.5 * 0.012**2), abs=0.08)
+    assert "whose own variance is taken off" in found.method
+    assert found.warnings == ()
+
+
+def test_one_seed_pair_says_that_totals_hold_what_seeds_do() -> None:
+    found = sobol_indices(design_frames(designed("saltelli", 32), noisy(0.012)))
+    assert found.noise is None
+    assert found.warnings == (ONE_PAIR,)
+
+
+def test_seeds_that_do_as_much_as_all_fields_are_refused() -> None:
+    noise = random.Random(3)
+    frames = design_frames(designed("saltelli", 32, "phases.design.seeds=2"), lambda point: noise.gauss(0.8, 0.01))
+    with pytest.raises(ReportError, match="expected a score that fields move more than seeds do"):
+        sobol_indices(frames)
 
 
 def test_a_response_that_does_not_vary_is_refused() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from synthetic import RATE
 from synthetic_paths import LAMBDAS, along
 
 from slasearch.analysis.frames import StudyFrames, load_frames
@@ -47,6 +48,13 @@ def test_a_difference_whose_spread_is_unknown_is_neither(frames: StudyFrames) ->
     found = along(frames, shift=0.05)
     single = replace(found, trials=found.trials[found.trials["repeat"] == 0])
     assert {item.agrees for item in path_agreement(single)} == {None}
+
+
+def test_trials_whose_other_fields_differ_are_no_pairs(frames: StudyFrames) -> None:
+    """As on a design that moves all fields at once: what a learning rate does is not put down to the path."""
+    found = along(frames, shift=0.05)
+    rates = found.params.assign(**{RATE: found.params["trial_id"] * 1e-5})
+    assert path_agreement(replace(found, params=rates)) == ()
 
 
 def test_without_a_path_there_is_no_curve(frames: StudyFrames) -> None:

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+import scipy.stats
 from synthetic import Plan, study_config
 
 from slasearch.config.constraints import ConstraintConfig
@@ -18,6 +19,7 @@ from slasearch.report.findings import findings
 from slasearch.report.html import render, study_file
 from slasearch.report.labels import short_factor
 from slasearch.report.results import Results
+from slasearch.report.settings import best_settings
 from slasearch.report.summary import certainty, five, others, seed_spread
 from slasearch.storage.rows import EarlierTrial, WarmStart
 
@@ -235,7 +237,6 @@ def test_five_sentences_come_first_each_with_numbers(results: Results, text: str
 def test_two_single_trials_are_told_apart_only_beyond_what_seeds_do(results: Results) -> None:
     found = seed_spread(results.frames)
     assert found is not None
-    spread, settings, trials = found
     design = results.frames.phase_trials("design", "complete")
     winners = results.frames.trials[results.frames.trials["role"] == "winner"]
     by_hand = [
@@ -244,13 +245,32 @@ def test_two_single_trials_are_told_apart_only_beyond_what_seeds_do(results: Res
         for _, rows in part.groupby(key)
     ]
     squares = sum(((values - values.mean()) ** 2).sum() for values in by_hand)
-    assert spread == pytest.approx((squares / sum(len(values) - 1 for values in by_hand)) ** 0.5)
+    free = sum(len(values) - 1 for values in by_hand)
+    assert found.free == free
+    assert found.deviation == pytest.approx((squares / free) ** 0.5)
     repeated = pd.concat([design, winners])["trial_id"]
-    assert settings == results.frames.configurations[repeated].nunique() < len(by_hand), "a winner of the design is one"
-    assert trials == sum(map(len, by_hand))
+    assert found.settings == results.frames.configurations[repeated].nunique() < len(by_hand), (
+        "a winner of the design is one"
+    )
+    assert found.runs == sum(map(len, by_hand))
     said = {item.topic: item.text for item in certainty(results, findings(results))}
-    assert f"closer than {1.96 * 2**0.5 * spread:.3f} are not told apart" in said["Seeds"]
+    assert (
+        f"closer than {scipy.stats.t.ppf(0.975, free) * 2**0.5 * found.deviation:.3f} are not told apart"
+        in said["Seeds"]
+    )
     assert "when trained again with 3 seed pairs" in said["Search"]
+
+
+def test_one_setting_at_many_points_under_one_seed_pair_says_nothing_of_seeds(results: Results) -> None:
+    """A design over few choices visits a setting again: the same training, whose score does not vary."""
+    trials = results.frames.trials
+    once = trials[(trials["phase"] == "design") & (trials["repeat"] == 0)]
+    twice = pd.concat([once, once.assign(trial_id=once["trial_id"] + 10_000)], ignore_index=True)
+    params = results.frames.params
+    copies = params[params["trial_id"].isin(once["trial_id"])].assign(trial_id=lambda rows: rows["trial_id"] + 10_000)
+    frames = replace(results.frames, trials=twice, params=pd.concat([params, copies], ignore_index=True))
+    assert seed_spread(frames) is None
+    assert best_settings(frames)["pairs"].unique().tolist() == [1]
 
 
 def test_without_repeats_nothing_is_known_of_seeds(results_of: Callable[[Plan], Results]) -> None:

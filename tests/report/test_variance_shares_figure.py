@@ -25,7 +25,7 @@ from slasearch.report.labels import short_factor
 from slasearch.report.results import Results, analyse
 from slasearch.report.share_findings import forest_findings
 
-METHOD = "functional ANOVA of a forest; 95 % jackknife intervals; speaks of the region in which the trials lie"
+METHOD = "functional ANOVA of a forest; 95 % jackknife intervals; over the whole ranges"
 PLACED = "40 of 60 trials were placed by tpe where it expected good ones"
 
 
@@ -107,7 +107,7 @@ def test_the_study_s_figure_is_its_analysis(results: Results) -> None:
     assert figure.table.loc[figure.table["response"] == "score", "share"].tolist() == table["estimate"].tolist()
     note = words(figure.note)
     assert "trials were placed by tpe where it expected good ones" in note
-    assert "is no Sobol index" in note
+    assert "no Sobol index" in note
     pictures = []
     for _ in range(2):
         out = BytesIO()
@@ -122,8 +122,8 @@ def test_a_sentence_names_what_is_told_from_nothing() -> None:
     (one, other) = forest_findings(SimpleNamespace(shares=(found, poor)))  # type: ignore[arg-type]
     assert (one.topic, one.kind, other.kind) == ("Importance", "result", "caution")
     assert one.text == (
-        "Of what moves the score over these settings: learning rate .50 [.45, .56] and sparsity weight λ .10 [.05, "
-        ".16] alone. (fANOVA, a forest of 60 settings, R² .91 at settings left out.)"
+        "Of what the fields do to the score over their whole ranges: learning rate .50 [.45, .56] and sparsity weight λ "
+        ".10 [.05, .16] alone. (fANOVA, a forest of 60 settings, R² .91 at settings left out.)"
     )
     assert other.text.endswith("(fANOVA, a forest of 60 settings, R² .31 at settings left out, so it knows little.)")
 

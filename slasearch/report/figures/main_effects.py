@@ -30,6 +30,7 @@ def figures(results: Results) -> list[ReportFigure]:
         "filled: told from nothing after Holm's correction over the fields",
         "ranges: both ends of a line along the sampled axis",
         "; ".join(f"{response_title(item.response).lower()}: {item.n} points, {_left(item)}" for item in found),
+        *dict.fromkeys(warning for item in found for warning in item.warnings),
         *dict.fromkeys(shown.note for shown in ranges),
         "design: " + results.counts_of("design").text(),
     )

@@ -39,7 +39,7 @@ def figures(results: Results) -> list[ReportFigure]:
             name="variance_shares",
             section="importance",
             title="What moves the response at all (fANOVA)",
-            caption="Share of variance over the sampled space that each field explains alone, among good trials and "
+            caption="Share of variance over the whole ranges that each field explains alone, among good trials and "
             "bad: not what leads to the best.",
             note=chart.note,
             alt="Shares of variance. " + " ".join(_spoken(item) for item in found),

@@ -122,8 +122,8 @@ def test_a_sentence_names_what_is_told_from_nothing() -> None:
     (one, other) = forest_findings(SimpleNamespace(shares=(found, poor)))  # type: ignore[arg-type]
     assert (one.topic, one.kind, other.kind) == ("Importance", "result", "caution")
     assert one.text == (
-        "Of what the fields do to the score over their whole ranges: learning rate .50 [.45, .56] and sparsity weight λ "
-        ".10 [.05, .16] alone. (fANOVA, a forest of 60 settings, R² .91 at settings left out.)"
+        "Of what the fields do to the score over their whole ranges: learning rate .50 [.45, .56] and sparsity weight "
+        "λ .10 [.05, .16] alone. (fANOVA, a forest of 60 settings, R² .91 at settings left out.)"
     )
     assert other.text.endswith("(fANOVA, a forest of 60 settings, R² .31 at settings left out, so it knows little.)")
 

@@ -4,24 +4,31 @@
 
 Δ' is the share of the field's range that its stored value went, with sign: of a whole number of few values not what the
 step of the unit cube was. From one choice to another Δ' is 1.
+
+The mean size of effects is above 0 whatever a field does, as the scores of any two trainings differ. Where points have
+several seed pairs, it is known what seeds alone make of it: d_i is then normal, of variance 2 s² / Δ'² for means over
+seed pairs of variance s², and the mean of d_i² beside that follows an F distribution.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from scipy import stats
 
 from slasearch.analysis.blocks import Blocks, complete_blocks
-from slasearch.analysis.coordinates import DesignResponse, design_coordinates, response_words
+from slasearch.analysis.coordinates import Coordinates, DesignResponse, design_coordinates, response_words
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.intervals import holm
 from slasearch.errors import ReportError
-from slasearch.space.design import morris_levels, morris_step
+from slasearch.space.design import morris_levels
 from slasearch.space.parameters import Parameter
 
 __all__ = ["ONE_WAY", "Effect", "MorrisScreening", "Way", "morris_screening"]
@@ -44,6 +51,9 @@ class Effect:
     `mu_star` is the mean of their sizes with its 95 % bootstrap interval, `mu` their mean with sign, `sigma` their
     standard deviation: large where the effect depends on the other fields or bends. `choice`: the field is a list of
     choices, and its effects are changes from one to another, of no direction.
+
+    `floor` is the μ* that seeds alone would give. `p_moves` is of a field that does nothing, `p_bends` of effects that
+    are all alike but for seeds; both after Holm over the fields, None with one seed pair.
     """
 
     field: str
@@ -53,6 +63,9 @@ class Effect:
     mu: float
     sigma: float
     choice: bool = False
+    floor: float = 0.0
+    p_moves: float | None = None
+    p_bends: float | None = None
 
     @property
     def way(self) -> Way:
@@ -66,7 +79,7 @@ class Effect:
 class MorrisScreening:
     """Effects of all fields on one response, in the order of the study file, from `trajectories` of `n` trials.
 
-    `step` is Δ, the share of a field's range that a step of a trajectory goes.
+    Each point is a mean over at most `repeats` seed pairs.
     """
 
     response: DesignResponse
@@ -75,7 +88,7 @@ class MorrisScreening:
     n: int
     method: str
     warnings: tuple[str, ...] = ()
-    step: float = 1.0
+    repeats: int = 1
 
 
 def morris_screening(frames: StudyFrames, response: DesignResponse = "score") -> MorrisScreening:
@@ -101,12 +114,13 @@ def morris_screening(frames: StudyFrames, response: DesignResponse = "score") ->
             f"{blocks.count}. Run the study further, or look at its failures with `slasearch trials`."
         )
     seeds = f", means over {pairs_of_seeds(blocks.repeats)}" if blocks.repeats > 1 else ""
+    effects = [
+        _effect(field, *_elementary(blocks, field, column, found.block), np.random.default_rng(frames.config.seed))
+        for column, field in enumerate(found.fields)
+    ]
     return MorrisScreening(
         response=response,
-        effects=tuple(
-            _effect(field, _elementary(blocks, field, column, found.block), np.random.default_rng(frames.config.seed))
-            for column, field in enumerate(found.fields)
-        ),
+        effects=_tested(effects, _noise(found), blocks.count),
         trajectories=blocks.count,
         n=blocks.n,
         method=(
@@ -114,12 +128,14 @@ def morris_screening(frames: StudyFrames, response: DesignResponse = "score") ->
             f"{morris_levels(design)} levels{seeds}; 95 % bootstrap intervals"
         ),
         warnings=blocks.warnings,
-        step=morris_step(design),
+        repeats=blocks.repeats,
     )
 
 
-def _elementary(blocks: Blocks, field: Parameter, column: int, size: int) -> NDArray[np.float64]:
-    """The field's effect in each trajectory."""
+def _elementary(
+    blocks: Blocks, field: Parameter, column: int, size: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The field's effect in each trajectory, and 1 / Δ' there, by which what seeds do is multiplied."""
     went = np.diff(blocks.unit[:, column].reshape(-1, size))
     went[abs(went) < _STILL] = 0
     changed = np.diff(blocks.values.reshape(-1, size))
@@ -128,15 +144,28 @@ def _elementary(blocks: Blocks, field: Parameter, column: int, size: int) -> NDA
     elif isinstance(field.distribution, IntDistribution):
         count = field.distribution.high - field.distribution.low + 1
         went *= count / max(1, count - 1)  # n values lie in the middles of n cells: from first to last it is (n − 1)/n
-    found: NDArray[np.float64] = np.divide(changed, went, out=np.zeros_like(changed), where=went != 0).sum(axis=1)
-    return found
+    effects, gains = (
+        np.divide(above, went, out=np.zeros_like(changed), where=went != 0).sum(axis=1)
+        for above in (changed, np.ones_like(changed))
+    )
+    return effects, abs(gains)
 
 
-def _effect(field: Parameter, effects: NDArray[np.float64], generator: np.random.Generator) -> Effect:
+@dataclass(frozen=True)
+class _Found:
+    """An effect before it is tested, and the factor from the deviation of a point to that of its effects."""
+
+    effect: Effect
+    gain: float
+
+
+def _effect(
+    field: Parameter, effects: NDArray[np.float64], gains: NDArray[np.float64], generator: np.random.Generator
+) -> _Found:
     sizes = abs(effects)
     means = generator.choice(sizes, (_RESAMPLES, len(sizes))).mean(axis=1)
     half = stats.norm.ppf(0.975) * means.std(ddof=1)
-    return Effect(
+    effect = Effect(
         field=field.name,
         mu_star=float(sizes.mean()),
         low=float(sizes.mean() - half),
@@ -145,3 +174,44 @@ def _effect(field: Parameter, effects: NDArray[np.float64], generator: np.random
         sigma=float(effects.std(ddof=1)),
         choice=isinstance(field.distribution, CategoricalDistribution),
     )
+    return _Found(effect, float(np.sqrt(2 * np.mean(gains**2))))
+
+
+def _noise(found: Coordinates) -> tuple[float, int] | None:
+    """The standard deviation that seeds leave in a point's mean, and its degrees of freedom; None with one seed pair.
+
+    From what is left of each trial without its point's and its seed pair's own mean, over points with every repeat.
+    """
+    table = pd.DataFrame({"point": found.points, "repeat": found.repeats, "value": found.values})
+    wide = table.pivot_table(index="point", columns="repeat", values="value").dropna()
+    points, repeats = wide.shape
+    if points < 2 or repeats < 2:
+        return None
+    rest = (wide.sub(wide.mean(axis=1), axis=0) - wide.mean() + wide.to_numpy().mean()).to_numpy()
+    if np.abs(rest).max() <= _STILL * np.ptp(wide.to_numpy()):
+        rest = np.zeros_like(rest)  # of a response that seeds do not change this is rounding
+    free = (points - 1) * (repeats - 1)
+    return float(np.sqrt((rest**2).sum() / free / repeats)), free
+
+
+def _tested(found: list[_Found], noise: tuple[float, int] | None, count: int) -> tuple[Effect, ...]:
+    """Effects with what seeds alone would make of them, from `count` trajectories."""
+    if noise is None:
+        return tuple(one.effect for one in found)
+    deviation, free = noise
+    alone = [one.gain * deviation for one in found]
+    spread = [(count - 1) * one.effect.sigma**2 for one in found]
+    square = [count * one.effect.mu**2 + about for one, about in zip(found, spread, strict=True)]
+    moves = holm([_p(one, by, count, free) for one, by in zip(square, alone, strict=True)])
+    bends = holm([_p(one, by, count - 1, free) for one, by in zip(spread, alone, strict=True)])
+    return tuple(
+        replace(one.effect, floor=by * math.sqrt(2 / math.pi), p_moves=p, p_bends=q)
+        for one, by, p, q in zip(found, alone, moves, bends, strict=True)
+    )
+
+
+def _p(square: float, deviation: float, count: int, free: int) -> float:
+    """How likely a sum of `count` squares is by chance of a standard deviation that is known with `free` degrees."""
+    if deviation == 0:
+        return 0.0 if square > 0 else 1.0
+    return float(stats.f.sf(square / count / deviation**2, count, free))

@@ -1,12 +1,7 @@
 """What Morris screening found: which fields move a response, which act with others or bend, and which do nothing.
 
-The mean size of effects is above 0 whatever a field does, as scores of any two settings differ: what seeds alone make
-of it is, for normal noise of standard deviation s, r seed pairs and steps of Δ,
-
-    E|e₁ − e₂| / Δ = 2s / (Δ √(π r)),    and of σ  √2 s / (Δ √r).
-
-A field is told to move a response if its interval lies above that; of choices, whose effects are not divided by Δ,
-above Δ times that.
+With one seed pair what a field does is not told from what seeds do: fields then stand in their order, and no more is
+said of them.
 """
 
 from __future__ import annotations
@@ -14,69 +9,66 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import pandas as pd
-
-from slasearch.analysis.coordinates import DesignResponse, design_coordinates
 from slasearch.analysis.curves import pairs_of_seeds
-from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.morris import Effect, MorrisScreening, Way
 from slasearch.report.finding import NAMED, Finding, listed, some
 from slasearch.report.labels import number, sentences, short_factor, with_ends
 from slasearch.report.results import Results
-from slasearch.space.design import morris_step
 
-__all__ = ["screening_findings", "seed_noise"]
+__all__ = ["screening_findings"]
 
 BENDS = 0.5
 """Share of μ* from which on a spread σ says that a field acts with others or bends (Garcia Sanchez et al. 2014)."""
+_SIGNIFICANT = 0.05
 
 
 def screening_findings(results: Results) -> Iterator[Finding]:
     """A sentence for each response that was screened."""
     for item in results.screenings:
-        yield Finding("Sensitivity", _screening(item, seed_noise(results.frames, item.response)))
+        yield Finding("Sensitivity", _screening(item))
     for warning in dict.fromkeys(warning for item in results.screenings for warning in item.warnings):
         yield Finding("Sensitivity", sentences(warning), "caution")
 
 
-def seed_noise(frames: StudyFrames, response: DesignResponse) -> tuple[float, float, int] | None:
-    """What seeds alone do to effects on a Morris design, and over how many seed pairs points are averaged.
-
-    To μ* and to σ, of choices Δ times as much.
-
-    From what is left of each trial's response without its point's and its seed pair's own mean, over points that have
-    every repeat; of sizes that of the logarithm. None with one seed pair.
-    """
-    design = frames.config.phases.design
-    found = design_coordinates(frames, response, ("morris",), what="Noise of seeds")
-    table = pd.DataFrame({"point": found.points, "repeat": found.repeats, "value": found.values})
-    wide = table.pivot_table(index="point", columns="repeat", values="value").dropna()
-    points, repeats = wide.shape
-    if design is None or points < 2 or repeats < 2:
-        return None
-    rest = wide.sub(wide.mean(axis=1), axis=0) - wide.mean() + wide.to_numpy().mean()
-    spread = math.sqrt(float((rest**2).to_numpy().sum()) / ((points - 1) * (repeats - 1)))
-    step = morris_step(design)
-    return 2 * spread / (step * math.sqrt(math.pi * repeats)), math.sqrt(2 / repeats) * spread / step, repeats
-
-
-def _screening(item: MorrisScreening, noise: tuple[float, float, int] | None) -> str:
-    floor, spread = noise[:2] if noise else (0.0, 0.0)
+def _screening(item: MorrisScreening) -> str:
     ordered = sorted(item.effects, key=lambda one: -one.mu_star)
-    unit = {one.field: item.step if one.choice else 1.0 for one in ordered}
-    told = [one for one in ordered if one.low > unit[one.field] * floor]
+    parts = _tested(ordered, item) if item.repeats > 1 else _ranked(ordered, item)
+    return f"{'; '.join(parts)}. {_basis(item)}"
+
+
+def _tested(ordered: list[Effect], item: MorrisScreening) -> Iterator[str]:
+    told = [one for one in ordered if _told(one.p_moves)]
     rest = [short_factor(one.field) for one in ordered if one not in told]
-    bent = [one for one in told if one.sigma**2 - (unit[one.field] * spread) ** 2 >= (BENDS * one.mu_star) ** 2]
-    parts = [_moves(told, item.response)]
+    bent = [one for one in told if _told(one.p_bends) and one.sigma >= BENDS * one.mu_star]
+    yield _moves(told, item)
     if bent:
         ratios = [f"{short_factor(one.field)} (σ/μ* {one.sigma / one.mu_star:.1f})" for one in bent]
-        parts.append(f"acting with others or bending: {some(ratios)}")
+        yield f"acting with others or bending: {some(ratios)}"
     elif told:
-        parts.append("none is told to act with others or to bend")
+        yield "none is told to act with others or to bend"
     if told and rest:
-        beyond = " beyond what seeds do" if noise else ""
-        parts.append(f"not told to do anything{beyond}: {some(rest)}")
-    return f"{'; '.join(parts)}. {_basis(item, noise)}"
+        yield f"not told to do anything beyond what seeds do: {some(rest)}"
+
+
+def _ranked(ordered: list[Effect], item: MorrisScreening) -> Iterator[str]:
+    """The largest effects without a claim, and fields that changed nothing at all."""
+    sized = item.response == "exported_parameters"
+    moved = [one for one in ordered if one.mu_star > 0]
+    still = [short_factor(one.field) for one in ordered if one.mu_star == 0]
+    if moved:
+        by = [f"{short_factor(one.field)} {_size(one, sized=sized)}" for one in moved]
+        unit = ", as factors" if sized else ""
+        yield f"Mean sizes of effects on the {_what(item)}{unit}, what seeds do in them: {some(by)}"
+    if still:
+        yield f"{'n' if moved else 'N'}o effect in any trajectory: {some(still)}"
+
+
+def _told(p: float | None) -> bool:
+    return p is not None and p < _SIGNIFICANT
+
+
+def _what(item: MorrisScreening) -> str:
+    return "size" if item.response == "exported_parameters" else item.response
 
 
 _WORDS: dict[Way, tuple[str, str]] = {
@@ -87,10 +79,9 @@ _WORDS: dict[Way, tuple[str, str]] = {
 """What a field does to a score, and to a size."""
 
 
-def _moves(told: list[Effect], response: DesignResponse) -> str:
+def _moves(told: list[Effect], item: MorrisScreening) -> str:
     """`Over its whole range, learning rate raises the score by 0.120 [0.090, 0.150] on average, …`."""
-    sized = response == "exported_parameters"
-    what = "size" if sized else response
+    sized, what = item.response == "exported_parameters", _what(item)
     if not told:
         return f"No field is told to move the {what}"
     parts = []
@@ -102,7 +93,8 @@ def _moves(told: list[Effect], response: DesignResponse) -> str:
         most = told[NAMED].mu_star
         less = f"a factor of at most {math.exp(most):.2f}" if sized else f"at most {number(most)}"
         parts.append(f"{len(told) - NAMED} more change it by {less}")
-    return f"On average{', each' if len(parts) > 1 else ''} over its whole range, {listed(parts)}"
+    over = " or from one choice to another" if any(one.choice for one in told) else ""
+    return f"On average{', each' if len(parts) > 1 else ''} over its whole range{over}, {listed(parts)}"
 
 
 def _size(one: Effect, *, sized: bool) -> str:
@@ -111,11 +103,11 @@ def _size(one: Effect, *, sized: bool) -> str:
     return with_ends(lambda value: f"{math.exp(value):.2f}", *ends) if sized else with_ends(number, *ends)
 
 
-def _basis(item: MorrisScreening, noise: tuple[float, float, int] | None) -> str:
+def _basis(item: MorrisScreening) -> str:
     trials = f"{item.trajectories} Morris trajectories, {item.n} trials"
-    if noise is None:
-        return f"({trials}; with one seed pair, so what seeds do is in these numbers.)"
-    floor, _, repeats = noise
+    if item.repeats == 1:
+        return f"({trials}; with one seed pair nothing is told from what seeds do.)"
     sized = item.response == "exported_parameters"
+    floor = max(one.floor for one in item.effects)
     alone = f"a factor of {math.exp(floor):.2f}" if sized else number(floor)
-    return f"({trials}, means over {pairs_of_seeds(repeats)}; seeds alone would change it by {alone}.)"
+    return f"({trials}, means over {pairs_of_seeds(item.repeats)}; seeds alone would change it by {alone}.)"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -124,6 +126,49 @@ def test_seed_repeats_are_averaged() -> None:
     assert [effect.mu_star for effect in found.effects] == pytest.approx([1, 0, 0])
     assert found.n == 6 * 4 * 3
     assert "means over 3 seed pairs" in found.method
+
+
+def idle(trajectories: int, seed: int, *fields: str) -> MorrisScreening:
+    """A screening of fields of which none does anything, under two seed pairs with a level of their own."""
+    noise = random.Random(seed)
+    config = designed("morris", trajectories, "phases.design.seeds=2", *fields)
+    return morris_screening(design_frames(config, lambda point: 0.8 + 0.1 * point.repeat + noise.gauss(0, 0.02)))
+
+
+FIELDS = ("pool.ranks={categorical: [[1], [4]]}", "training.batch_size={int: [1, 3]}")
+
+
+def test_the_floor_is_what_idle_fields_show() -> None:
+    found = [idle(12, seed, *FIELDS) for seed in range(30)]
+    for number, effect in enumerate(found[0].effects):
+        sizes = [item.effects[number].mu_star for item in found]
+        assert fmean(sizes) == pytest.approx(fmean(item.effects[number].floor for item in found), rel=0.1), effect.field
+
+
+def test_with_few_trajectories_no_more_idle_fields_are_told_than_said() -> None:
+    """Of four trajectories each: some field moves in 1 of 20 studies, and as many seem to bend."""
+    found = [idle(4, seed, *FIELDS) for seed in range(80)]
+    assert all(effect.p_moves is not None for item in found for effect in item.effects)
+    for name in ("p_moves", "p_bends"):
+        assert sum(any(getattr(effect, name) < 0.05 for effect in item.effects) for item in found) <= 8, name
+
+
+def test_what_moves_and_what_bends_is_told_beyond_seeds() -> None:
+    noise, config = random.Random(1), designed("morris", 8, "phases.design.seeds=2")
+    score = of(config, lambda u, v, w: 0.1 * u + 0.4 * (v - 0.5) ** 2)
+    found = morris_screening(design_frames(config, lambda point: score(point) + noise.gauss(0, 0.01)))
+    straight, bent, nothing = (((one.p_moves or 0) < 0.05, (one.p_bends or 0) < 0.05) for one in found.effects)
+    assert [straight, bent, nothing] == [(True, False), (True, True), (False, False)]
+
+
+def test_one_seed_pair_tells_nothing_and_a_response_without_noise_tells_all() -> None:
+    config = designed("morris", 6)
+    once = morris_screening(design_frames(config, of(config, lambda u, v, w: u)))
+    assert {(one.p_moves, one.p_bends, one.floor) for one in once.effects} == {(None, None, 0.0)}
+    twice = designed("morris", 6, "phases.design.seeds=2")
+    exact = morris_screening(design_frames(twice, of(twice, lambda u, v, w: u)))
+    assert [one.p_moves for one in exact.effects] == [0.0, 1.0, 1.0]
+    assert all(one.floor == 0 for one in exact.effects)
 
 
 def test_too_few_trajectories_are_refused() -> None:

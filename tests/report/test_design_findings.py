@@ -23,7 +23,7 @@ from slasearch.report.finding import some
 from slasearch.report.findings import findings
 from slasearch.report.labels import fraction, number, short_factor, with_ends
 from slasearch.report.results import Results, analyse
-from slasearch.report.screening_findings import _screening, screening_findings, seed_noise
+from slasearch.report.screening_findings import _screening, screening_findings
 from slasearch.report.shape_findings import shape_findings
 from slasearch.report.share_findings import share_findings
 from slasearch.report.summary import five, others
@@ -125,20 +125,20 @@ def test_numbers_of_sentences() -> None:
 # ---------------------------------------------------------------- screening
 
 
-def screened(*effects: Effect, response: Any = "score") -> MorrisScreening:
-    return MorrisScreening(response, effects, 8, 96, "method")
+def screened(*effects: Effect, response: Any = "score", repeats: int = 3) -> MorrisScreening:
+    return MorrisScreening(response, effects, 8, 96, "method", repeats=repeats)
 
 
 EFFECTS = (
-    Effect(WEIGHT, 0.12, 0.09, 0.15, -0.12, 0.01),
-    Effect(RATE, 0.05, 0.03, 0.07, 0.005, 0.06),
-    Effect(NOISE, 0.011, 0.006, 0.016, 0.01, 0.012),
-    Effect(TYPOS, 0.0, 0.0, 0.0, 0.0, 0.0),
+    Effect(WEIGHT, 0.12, 0.09, 0.15, -0.12, 0.01, floor=0.01, p_moves=0.001, p_bends=0.9),
+    Effect(RATE, 0.05, 0.03, 0.07, 0.005, 0.06, floor=0.01, p_moves=0.001, p_bends=0.003),
+    Effect(NOISE, 0.011, 0.006, 0.016, 0.01, 0.012, floor=0.01, p_moves=0.3, p_bends=0.4),
+    Effect(TYPOS, 0.0, 0.0, 0.0, 0.0, 0.0, floor=0.01, p_moves=1.0, p_bends=1.0),
 )
 
 
 def test_screening_tells_what_moves_what_bends_and_what_does_nothing() -> None:
-    assert _screening(screened(*EFFECTS), (0.01, 0.012, 3)) == (
+    assert _screening(screened(*EFFECTS)) == (
         "On average, each over its whole range, sparsity weight λ lowers the score by 0.120 [0.090, 0.150] and "
         "learning rate changes it by 0.050 [0.030, 0.070]; acting with others or bending: learning rate (σ/μ* 1.2); "
         "not told to do anything beyond what seeds do: embedding noise in training and typos in training. "
@@ -146,38 +146,52 @@ def test_screening_tells_what_moves_what_bends_and_what_does_nothing() -> None:
     )
 
 
-def test_without_repeats_seeds_are_in_the_effects_and_only_zero_is_nothing() -> None:
-    text = _screening(screened(*EFFECTS), None)
-    assert "embedding noise in training raises it by 0.011 [0.006, 0.016]" in text
-    assert "; not told to do anything: typos in training. " in text
-    assert "with one seed pair, so what seeds do is in these numbers" in text
+def test_what_bends_a_little_is_not_said_to_bend() -> None:
+    """Surely more than seeds do, and yet a small part of the effect."""
+    slight = replace(EFFECTS[0], sigma=0.05, p_bends=0.001)
+    assert "none is told to act with others or to bend" in _screening(screened(slight, *EFFECTS[2:]))
+
+
+def test_without_repeats_fields_stand_in_their_order_and_only_zero_is_nothing() -> None:
+    once = [replace(effect, floor=0.0, p_moves=None, p_bends=None) for effect in EFFECTS]
+    assert _screening(screened(*once, repeats=1)) == (
+        "Mean sizes of effects on the score, what seeds do in them: sparsity weight λ 0.120 [0.090, 0.150], learning "
+        "rate 0.050 [0.030, 0.070] and embedding noise in training 0.011 [0.006, 0.016]; no effect in any trajectory: "
+        "typos in training. (8 Morris trajectories, 96 trials; with one seed pair nothing is told from what seeds do.)"
+    )
+    assert _screening(screened(once[3], repeats=1)).startswith("No effect in any trajectory: typos in training. (8")
 
 
 def test_effects_on_a_size_are_factors() -> None:
-    log = [Effect(WEIGHT, math.log(4), math.log(3), math.log(5), -math.log(4), 0.1), *EFFECTS[1:]]
-    text = _screening(screened(*log, response="exported_parameters"), None)
+    log = [replace(EFFECTS[0], mu_star=math.log(4), low=math.log(3), high=math.log(5), mu=-math.log(4)), EFFECTS[1]]
+    up = replace(EFFECTS[2], p_moves=0.01)
+    text = _screening(screened(*log, up, response="exported_parameters"))
     assert "sparsity weight λ divides the size by 4.00 [3.00, 5.00]" in text
     assert "learning rate changes it by a factor of 1.05 [1.03, 1.07]" in text
     assert "embedding noise in training multiplies it by 1.01 [1.01, 1.02]" in text
-
-
-def test_choices_have_no_direction_and_noise_of_their_own() -> None:
-    """Seeds make Δ times of what they make of a range, whose effects are divided by Δ."""
-    choice = Effect("pool.ranks", 0.03, 0.024, 0.036, 0.03, 0.0, choice=True)
-    item = replace(screened(choice), step=2 / 3)
-    text = _screening(item, (0.03, 0.012, 3))
-    assert text.startswith(
-        "On average over its whole range, ranks in the pool changes the score by 0.030 [0.024, 0.036]"
+    once = _screening(screened(*log, response="exported_parameters", repeats=1))
+    assert once.startswith(
+        "Mean sizes of effects on the size, as factors, what seeds do in them: sparsity weight λ 4.00"
     )
-    assert _screening(replace(item, effects=(replace(choice, choice=False),)), (0.03, 0.012, 3)).startswith("No field")
+
+
+def test_choices_have_no_direction_and_no_range() -> None:
+    choice = Effect("pool.ranks", 0.03, 0.024, 0.036, 0.03, 0.0, choice=True, p_moves=0.01, p_bends=0.5)
+    assert _screening(screened(choice)).startswith(
+        "On average over its whole range or from one choice to another, ranks in the pool changes the score by 0.030 "
+        "[0.024, 0.036]"
+    )
 
 
 def test_many_effects_are_counted_and_none_is_said_to_be_none() -> None:
-    many = [Effect(f"x.field_{place}", 0.2 - 0.01 * place, 0.05, 0.3, 0.2 - 0.01 * place, 0.0) for place in range(6)]
-    text = _screening(screened(*many), (0.01, 0.0, 2))
+    many = [
+        Effect(f"x.field_{place}", 0.2 - 0.01 * place, 0.05, 0.3, 0.2 - 0.01 * place, 0.0, p_moves=0.01, p_bends=1.0)
+        for place in range(6)
+    ]
+    text = _screening(screened(*many))
     assert " and 3 more change it by at most 0.170; none is told to act with others or to bend. (" in text
     assert "not told to do anything" not in text
-    nothing = _screening(screened(*EFFECTS[2:]), (0.02, 0.012, 3))
+    nothing = _screening(screened(*EFFECTS[2:]))
     assert nothing.startswith("No field is told to move the score. (8 Morris")
 
 
@@ -188,33 +202,12 @@ def morris(tmp_path_factory: pytest.TempPathFactory) -> StudyFrames:
     return load_frames(url, "synthetic")
 
 
-def test_noise_of_seeds_is_what_an_idle_field_shows(morris: StudyFrames) -> None:
-    deviation, step = 0.02, 2 / 3
-    floors, spreads, sizes, sigmas = [], [], [], []
+def test_a_design_on_which_nothing_acts_tells_nothing(morris: StudyFrames) -> None:
     trials = morris.trials.sort_values("trial_id")
-    for seed in range(12):
-        noise = np.random.default_rng(seed).normal(0, deviation, len(trials))
-        frames = replace(morris, trials=trials.assign(score=0.05 * trials["repeat"] + noise))
-        found = seed_noise(frames, "score")
-        assert found is not None
-        floors.append(found[0])
-        spreads.append(found[1])
-        assert found[2] == 3
-        effects = morris_screening(frames).effects
-        assert any(effect.choice for effect in effects)
-        sizes += [effect.mu_star / (step if effect.choice else 1) for effect in effects]
-        sigmas += [effect.sigma / (step if effect.choice else 1) for effect in effects]
-    assert np.mean(floors) == pytest.approx(2 * deviation / (step * math.sqrt(3 * math.pi)), rel=0.03)
-    assert np.mean(spreads) == pytest.approx(math.sqrt(2 / 3) * deviation / step, rel=0.03)
-    assert np.mean(sizes) == pytest.approx(np.mean(floors), rel=0.08)
-    assert np.mean(sigmas) == pytest.approx(np.mean(spreads), rel=0.08)
-    idle = said(screening_findings(SimpleNamespace(frames=frames, screenings=(morris_screening(frames),))))  # type: ignore[arg-type]
+    noise = np.random.default_rng(11).normal(0, 0.02, len(trials))
+    frames = replace(morris, trials=trials.assign(score=0.05 * trials["repeat"] + noise))
+    idle = said(screening_findings(SimpleNamespace(screenings=(morris_screening(frames),))))  # type: ignore[arg-type]
     assert idle[0].startswith("No field is told to move the score. ")
-
-
-def test_one_seed_pair_knows_no_noise(morris: StudyFrames) -> None:
-    once = replace(morris, trials=morris.trials[morris.trials["repeat"] == 0])
-    assert seed_noise(once, "score") is None
 
 
 def test_the_five_of_a_morris_design_say_what_moves_the_score(morris: StudyFrames) -> None:

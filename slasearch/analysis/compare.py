@@ -195,12 +195,18 @@ def _one_winner(
         label=winner_label(frames, pair_of),
         arms=arms,
         differences=tuple(Comparison(role, name, evidence[role][name]) for role in roles[1:] for name in series),
-        method=f"{measure.words}; paired by seed pair over {arms[0].complete} repeats; "
+        method=f"{measure.words}; paired by seed pair over {_repeats(evidence, arms[0].complete)} repeats; "
         "95 % t-interval of the differences, none where all pairs are equal",
         searched=searched_trials(frames),
         measure=measure,
         warnings=(*measure.cautions, *_cautions(arms, number)),
     )
+
+
+def _repeats(evidence: Mapping[str, Mapping[str, Evidence]], complete: int) -> str:
+    """How many pairs a comparison has: with all controls the same, or from the fewest to the most."""
+    counts = {of[MEAN].difference.n for of in evidence.values()} or {complete}
+    return " to ".join(dict.fromkeys(str(count) for count in (min(counts), max(counts))))
 
 
 def _arm(
@@ -236,6 +242,8 @@ def _cautions(arms: tuple[Arm, ...], number: int) -> Iterable[str]:
         yield "one seed pair: no intervals, so nothing can be said about better or worse"
     for arm in arms[1:]:
         yield from failed_caution(role_label(arm.role), arm.failed, arm.complete)
+        if not arm.failed and arm.complete < winner.complete:
+            yield f"{role_label(arm.role)}: {arm.complete} of {winner.complete} runs so far, and as many pairs"
     others = [(role_phrase(arm.role), arm.parameters.mean) for arm in arms[1:]]
     yield from unequal_sizes(f"trial {number}", winner.parameters.mean, others)
     yield from tuning_cautions({arm.role: arm.tuning for arm in arms if arm.tuning is not None})

@@ -1,6 +1,7 @@
 """Words left out at random (word dropout; Iyyer et al. 2015, ACL P15-1162; random deletion of EDA, arXiv 1901.11196).
 
-A word is dropped if its u < level. The word with the largest u always stays, so a text never becomes empty.
+A word is dropped if its u < level. The word with the largest u always stays, so a text never becomes empty; marks that
+stand alone are no words, and stay.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from slasearch.perturb._base import ConditionFacts, TextCondition, register_condition
+from slasearch.perturb._words import WORD
 
 __all__ = ["WordDrop"]
 
@@ -32,11 +34,12 @@ class WordDrop(TextCondition):
     """Leaves words out."""
 
     def disturb(self, text: str, level: float, rng: np.random.Generator) -> str:
-        """The words that stay, in their order, with single spaces; the same text if none is dropped."""
-        words = text.split()
+        """What stays, in its order, with single spaces; the same text if nothing is dropped."""
+        parts = text.split()
+        words = [place for place, part in enumerate(parts) if WORD.search(part)]
         if not words:
             return text
         uniforms = rng.random(len(words))
         uniforms[uniforms.argmax()] = np.inf
-        kept = [word for word, u in zip(words, uniforms.tolist(), strict=True) if u >= level]
-        return text if len(kept) == len(words) else " ".join(kept)
+        dropped = {place for place, u in zip(words, uniforms.tolist(), strict=True) if u < level}
+        return " ".join(part for place, part in enumerate(parts) if place not in dropped) if dropped else text

@@ -81,10 +81,10 @@ def _range(field: Parameter) -> str:
 
 def _design(phase: DesignPhase) -> str:
     varied = listed([short_factor(name) for name in phase.levels])
-    count = sum(len(levels) for levels in phase.levels.values())
+    counts = [len(levels) for levels in phase.levels.values()]
     places = {
-        "one_at_a_time": f"{count} levels of {varied}, one field at a time from a base point",
-        "grid": f"every combination of {count} levels of {varied}",
+        "one_at_a_time": f"{sum(counts)} levels of {varied}, one field at a time from a base point",
+        "grid": f"every combination of {' × '.join(map(str, counts))} levels of {varied}",
         "qmc": f"{phase.points} points spread evenly over all searched fields",
     }
     where = places.get(phase.sampler.name, f"points of {phase.sampler.name} over the searched fields")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from slasearch.analysis.compare import Arm, Comparisons, Verdict
 from slasearch.analysis.curves import Curve, Series
 from slasearch.analysis.evidence import Evidence
 from slasearch.analysis.frames import MEAN
+from slasearch.analysis.intervals import Estimate
 from slasearch.analysis.roles import role_phrase
 from slasearch.report.cost_findings import cost_findings
 from slasearch.report.factor_findings import disturbance_findings, factor_findings
@@ -17,6 +18,7 @@ from slasearch.report.labels import (
     bound_label,
     condition_label,
     level_label,
+    number,
     p_label,
     percent,
     sentences,
@@ -95,9 +97,11 @@ def _against(item: Comparisons, tasks: int) -> str:
         for verdict in _VERDICTS
         if verdict in by_verdict
     ]
-    pairs = max(item.difference(arm.role).difference.n for arm in arms)
+    counts = [item.difference(arm.role).difference.n for arm in arms]
+    pairs = max(counts)
     over = f"mean of {tasks} tasks" if tasks > 1 else "one task"
-    seeds = f"{pairs} pairs of seeds" if pairs > 1 else "one pair of seeds, which allows no conclusion"
+    span = f"{pairs}" if min(counts) == pairs else f"{min(counts)} to {pairs}"
+    seeds = f"{span} pairs of seeds" if pairs > 1 else "one pair of seeds, which allows no conclusion"
     adjusted = ", p after Holm" if pairs > 1 else ""
     return f"{who} {', '.join(parts)}. Differences of test scores: {over}, {seeds}{adjusted}."
 
@@ -115,31 +119,38 @@ def _margin(one: Evidence) -> str:
 
 
 def _robustness(results: Results) -> Iterator[Finding]:
+    lost = {
+        (drop.condition, drop.level, drop.role): drop.rate
+        for item in results.drops[:1]  # of the winner that the curves are of
+        for drop in item.drops
+        if drop.series == MEAN and drop.rate.n
+    }
     for kind, curves in results.robustness.items():
         mean = next(curve for curve in curves if curve.response == MEAN)
-        level = level_label(mean.series[0].points[-1].level)
-        yield Finding("Robustness", f"Under {condition_label(kind)} at level {level}: {'; '.join(_drops(mean))}.")
+        level = mean.series[0].points[-1].level
+        rates = {role: rate for (condition, at, role), rate in lost.items() if (condition, at) == (kind, level)}
+        said = "; ".join(_drops(mean, rates))
+        yield Finding("Robustness", f"Under {condition_label(kind)} at level {level_label(level)}: {said}.")
 
 
-def _drops(curve: Curve) -> list[str]:
+def _drops(curve: Curve, rates: Mapping[str, Estimate]) -> list[str]:
     """What each arm loses; of many controls those that lose least and most."""
-    winner, *controls = curve.series
+    winner, *controls = (_drop(series, rates.get(series.name)) for series in curve.series)
     if len(controls) <= MOST_NAMED:
-        return [_drop(series) for series in curve.series]
-    ordered = sorted(controls, key=_lost)
-    return [_drop(winner), f"of {len(controls)} controls least: {_drop(ordered[0])}", f"most: {_drop(ordered[-1])}"]
+        return [winner, *controls]
+    roles = [series.name for series in curve.series[1:]]
+    lost = [rates[role].mean if role in rates else math.inf for role in roles]
+    least, *_, most = (text for _, text in sorted(zip(lost, controls, strict=True)))
+    return [winner, f"of {len(controls)} controls least: {least}", f"most: {most}"]
 
 
-def _lost(series: Series) -> float:
-    """Share of the first level's score that is lost at the last; infinite where nothing can be said."""
+def _drop(series: Series, rate: Estimate | None) -> str:
+    """`LoRA from 0.843 to 0.790, a drop of 6.1 ± 0.8 % (…)`; the rate is the mean of the runs' and tasks' own."""
     before, after = series.points[0].estimate.mean, series.points[-1].estimate.mean
-    return 1 - after / before if before > 0 else math.inf
-
-
-def _drop(series: Series) -> str:
-    before, after = series.points[0].estimate.mean, series.points[-1].estimate.mean
-    rate = f", a drop of {percent(_lost(series), 1)}" if before > 0 else ""
-    return f"{role_phrase(series.name)} from {before:.3f} to {after:.3f}{rate}"
+    half = None if rate is None else rate.half_width
+    spread = "" if half is None else f" ± {100 * half:.1f}"
+    drop = "" if rate is None else f", a drop of {number(100 * rate.mean, 1)}{spread} %"
+    return f"{role_phrase(series.name)} from {before:.3f} to {after:.3f}{drop}"
 
 
 def _front(results: Results) -> Iterator[Finding]:

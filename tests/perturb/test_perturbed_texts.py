@@ -62,6 +62,14 @@ def test_word_drop_nests_and_keeps_order_and_one_word():
     assert all(len(text) == 1 for text in levels[-1])
 
 
+def test_marks_that_stand_alone_are_no_words_to_word_drop():
+    texts = {
+        example.text for example in under("word_drop", 1.0, [Example(str(i), "Fine , really !", 0) for i in range(40)])
+    }
+    assert texts == {"Fine , !", ", really !"}
+    assert under("word_drop", 1.0, [Example("a", ":-) !", 0)])[0].text == ":-) !"
+
+
 def test_word_drop_leaves_spacing_alone_where_nothing_is_dropped():
     assert under("word_drop", 1.0, [Example("a", " one ", 0)])[0].text == " one "
     assert under("word_drop", 1.0, [Example("a", "   ", 0)])[0].text == "   "

@@ -159,6 +159,26 @@ def test_sentences_about_robustness_name_the_ends_of_many_controls(many: Results
     assert "least:" not in said(results, "Robustness")
 
 
+def test_the_drop_of_a_sentence_is_that_of_the_figure_and_the_table(results: Results) -> None:
+    """The mean of the runs' and tasks' own rates: the ratio of mean scores is another number."""
+    for drop in results.drops[0].of("winner"):
+        if drop.level == max(level for condition, level in results.drops[0].conditions if condition == drop.condition):
+            half = drop.rate.half_width
+            assert half is not None
+            assert f", a drop of {100 * drop.rate.mean:.1f} ± {100 * half:.1f} %" in said(results, "Robustness")
+
+
+def test_runs_that_are_still_to_come_are_counted(frames_of: Callable[[Plan], StudyFrames]) -> None:
+    frames = frames_of(Plan())
+    last = frames.trials[frames.trials["role"] == "control:random"].tail(1)
+    waiting = frames.trials.assign(state=frames.trials["state"].mask(frames.trials.index.isin(last.index), "waiting"))
+    results = analyse(replace(frames, trials=waiting))
+    (item,) = [one for one in results.comparisons if one.winner_id == last["pair_of"].iloc[0]]
+    assert "paired by seed pair over 2 to 3 repeats" in item.method
+    assert item.warnings == ("Random structure: 2 of 3 runs so far, and as many pairs",)
+    assert "2 to 3 pairs of seeds" in said(results, "Controls")
+
+
 def test_other_sizes_are_one_caution_a_winner(many: Results) -> None:
     for item in many.comparisons:
         (text,) = [warning for warning in item.warnings if warning.startswith("of another size")]

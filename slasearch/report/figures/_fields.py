@@ -19,12 +19,14 @@ from matplotlib.ticker import MaxNLocator
 
 from slasearch.analysis.coordinates import DesignResponse, response_words
 from slasearch.analysis.curves import Level, Scale
-from slasearch.report.labels import factor_label, level_label
+from slasearch.report.labels import factor_label, level_label, short_factor
 
 __all__ = [
     "SPOKEN",
     "FieldAxis",
     "by_response",
+    "choice_keys",
+    "choice_names",
     "field_axis",
     "response_stem",
     "response_title",
@@ -46,6 +48,10 @@ SPOKEN = 6
 
 _LONGEST_CHOICE = 20
 """Longer choices are cut off on an axis; tables have them whole."""
+
+_MANY = 6
+_LINE = 12
+"""Of more choices than this, each has one line of so many letters on an axis."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,7 @@ def field_axis(field: str, levels: Sequence[Level], scale: Scale, letters: int =
     label = factor_label(field)
     if scale == "category":
         positions = tuple(float(index) for index in range(len(levels)))
-        names = tuple(_cut(level_label(level)) for level in levels)
-        return FieldAxis(label, scale, positions, positions, names, letters)
+        return FieldAxis(label, scale, positions, positions, choice_names(levels), letters)
     numbers = [float(level) for level in levels]
     place = math.log10 if scale == "log" else float
     places = tuple(place(number) for number in numbers)
@@ -97,8 +102,41 @@ def field_axis(field: str, levels: Sequence[Level], scale: Scale, letters: int =
     return FieldAxis(label, scale, places, found, names, letters)
 
 
-def _cut(label: str) -> str:
-    return label if len(label) <= _LONGEST_CHOICE else f"{label[: _LONGEST_CHOICE - 1].rstrip()}…"
+def choice_names(levels: Sequence[Level], most: int = _LONGEST_CHOICE) -> tuple[str, ...]:
+    """What choices are called on an axis, each in at most so many letters.
+
+    They are cut off, unless some could then not be told apart, or many would lie on each other: then they are A, B, C,
+    and `choice_keys` says what these are.
+    """
+    labels = [level_label(level) for level in levels]
+    if _lettered(labels, most):
+        return tuple(_letter(place) for place in range(len(labels)))
+    return tuple(_cut(label, most) for label in labels)
+
+
+def choice_keys(fields: Iterable[tuple[str, Sequence[Level]]], most: int = _LONGEST_CHOICE) -> list[str]:
+    """What letters stand for in a figure: a text for each field whose choices are called by them, each once."""
+    found = {}
+    for field, levels in fields:
+        labels = [level_label(level) for level in levels]
+        if _lettered(labels, most):
+            meant = ", ".join(f"{_letter(place)}\u00a0=\u00a0{label}" for place, label in enumerate(labels))
+            found[field] = f"{short_factor(field)}: {meant}"
+    return list(found.values())
+
+
+def _lettered(labels: Sequence[str], most: int) -> bool:
+    crowded = len(labels) > _MANY and max(map(len, labels)) > min(most, _LINE)
+    return crowded or len({_cut(label, most) for label in labels}) < len(labels)
+
+
+def _cut(label: str, most: int) -> str:
+    return label if len(label) <= most else f"{label[: most - 1].rstrip()}…"
+
+
+def _letter(place: int) -> str:
+    """From `A` to `Z`, then `AA`, `AB` and so on."""
+    return (_letter(place // 26 - 1) if place >= 26 else "") + chr(ord("A") + place % 26)
 
 
 def _have_room(places: Sequence[float], names: Sequence[str], letter: float) -> bool:
@@ -159,7 +197,7 @@ def set_field_axis(ax: Axes, which: str, axis: FieldAxis, *, cells: bool = False
 
 
 def _lines(name: str) -> str:
-    return textwrap.fill(name, 12, break_long_words=False)
+    return textwrap.fill(name, _LINE, break_long_words=False)
 
 
 def set_panel_axis(figure: go.Figure, which: str, axis: FieldAxis, *, cells: bool = False) -> None:

@@ -6,7 +6,7 @@ Axes lie below each other, so that names and values have room on a phone and at 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from optuna.distributions import IntDistribution
 
+from slasearch.analysis.curves import Level
 from slasearch.analysis.frames import StudyFrames
 from slasearch.records import DIRECTIONS
 from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note, panel_figure, thinned
 from slasearch.report.figures._classes import class_legend, draw_class_legend, draw_lines, line_traces
+from slasearch.report.figures._fields import choice_keys, choice_names
 from slasearch.report.labels import level_label, short_factor, short_number, thousands
 from slasearch.report.results import Results
 from slasearch.report.settings import best_settings, by_settings
@@ -71,6 +73,7 @@ def figures(results: Results) -> list[ReportFigure]:
         "best trial: of the setting that is best by its mean over seed pairs" if by_settings(settings) else "",
         "axes as fields were sampled: logarithmic where they were; size is logarithmic",
         "lines through one choice are spread",
+        *(key for field, levels in _choices(frames) for key in choice_keys([(field, levels)], _letters(levels))),
         "left of an axis: the field is not used" if unused else "",
         "search: " + results.counts_of("design", "optimise").text(),
     )
@@ -134,7 +137,7 @@ def _field_axis(field: Parameter, stored: list[object]) -> _Axis:
     return _Axis(name[:1].upper() + name[1:], tuple(_field_ticks(field)), tuple(places), tuple(texts))
 
 
-def _level(value: object) -> float | str:
+def _level(value: object) -> Level:
     return value if isinstance(value, str) else float(value) if isinstance(value, (int, float)) else str(value)
 
 
@@ -152,14 +155,28 @@ def _jitter(index: int) -> float:
     return _SPREAD * ((0.5 + index * 0.6180339887) % 1.0 - 0.5)
 
 
+def _choices(frames: StudyFrames) -> Iterator[tuple[str, tuple[Level, ...]]]:
+    """The fields that have an axis of choices, with these."""
+    for field in parameters(frames.config):
+        if field.choices and field.name in frames.params:
+            yield field.name, _levels(field)
+
+
+def _levels(field: Parameter) -> tuple[Level, ...]:
+    return tuple(_level(field.encode(choice)) for choice in field.choices)
+
+
+def _letters(levels: Sequence[Level]) -> int:
+    """How many letters each choice has room for along an axis."""
+    return max(4, 72 // len(levels))
+
+
 def _field_ticks(field: Parameter) -> Iterator[tuple[float, str]]:
     """Every choice, or both ends of a range and what lies half way as it was sampled."""
     if field.choices:
-        most = max(4, 72 // len(field.choices))
-        for choice in field.choices:
-            stored = field.encode(choice)
-            label = level_label(_level(stored))
-            yield field.share(stored), label if len(label) <= most else f"{label[: most - 1]}…"
+        levels = _levels(field)
+        for stored, name in zip(map(field.encode, field.choices), choice_names(levels, _letters(levels)), strict=True):
+            yield field.share(stored), name
         return
     low, high = field.ends
     for stored in dict.fromkeys((low, field.middle, high)):

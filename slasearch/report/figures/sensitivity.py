@@ -8,6 +8,7 @@ from slasearch.analysis.curves import Curve
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.sensitivity import Response
 from slasearch.report.figures._base import LegendItem, ReportFigure, note
+from slasearch.report.figures._fields import choice_keys
 from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels, grid_table, y_range, zero_apart
 from slasearch.report.finding import listed
 from slasearch.report.labels import (
@@ -108,9 +109,10 @@ def _figure(
     barred = _barred(curves)
     cut = y_range(curves, barred, counts=sizes).note
     measured = _intervals(curves, sizes)
+    keys = choice_keys((curve.factor, curve.levels) for curve in curves if curve.scale == "category")
     apart = [short_factor(curve.factor) for curve in curves if zero_apart(curve)]
     spaced = f"{listed(apart)} by its logarithm, 0 set apart at the left" if apart else ""
-    text = note("points: trials", *measured, curves[0].method, *warnings, spaced, cut, counts)
+    text = note("points: trials", *measured, curves[0].method, *keys, *warnings, spaced, cut, counts)
     grid = CurveGrid(
         curves=curves,
         titles=("",) * len(curves),

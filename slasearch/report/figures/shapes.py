@@ -10,7 +10,7 @@ import pandas as pd
 from slasearch.analysis.coordinates import DesignResponse
 from slasearch.analysis.shape import ResponseLine
 from slasearch.report.figures._base import AxisRange, ReportFigure, axis_range, note
-from slasearch.report.figures._fields import SPOKEN, by_response, response_stem, response_title
+from slasearch.report.figures._fields import SPOKEN, by_response, choice_keys, response_stem, response_title
 from slasearch.report.figures._shape_sheet import SHEET_LEGEND, ShapeSheet, draw_sheet, sheet_panels
 from slasearch.report.labels import objective_label, short_factor, spoken_level, thousands
 from slasearch.report.results import Results
@@ -30,6 +30,7 @@ def _figure(results: Results, response: DesignResponse, lines: tuple[ResponseLin
     text = note(
         "averages of sizes are geometric" if counts else "",
         ordered[0].method,
+        *choice_keys((line.field, line.levels) for line in ordered if line.scale == "category"),
         *dict.fromkeys(warning for line in ordered for warning in line.warnings),
         shown.note,
         "design: " + results.counts_of("design").text(),

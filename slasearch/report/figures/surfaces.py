@@ -11,7 +11,7 @@ from slasearch.analysis.coordinates import DesignResponse
 from slasearch.analysis.curves import Level, Scale
 from slasearch.analysis.shape import ResponseSurface
 from slasearch.report.figures._base import ReportFigure, note
-from slasearch.report.figures._fields import by_response, response_stem, response_title
+from slasearch.report.figures._fields import by_response, choice_keys, response_stem, response_title
 from slasearch.report.figures._surface_maps import SurfaceMaps, draw_maps, map_panels
 from slasearch.report.labels import objective_label, percent, short_factor, spoken_level, thousands
 from slasearch.report.results import Results
@@ -33,6 +33,15 @@ def _figure(results: Results, response: DesignResponse, surfaces: tuple[Response
         "averages of sizes are geometric" if counts else "",
         "hatched: the 95 % interval spans more than half of the colour scale" if hatched else "",
         surfaces[0].method,
+        *choice_keys(
+            (field, levels)
+            for one in surfaces
+            for field, levels, scale in (
+                (one.x_field, one.x_levels, one.x_scale),
+                (one.y_field, one.y_levels, one.y_scale),
+            )
+            if scale == "category"
+        ),
         *dict.fromkeys(warning for surface in surfaces for warning in surface.warnings),
         "design: " + results.counts_of("design").text(),
     )

@@ -2,15 +2,16 @@
 
 The share of a box that a method's means dominate (hypervolume, Zitzler and Thiele 1998), sizes as logarithms. The box
 is common to all methods of the same tasks: from the best values that any of them has to the worst, moved out by a tenth
-of the range. The difference to the winner has a t-interval whose variance is the sum of what the studies add: each
-study's by a bootstrap over its seed pairs, drawn anew the same for all its arms, so that pairs stay pairs; degrees of
-freedom as in `crossed`.
+of the range. The difference to the winner has a t-interval, its variance by a bootstrap over seed pairs, drawn
+anew the same for all arms, so that pairs stay pairs, and for all studies that have the same seed pairs, as what a seed
+does may be alike at every size. Of studies with other seed pairs variances add; degrees of freedom as in `crossed`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ from slasearch.registry import UNSIZED_CONTROLS
 __all__ = ["SizeFront", "fronts_by_size"]
 
 DRAWS = 1_000
-"""Bootstrap draws of each study."""
+"""Bootstrap draws over the seed pairs of a study, or of several that have the same."""
 
 _NOTHING = 1e-18
 """A variance of shares below this is rounding."""
@@ -87,22 +88,27 @@ def fronts_by_size(
 def _fronts(tasks: tuple[str, ...], groups: Sequence[Group], seed: int) -> list[SizeFront]:
     common = [role for role in groups[0].roles if all(role in group.roles for group in groups)]
     roles = [role for role in common if control_name(role) not in UNSIZED_CONTROLS]
-    runs = [_runs(group, roles) for group in groups]
+    found = [_runs(group, roles) for group in groups]
+    runs = [table for _, table in found]
     fewest = min(len(table) for table in runs)
     if not fewest:
         return []
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for study, (pairs, _) in enumerate(found):
+        alike.setdefault(pairs, []).append(study)
     means = np.stack([table.mean(axis=0) for table in runs])
     worst, best = means.max(axis=(0, 1)), means.min(axis=(0, 1))
     span = np.where(worst > best, worst - best, 1.0)
     shares = _shares((means - best) / span)
-    variances = np.stack([_variance(runs, study, best, span, seed) for study in range(len(runs))])
+    variances = np.stack([_variance(runs, together, best, span, seed) for together in alike.values()])
+    counts = [len(pairs) for pairs in alike]
     studies = tuple(group.label for group in groups)
 
     def difference(column: int) -> Estimate:
         mean, parts = float(shares[0] - shares[column]), variances[:, column]
         if fewest < 2 or parts.sum() < _NOTHING:
             return Estimate(mean, None, None, fewest)
-        freedom = parts.sum() ** 2 / sum(part**2 / (len(table) - 1) for part, table in zip(parts, runs, strict=True))
+        freedom = parts.sum() ** 2 / sum(part**2 / (count - 1) for part, count in zip(parts, counts, strict=True))
         half = float(stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum()))
         return Estimate(mean, mean - half, mean + half, fewest)
 
@@ -112,29 +118,31 @@ def _fronts(tasks: tuple[str, ...], groups: Sequence[Group], seed: int) -> list[
     ]
 
 
-def _variance(runs: Sequence[Floats], study: int, best: Floats, span: Floats, seed: int) -> Floats:
-    """What the seed pairs of one study add to the variance of the winner's share minus that of each role (`roles`)."""
-    generator, count = np.random.default_rng([seed, study]), len(runs[study])
+def _variance(runs: Sequence[Floats], together: Sequence[int], best: Floats, span: Floats, seed: int) -> Floats:
+    """What the pairs that some studies share add to the variance of the winner's share minus each role's (`roles`)."""
+    generator, count = np.random.default_rng([seed, together[0]]), len(runs[together[0]])
     means = np.stack([table.mean(axis=0) for table in runs])
     draws = np.empty((DRAWS, means.shape[1]))
     for number in range(DRAWS):
-        means[study] = runs[study][generator.integers(0, count, count)].mean(axis=0)
+        drawn = generator.integers(0, count, count)
+        for study in together:
+            means[study] = runs[study][drawn].mean(axis=0)
         draws[number] = _shares((means - best) / span)
     # A bootstrap of few pairs spreads too little.
     found: Floats = (draws[:, :1] - draws).var(axis=0) * count / max(1, count - 1)
     return found
 
 
-def _runs(group: Group, roles: Sequence[str]) -> Floats:
-    """`pairs x roles x 2`: log10 of the size and minus the score, of the seed pairs that all roles have."""
+def _runs(group: Group, roles: Sequence[str]) -> tuple[tuple[Any, ...], Floats]:
+    """The seed pairs that all roles have, and `pairs x roles x 2`: log10 of the size and minus the score."""
     found = {}
     for role in roles:
         complete = group.complete(role)
         sizes = complete.groupby(list(SEEDS))["exported_parameters"].first()
         scores = scores_by(complete, SEEDS, (MEAN,))[MEAN]
         found[role] = pd.DataFrame({"size": np.log10(sizes.clip(lower=1.0)), "loss": -scores})
-    table = pd.concat(found, axis=1).dropna()
-    return np.stack([table[role].to_numpy(dtype=np.float64) for role in roles], axis=1)
+    table = pd.concat(found, axis=1).dropna().sort_index()
+    return tuple(table.index), np.stack([table[role].to_numpy(dtype=np.float64) for role in roles], axis=1)
 
 
 def _shares(costs: Floats) -> Floats:

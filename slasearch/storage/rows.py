@@ -44,8 +44,11 @@ class StudyRow:
 
     @property
     def folder(self) -> str:
-        """Its folder wherever files lie, which no study of that name in another database shares."""
-        return f"{self.name}-{self.created_at:.0f}"
+        """Its folder wherever files lie: the name and when it was made, to the microsecond.
+
+        No study of that name in another database shares it.
+        """
+        return f"{self.name}-{1e6 * self.created_at:.0f}"
 
 
 @dataclass(frozen=True)

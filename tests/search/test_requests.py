@@ -326,13 +326,14 @@ def test_a_study_that_is_being_run_is_not_deleted(where):
     check_truth(CONFIG, where)
 
 
-def test_a_study_of_the_same_name_in_another_database_beside_it_keeps_its_files(where):
+@pytest.mark.parametrize("later", [60.0, 0.001])
+def test_a_study_of_the_same_name_in_another_database_beside_it_keeps_its_files(where, later):
     """Two databases in one folder have one home."""
     other = replace(where, storage_url=where.storage_url.replace("study.db", "other.db"))
     assert other.storage_url != where.storage_url
     config = study(optimise=2)
     for number, place in enumerate((where, other)):
-        clock = 1_750_000_000.0 + 60 * number
+        clock = 1_750_000_000.0 + later * number
         session = StudySession.open(config, place, now=lambda at=clock: at)
         run_all(session)
         session.close()
@@ -340,7 +341,7 @@ def test_a_study_of_the_same_name_in_another_database_beside_it_keeps_its_files(
     delete_study(where, "toy")
     check_artifacts(trials_of(other), other)
     assert all(log.is_file() for log in logs)
-    assert not any((where.home / "logs").glob("toy-1750000000"))
+    assert not any((where.home / "logs").glob("toy-1750000000000000"))
 
 
 def test_an_interrupted_deletion_keeps_the_study_from_being_run_and_is_finished_by_the_next(where, monkeypatch):

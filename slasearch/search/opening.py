@@ -66,9 +66,8 @@ def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
     taken = _taken_in_optuna(store, config)
 
     def make(writer: Writer) -> StudyRow | None:
-        found = store.find_study(config.name)
-        if found is not None:
-            return found
+        if store.find_study(config.name) is not None:
+            return None
         try:
             made = writer.add_study(new)
         except sa.exc.IntegrityError:
@@ -79,7 +78,7 @@ def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
             writer.add_warm_start(replace(warm, study_id=made.id))
         return made
 
-    return store.write(make) or find_or_make(store, config, now)  # another driver has made it meanwhile
+    return store.write(make) or find_or_make(store, config, now)  # made meanwhile: it is checked
 
 
 def _taken_in_optuna(store: Store, config: StudyConfig) -> StudyConflictError | None:

@@ -103,7 +103,6 @@ class StudySession:
         search: MirroredStudy,
         artifacts: Artifacts,
         checkpoints: Path,
-        closing: ExitStack,
         now: Callable[[], float],
     ) -> None:
         self._config = config
@@ -115,7 +114,7 @@ class StudySession:
         self._search = search
         self._artifacts = artifacts
         self._checkpoints = checkpoints
-        self._closing = closing
+        self._closing = ExitStack()
         self._now = now
         self._design = design_points(config)
         self._space = parameters(config)
@@ -171,7 +170,9 @@ class StudySession:
             book.mend(lease.previous, now())
             carry_out(store, book, study.id, now(), at_work=False)
             checkpoints = checkpoint_folder(study, config.resources.checkpoint_folder, locations)
-            return cls(config, store, lease, study, warm, book, search, artifacts, checkpoints, undo.pop_all(), now)
+            session = cls(config, store, lease, study, warm, book, search, artifacts, checkpoints, now)
+            session._closing = undo.pop_all()  # only now: what fails before gives the lease back
+            return session
 
     @_database
     def close(self) -> None:

@@ -29,6 +29,7 @@ from slasearch.cli.status import status
 from slasearch.errors import ConfigError, LeaseError, StorageError, StudyConflictError
 from slasearch.records import Event, MetricRow
 from slasearch.registry import PRUNER_OPTIONS, SAMPLER_OPTIONS
+from slasearch.search import opening
 from slasearch.search.pruners import Hyperband
 from slasearch.search.study import StudySession
 from slasearch.search.summary import Best, PhaseCount, read_summary, summarise
@@ -278,6 +279,19 @@ def test_other_content_under_the_same_name_is_refused_with_the_difference(opened
         StudySession.open(study(optimise=2, seed=7), where)
 
 
+def test_other_content_that_another_driver_stores_meanwhile_is_refused_too(where, monkeypatch):
+    first = study(optimise=2, seed=7)
+
+    def meanwhile(store, config):
+        monkeypatch.undo()
+        StudySession.open(first, where).close()
+
+    monkeypatch.setattr(opening, "take", meanwhile)
+    with pytest.raises(StudyConflictError, match="seed: was 7, is 0"):
+        StudySession.open(study(optimise=2), where)
+    StudySession.open(first, where).close()
+
+
 def test_a_finished_search_can_be_confirmed_later_and_beside_more_controls(opened, where):
     session = opened(study(optimise=3))
     assert len(run_all(session)) == 3
@@ -333,6 +347,14 @@ def test_a_living_driver_keeps_others_out(where):
     with pytest.raises(LeaseError, match=r"got process \d+ on .* since .* UTC"):
         StudySession.open(study(optimise=1), where)
     session.close()
+    StudySession.open(study(optimise=1), where).close()
+
+
+def test_a_session_that_cannot_be_made_gives_the_lease_back(where, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(StudySession, "_make_pruner", lambda session: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            StudySession.open(study(optimise=1), where)
     StudySession.open(study(optimise=1), where).close()
 
 

@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial
 
 from slasearch.config.load import stored_study
 from slasearch.config.locations import Locations
-from slasearch.config.schema import StudyConfig
 from slasearch.errors import LeaseError
 from slasearch.search.book import NOT_ASKED
 from slasearch.search.lease import Lease, has_driver
@@ -63,7 +62,7 @@ def send(
         StudyNotFoundError: The study was deleted meanwhile.
         StorageError: The database or the disk refuses.
     """
-    config = stored_study(study.config)
+    stored_study(study.config)
     asked = RequestRow(0, study.id, verb, None if trials is None else tuple(trials), at_once, now())
     with closing(Store(locations.storage_url)) as store:
         request = store.write(lambda writer: writer.add_request(asked))
@@ -71,15 +70,15 @@ def send(
             if has_driver(store, study.id, now()):
                 time.sleep(_POLL_SECONDS)
             else:
-                _carry_out(config, locations)
+                _carry_out(study.name, locations)
             request = store.request(request.id)
         return request
 
 
-def _carry_out(config: StudyConfig, locations: Locations) -> None:
-    """Opening a study carries out what is asked of it; a driver that has just begun does that too."""
+def _carry_out(name: str, locations: Locations) -> None:
+    """Takes the driver's place, unless one has just begun: that carries out what is asked too."""
     try:
-        StudySession.open(config, locations).close()
+        StudySession.attend(name, locations).close()
     except LeaseError:
         time.sleep(_POLL_SECONDS)
 

@@ -28,7 +28,16 @@ from slasearch.storage.rows import StudyRow, WarmStart
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer
 
-__all__ = ["DELETED", "checkpoint_folder", "find_or_make", "grown", "optuna_names", "optuna_studies", "with_data"]
+__all__ = [
+    "DELETED",
+    "checkpoint_folder",
+    "find_or_make",
+    "grown",
+    "optuna_names",
+    "optuna_studies",
+    "refuse_deleted",
+    "with_data",
+]
 
 DELETED = "deleted"
 """State of a study whose deletion has begun."""
@@ -44,11 +53,7 @@ def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
     """
     study = store.find_study(config.name)
     if study is not None:
-        if study.state == DELETED:
-            raise StudyConflictError(
-                f"study {study.name}: expected a whole study, got one that is half deleted. Run "
-                f"`slasearch delete {study.name} --yes` once more, then this command again."
-            )
+        refuse_deleted(study)
         _refuse_other(store, study, config)
         return study
     new = StudyRow(
@@ -79,6 +84,19 @@ def find_or_make(store: Store, config: StudyConfig, now: float) -> StudyRow:
         return made
 
     return store.write(make) or find_or_make(store, config, now)  # made meanwhile: it is checked
+
+
+def refuse_deleted(study: StudyRow) -> None:
+    """Refuses a study whose deletion has begun.
+
+    Raises:
+        StudyConflictError: It is half deleted.
+    """
+    if study.state == DELETED:
+        raise StudyConflictError(
+            f"study {study.name}: expected a whole study, got one that is half deleted. Run "
+            f"`slasearch delete {study.name} --yes` once more, then this command again."
+        )
 
 
 def _taken_in_optuna(store: Store, config: StudyConfig) -> StudyConflictError | None:

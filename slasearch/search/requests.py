@@ -36,19 +36,19 @@ class Carried:
     cancelled: tuple[int, ...] = ()
 
 
-def carry_out(store: Store, book: Book, study_id: int, now: float, *, at_work: bool) -> Carried:
-    """Carries out all that is asked of a study.
+def carry_out(store: Store, book: Book, requests: Iterable[RequestRow], now: float, *, at_work: bool) -> Carried:
+    """Carries out what is asked of a study.
 
     Args:
         store: The database.
         book: The study's trials.
-        study_id: The study.
+        requests: What is asked, the oldest first.
         now: Present time.
         at_work: Whether trials are being run, so that there is something to stop.
     """
     stop = at_once = False
     cancelled: list[int] = []
-    for request in store.requests(study_id):
+    for request in requests:
         if request.trials is None:
             stop, at_once = at_work, at_once or (at_work and request.at_once)
             outcome = "the study stops" if at_work else NOT_RUNNING

@@ -15,6 +15,7 @@ import optuna
 from optuna.pruners import BasePruner
 
 from slasearch.config.document import problem_line
+from slasearch.config.load import stored_study
 from slasearch.config.locations import Locations
 from slasearch.config.plain import from_plain, to_plain
 from slasearch.config.schema import PrunerConfig, StudyConfig
@@ -27,7 +28,7 @@ from slasearch.search.job import Job
 from slasearch.search.lease import Lease
 from slasearch.search.limits import Limits
 from slasearch.search.mirror import MirroredStudy
-from slasearch.search.opening import checkpoint_folder, find_or_make, grown, optuna_studies, with_data
+from slasearch.search.opening import checkpoint_folder, find_or_make, grown, optuna_studies, refuse_deleted, with_data
 from slasearch.search.plan import plan
 from slasearch.search.pruners import Pruner, Report, curves, ended_early, make_pruner
 from slasearch.search.race import Race, make_race, standing
@@ -41,7 +42,7 @@ from slasearch.space import design_points, option_problems, parameters, resolve,
 from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.engine import storage_errors
 from slasearch.storage.patience import Patience
-from slasearch.storage.rows import OptunaStudy, StudyRow, TrialRow, TrialState, WarmStart
+from slasearch.storage.rows import OptunaStudy, RequestRow, StudyRow, TrialRow, TrialState, WarmStart
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer
 
@@ -70,6 +71,14 @@ class Ask:
     checkpoints: CheckpointPlan | None = None
 
 
+def _take_lease(store: Store, study: StudyRow, undo: ExitStack, now: float) -> Lease:
+    """The study's lease, which guards the store's writes from now on; `undo` gives it back."""
+    lease = Lease.take(store, study.id, study.name, now)
+    store.guard(lease)
+    undo.callback(lease.release, store)
+    return lease
+
+
 def _database(
     method: Callable[Concatenate[StudySession, P], R],
 ) -> Callable[Concatenate[StudySession, P], R]:
@@ -84,7 +93,7 @@ def _database(
 
 
 class StudySession:
-    """One run command's hold on a study: made by `open`, ended by `close`.
+    """One run command's hold on a study: made by `open` or `attend`, ended by `close`.
 
     `warm` is what the sampler begins from, if that is something.
 
@@ -156,23 +165,61 @@ class StudySession:
         with ExitStack() as undo, storage_errors(store.url):
             undo.callback(store.close)
             study = find_or_make(store, config, now())
-            lease = Lease.take(store, study.id, config.name, now())
-            store.guard(lease)
-            undo.callback(lease.release, store)
+            earlier = {request.id for request in store.requests(study.id)}
+            lease = _take_lease(store, study, undo, now())
             study = grown(store, study, config, now())
-            warm = store.warm_start(study.id)
-            search, confirm = optuna_studies(store, config, lease, undo, warm)
-            objectives = [objective.name for objective in config.objectives]
-            distributions = {parameter.name: parameter.distribution for parameter in parameters(config)}
-            both: dict[OptunaStudy, MirroredStudy] = {"search": search, "confirm": confirm}
-            artifacts = Artifacts.of(study, locations.home, config.resources.storage_path)
-            book = Book(store, locations.home, artifacts, study, objectives, config.constraints, both, distributions)
-            book.mend(lease.previous, now())
-            carry_out(store, book, study.id, now(), at_work=False)
-            checkpoints = checkpoint_folder(study, config.resources.checkpoint_folder, locations)
-            session = cls(config, store, lease, study, warm, book, search, artifacts, checkpoints, now)
-            session._closing = undo.pop_all()  # only now: what fails before gives the lease back
-            return session
+
+            def due(request: RequestRow) -> bool:
+                """Whether it is carried out now: one that asks this run to stop is left for it to obey."""
+                return request.trials is not None or request.id in earlier
+
+            return cls._opened(config, locations, store, lease, study, undo, now, due)
+
+    @classmethod
+    def attend(cls, name: str, locations: Locations) -> StudySession:
+        """Opens a study as its database has it, and carries out what is asked of it; it is not to be run.
+
+        Raises:
+            StudyNotFoundError: There is none of that name.
+            StudyConflictError: Another version made the study, or it is half deleted.
+            LeaseError: A living process runs the study; the text says which and since when.
+            StorageError: The database or the disk refuses.
+        """
+        now = steady_clock()
+        store = Store(locations.storage_url)
+        with ExitStack() as undo, storage_errors(store.url):
+            undo.callback(store.close)
+            lease = _take_lease(store, store.study(name), undo, now())
+            study = store.study(name)  # as the last driver has left it
+            refuse_deleted(study)
+            return cls._opened(stored_study(study.config), locations, store, lease, study, undo, now, lambda _: True)
+
+    @classmethod
+    def _opened(
+        cls,
+        config: StudyConfig,
+        locations: Locations,
+        store: Store,
+        lease: Lease,
+        study: StudyRow,
+        undo: ExitStack,
+        now: Callable[[], float],
+        due: Callable[[RequestRow], bool],
+    ) -> StudySession:
+        """The session on a study whose lease is held; requests that are `due` are carried out."""
+        warm = store.warm_start(study.id)
+        search, confirm = optuna_studies(store, config, lease, undo, warm)
+        objectives = [objective.name for objective in config.objectives]
+        distributions = {parameter.name: parameter.distribution for parameter in parameters(config)}
+        both: dict[OptunaStudy, MirroredStudy] = {"search": search, "confirm": confirm}
+        artifacts = Artifacts.of(study, locations.home, config.resources.storage_path)
+        book = Book(store, locations.home, artifacts, study, objectives, config.constraints, both, distributions)
+        book.mend(lease.previous, now())
+        carry_out(store, book, filter(due, store.requests(study.id)), now(), at_work=False)
+        checkpoints = checkpoint_folder(study, config.resources.checkpoint_folder, locations)
+        session = cls(config, store, lease, study, warm, book, search, artifacts, checkpoints, now)
+        session._closing = undo.pop_all()  # only now: what fails before gives the lease back
+        return session
 
     @_database
     def close(self) -> None:
@@ -449,7 +496,8 @@ class StudySession:
     @_database
     def requests(self) -> Carried:
         """Carries out what commands have asked of the study; says what is left to do for whoever runs its trials."""
-        carried = carry_out(self._store, self._book, self._study.id, self._now(), at_work=True)
+        asked = self._store.requests(self._study.id)
+        carried = carry_out(self._store, self._book, asked, self._now(), at_work=True)
         for trial_id in carried.cancelled:  # its worker is killed, and cannot clean up
             shutil.rmtree(self._checkpoint_folder(self._book[trial_id]), ignore_errors=True)
         return carried

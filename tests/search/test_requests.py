@@ -26,7 +26,7 @@ from session_kit import (
 from slasearch.cli.status import status
 from slasearch.errors import LeaseError, StudyConflictError, StudyNotFoundError
 from slasearch.search import command
-from slasearch.search.book import CANCELLED
+from slasearch.search.book import CANCELLED, Book
 from slasearch.search.command import _delete_from_optuna, delete_study, send
 from slasearch.search.requests import NOT_RUNNING, Carried, failed_trials
 from slasearch.search.study import StudySession
@@ -182,6 +182,45 @@ def test_stopping_a_study_that_nobody_runs_does_nothing_now_or_later(where):
     grown = StudySession.open(study(design=SMALL_DESIGN, optimise=3), where)
     assert len(run_all(grown)) == 1
     grown.close()
+
+
+def test_a_run_that_is_told_to_stop_while_it_opens_stops(where, monkeypatch):
+    StudySession.open(CONFIG, where).close()
+    send(where, stored(where), "cancel", None, wait=0)
+
+    def meanwhile(book, *arguments):
+        monkeypatch.undo()
+        send(where, stored(where), "cancel", None, at_once=True, wait=0)
+        book.mend(*arguments)
+
+    monkeypatch.setattr(Book, "mend", meanwhile)
+    session = StudySession.open(CONFIG, where)
+    assert column(where, sa.select(SlaRequest.outcome)) == [NOT_RUNNING, None]
+    assert session.requests() == Carried(stop=True, at_once=True)
+    session.close()
+
+
+def test_a_command_that_has_read_an_older_file_leaves_the_present_one(where):
+    failing(where)
+    read, grown = stored(where), study(design=SMALL_DESIGN, optimise=5)
+    StudySession.open(grown, where).close()
+    present = stored(where).config
+    send(where, read, "cancel", None)
+    assert stored(where).config == present != read.config
+
+
+def test_a_command_makes_no_study_that_is_deleted_meanwhile(where, monkeypatch):
+    failing(where)
+    read = stored(where)
+
+    def deletes(*_):
+        delete_study(where, "toy")
+        return False
+
+    monkeypatch.setattr(command, "has_driver", deletes)
+    with pytest.raises(StudyNotFoundError):
+        send(where, read, "cancel", None)
+    assert column(where, sa.select(SlaStudy.name)) == []
 
 
 def test_what_a_lost_driver_left_undone_is_carried_out_when_the_study_is_opened(where):

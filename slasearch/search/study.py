@@ -237,10 +237,13 @@ class StudySession:
             self._write_state(self._state())
 
     def _state(self) -> str:
-        """The study's state if the session ends now."""
-        if plan(self._config, self._book.rows, self._design) == "done":
-            if not self._handed and self._study.state in ("finished", "failed"):
-                return self._study.state
+        """The study's state if the session ends now; where nothing came of it, what the last run has left."""
+        done = plan(self._config, self._book.rows, self._design) == "done"
+        idle = self._stopped is None and not any(row.state == "waiting" for row in self._book.rows)
+        kept = ("finished", "failed") if done else ("failed",) if idle else ()
+        if not self._handed and self._study.state in kept:
+            return self._study.state
+        if done:
             found = winners(self._config.objectives, self._book.rows, top=1, constraints=self._config.constraints)
             return "finished" if found else "failed"
         return "failed" if self._stopped is not None and self._stopped.level == "error" else "stopped"

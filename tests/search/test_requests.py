@@ -184,6 +184,16 @@ def test_stopping_a_study_that_nobody_runs_does_nothing_now_or_later(where):
     grown.close()
 
 
+def test_a_study_stopped_by_its_failures_has_failed_until_something_of_it_is_tried_again(where):
+    config = study(optimise=6, limits={"failure_window": 2})
+    failing(where, config, fail=(0, 1))
+    assert (stored(where).state, len(trials_of(where))) == ("failed", 2)
+    assert send(where, stored(where), "cancel", None).outcome == NOT_RUNNING
+    assert stored(where).state == "failed"
+    send(where, stored(where), "retry", [row.id for row in trials_of(where)])
+    assert stored(where).state == "stopped"
+
+
 def test_a_run_that_is_told_to_stop_while_it_opens_stops(where, monkeypatch):
     StudySession.open(CONFIG, where).close()
     send(where, stored(where), "cancel", None, wait=0)

@@ -26,6 +26,7 @@ from slasearch.records import TaskData
 from slasearch.registry import extension_modules
 from slasearch.search.study import StudySession, StudySummary
 from slasearch.storage.patience import Patience
+from slasearch.storage.places import disk_errors
 from slasearch.tasks.digest import data_digest
 from slasearch.tasks.load import load_task
 from slasearch.tasks.metrics import metric_places
@@ -86,7 +87,7 @@ def run_study(
     Raises:
         StudyConflictError: A study of this name has other content, or ran on other data.
         LeaseError: Another driver runs the study, or has taken it over.
-        StorageError: The database, or the store of trained adapters, cannot be used.
+        StorageError: The database, the home folder, or the store of trained adapters, cannot be used.
         ClusterError: The cluster cannot be reached or is too small for a trial.
         TaskError: The data of a task cannot be read.
     """
@@ -123,6 +124,8 @@ def _run(
     if session.warm is not None:
         printer.note(session.warm.words)
     session.check_store()
+    with disk_errors(locations.ray):
+        locations.ray.mkdir(parents=True, exist_ok=True)
     printer.tick(session.summary, first.phase)
     specs = first.spec.tasks
     tasks = _while_renewing(session, lambda: [load_task(task, data.get(task.name)) for task in specs])

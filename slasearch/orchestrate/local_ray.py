@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -27,6 +28,7 @@ import psutil
 
 from slasearch.orchestrate.interrupts import SIGNALS, sigterm_kept
 from slasearch.search.lease import Holder, is_dead, this_process
+from slasearch.storage.places import disk_errors
 
 __all__ = ["end_leftovers", "environment", "local_ray", "require_token"]
 
@@ -34,6 +36,8 @@ PREFIX = "sla-ray-"
 LONGEST_FOLDER = 20
 SERVERS = ("gcs_server", "raylet")
 OBJECT_STORE_BYTES = 256 * 2**20
+
+_log = logging.getLogger(__name__)
 
 Process = tuple[int, float]
 """Process id and start time (epoch seconds), so that no later process is taken for it."""
@@ -72,11 +76,19 @@ def local_ray(records: Path, *, cpus: int, variables: Mapping[str, str]) -> Iter
         records: Folder of the notes.
         cpus: CPUs that Ray may give out; it counts the GPUs itself.
         variables: Environment of Ray's processes.
+
+    Raises:
+        StorageError: The disk refuses a note or Ray's folder.
     """
-    end_leftovers(records)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_short_temporary_folder()))
+    temporary = _short_temporary_folder()
+    with disk_errors(records):
+        end_leftovers(records)
+    with disk_errors(Path(temporary)):
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=temporary))
     record = _Record(records / f"{folder.name}.json", folder)
     try:
+        with disk_errors(records):
+            record.begin()
         with environment(variables), _signals_held_back(), sigterm_kept():
             _init(folder, cpus)
         record.started()
@@ -107,12 +119,17 @@ class _Record:
 
     def __init__(self, path: Path, folder: Path) -> None:
         self._path = path
+        self._fresh = path.with_suffix(".new")
         self._folder = folder
         self._driver = asdict(this_process(time.time()))
         self._foreign = set(psutil.Process().children())
         self._roots: set[psutil.Process] = set()
         self._noted: set[Process] = set()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._warned = False
+
+    def begin(self) -> None:
+        """Writes down whose note it is. Raises OSError."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._write()
 
     def started(self) -> None:
@@ -121,10 +138,15 @@ class _Record:
         self.note()
 
     def note(self) -> None:
-        """Writes down Ray's processes, with those begun meanwhile."""
+        """Writes down Ray's processes, with those begun meanwhile; a disk that refuses costs only the note."""
         for root in self._roots:
             self._noted |= _identify(root)
-        self._write()
+        try:
+            self._write()
+        except OSError as error:
+            if not self._warned:
+                _log.warning("%s: Ray's processes are not noted, should this one be killed: %s.", self._path, error)
+            self._warned = True
 
     def end_helpers(self) -> None:
         """Ends monitors and the like: Ray would ask each of them, in vain, and wait a second."""
@@ -137,14 +159,14 @@ class _Record:
         """Ends what the shutdown has left, and forgets it."""
         _end(self._noted)
         _remove(self._folder)
-        self._path.unlink(missing_ok=True)
+        for path in (self._path, self._fresh):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def _write(self) -> None:
         noted = {"driver": self._driver, "folder": str(self._folder), "processes": sorted(self._noted)}
-        text = json.dumps(noted)
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(self._path)
+        self._fresh.write_text(json.dumps(noted), encoding="utf-8")
+        self._fresh.replace(self._path)
 
 
 def _init(folder: Path, cpus: int) -> None:

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 from slasearch.config.locations import Locations, redacted
 from slasearch.errors import StorageError
+from slasearch.files import existing
 from slasearch.service.read_only import read_only_engine_arguments
 from slasearch.storage.engine import database_file, storage_errors
 from slasearch.storage.upgrade import newest_revision, stored_revision
@@ -37,12 +38,13 @@ class Check:
 
 
 def examine(locations: Locations) -> list[Check]:
-    """Looks at Python, packages, extras, devices, the database and the disk; changes nothing.
+    """Looks at Python, packages, extras, devices, the database, the home folder and the disk; changes nothing.
 
     Args:
         locations: Where the studies' database and files lie.
     """
-    return [_python(), *_packages(), _device(), _storage(locations.storage_url), _disk(locations.home)]
+    home = locations.home
+    return [_python(), *_packages(), _device(), _storage(locations.storage_url), _home(home), _disk(home)]
 
 
 def _python() -> Check:
@@ -130,9 +132,22 @@ def _storage(url: str) -> Check:
     return Check("storage", "database", "ok", f"{shown}: schema {revision}, studies: {studies}")
 
 
+def _home(home: Path) -> Check:
+    """Whether the home folder is one that can be written in, or can be made."""
+    seen = _seen(home)
+    if seen.is_dir() and os.access(seen, os.W_OK | os.X_OK):
+        return Check("storage", "home folder", "ok", str(home) if seen == home else f"{home}: not there yet")
+    found = f"{seen}: " + ("a folder that cannot be written in" if seen.is_dir() else "no folder")
+    return Check("storage", "home folder", "problem", found, "Make it writable, or set SLASEARCH_HOME.")
+
+
+def _seen(path: Path) -> Path:
+    """The path, or the nearest one above it that can be seen."""
+    return next(one for one in (path, *path.parents) if existing(str(one)))
+
+
 def _disk(home: Path) -> Check:
-    existing = next(folder for folder in (home, *home.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free / 1e9
+    free = shutil.disk_usage(_seen(home)).free / 1e9
     if free < LOW_DISK_GB:
         return Check("disk", "free disk", "problem", f"{free:.1f} GB at {home}", "Free some, or set SLASEARCH_HOME.")
     return Check("disk", "free disk", "ok", f"{free:.1f} GB at {home}")

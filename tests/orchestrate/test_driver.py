@@ -127,6 +127,16 @@ def test_adapters_go_where_the_study_says_and_a_place_that_refuses_is_noticed_fi
     assert not (tmp_path / "artifacts").exists()
 
 
+def test_a_home_folder_that_refuses_is_noticed_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "load_task", lambda *_: pytest.fail("expected no data to be read"))
+    config, where = small_study(tmp_path, 1)
+    where = replace(where, home=tmp_path / "texts.jsonl")
+    with pytest.raises(StorageError, match=r"texts\.jsonl/ray: expected to write here, got: Not a directory\."):
+        run_study(config, where, progress=quiet())
+
+
 def test_workers_are_reused_closed_between_trials_and_keep_nothing(tmp_path: Path) -> None:
     config, locations = small_study(tmp_path, 10, prune=True)
     held: dict[int, int] = {}

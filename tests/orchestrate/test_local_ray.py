@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+from slasearch.errors import StorageError
+from slasearch.orchestrate import local_ray as local_ray_module
 from slasearch.orchestrate.local_ray import PREFIX, end_leftovers, environment, local_ray
 from slasearch.search.lease import this_process
 
@@ -84,6 +86,40 @@ def test_environment_is_put_back() -> None:
         assert os.environ["SLA_TEST_OLD"] == "new"
     assert os.environ.pop("SLA_TEST_OLD") == "old"
     assert "SLA_TEST_NEW" not in os.environ
+
+
+def test_a_home_folder_that_refuses_is_an_error_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "t").mkdir()
+    monkeypatch.setattr(local_ray_module, "_short_temporary_folder", lambda: str(tmp_path / "t"))
+    monkeypatch.setattr(local_ray_module, "_init", lambda *_: pytest.fail("expected no Ray"))
+    with (
+        pytest.raises(StorageError, match=r"file/ray: expected to write here, got: Not a directory\."),
+        local_ray(tmp_path / "file" / "ray", cpus=1, variables={}),
+    ):
+        pass
+    assert not any((tmp_path / "t").iterdir())
+    monkeypatch.setattr(local_ray_module, "_short_temporary_folder", lambda: str(tmp_path / "none"))
+    with (
+        pytest.raises(StorageError, match="none: expected to write here"),
+        local_ray(tmp_path, cpus=1, variables={}),
+    ):
+        pass
+
+
+def test_a_heartbeat_whose_note_cannot_be_written_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = local_ray_module._Record(tmp_path / "ray" / f"{PREFIX}x.json", tmp_path / f"{PREFIX}x")
+    record.note()
+    record.note()
+    assert len(caplog.messages) == 1
+    assert "Ray's processes are not noted" in caplog.text
+    record.begin()
+    record.end()
+    assert not any((tmp_path / "ray").iterdir())
 
 
 def test_rays_folder_is_private_and_its_sockets_have_short_paths(

@@ -102,3 +102,18 @@ def test_little_disk_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("slasearch.service.doctor.LOW_DISK_GB", 1e9)
     disk = next(check for check in examine(locate(f"sqlite:///{tmp_path / 'a.db'}")) if check.area == "disk")
     assert (disk.status, "SLASEARCH_HOME" in disk.advice) == ("problem", True)
+
+
+def test_a_home_folder_that_cannot_be_written_in_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Check:
+        checks = examine(locate(f"sqlite:///{tmp_path / 'a.db'}"))
+        return next(check for check in checks if check.name == "home folder")
+
+    assert (home().status, home().found) == ("ok", str(tmp_path))
+    monkeypatch.setenv("SLASEARCH_HOME", str(tmp_path / "new" / "home"))
+    assert (home().status, home().found) == ("ok", f"{tmp_path / 'new' / 'home'}: not there yet")
+    with monkeypatch.context() as patched:
+        patched.setattr("os.access", lambda path, mode: False)
+        assert (home().status, home().found) == ("problem", f"{tmp_path}: a folder that cannot be written in")
+    (tmp_path / "new").touch()
+    assert (home().status, home().found) == ("problem", f"{tmp_path / 'new'}: no folder")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from slasearch.errors import ConfigError
 
-__all__ = ["Locations", "locate", "redacted"]
+__all__ = ["PASSWORD_FILE", "STORAGE", "Locations", "locate", "redacted"]
 
+STORAGE = "SLASEARCH_STORAGE"
+"""Holds the database's URL, where no `--storage` does."""
 PASSWORD_FILE = "SLASEARCH_STORAGE_PASSWORD_FILE"
 """Names a file whose text is the database's password, as containers get their secrets."""
 
@@ -58,7 +60,7 @@ def locate(storage: str | None = None) -> Locations:
 
     here = Path.cwd() / ".slasearch"
     default = URL.create("sqlite", database=str(here / "slasearch.db")).render_as_string(hide_password=False)
-    text = storage or os.environ.get("SLASEARCH_STORAGE") or default
+    text = storage or os.environ.get(STORAGE) or default
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import psutil
 
+from slasearch.config.locations import PASSWORD_FILE, STORAGE
 from slasearch.orchestrate.interrupts import SIGNALS, sigterm_kept
 from slasearch.search.lease import Holder, is_dead, this_process
 from slasearch.storage.places import disk_errors
@@ -35,6 +36,8 @@ __all__ = ["end_leftovers", "environment", "local_ray", "require_token"]
 PREFIX = "sla-ray-"
 LONGEST_FOLDER = 20
 SERVERS = ("gcs_server", "raylet")
+NOT_FOR_WORKERS = dict.fromkeys((STORAGE, PASSWORD_FILE, "PGPASSWORD", "PGPASSFILE"))
+"""What says where the database is and how it is opened: workers never see it."""
 OBJECT_STORE_BYTES = 256 * 2**20
 
 _log = logging.getLogger(__name__)
@@ -44,18 +47,22 @@ Process = tuple[int, float]
 
 
 @contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Sets environment variables and puts the earlier ones back."""
+def environment(variables: Mapping[str, str | None]) -> Iterator[None]:
+    """Sets environment variables, or takes away those that are None, and puts the earlier ones back."""
     earlier = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    _set(variables)
     try:
         yield
     finally:
-        for name, value in earlier.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set(earlier)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def require_token() -> None:
@@ -75,7 +82,7 @@ def local_ray(records: Path, *, cpus: int, variables: Mapping[str, str]) -> Iter
     Args:
         records: Folder of the notes.
         cpus: CPUs that Ray may give out; it counts the GPUs itself.
-        variables: Environment of Ray's processes.
+        variables: Environment of Ray's processes, which have the present one too, but for what opens the database.
 
     Raises:
         StorageError: The disk refuses a note or Ray's folder.
@@ -89,7 +96,7 @@ def local_ray(records: Path, *, cpus: int, variables: Mapping[str, str]) -> Iter
     try:
         with disk_errors(records):
             record.begin()
-        with environment(variables), _signals_held_back(), sigterm_kept():
+        with environment({**NOT_FOR_WORKERS, **variables}), _signals_held_back(), sigterm_kept():
             _init(folder, cpus)
         record.started()
         yield record.note

@@ -84,6 +84,8 @@ def test_environment_is_put_back() -> None:
     os.environ["SLA_TEST_OLD"] = "old"
     with environment({"SLA_TEST_OLD": "new", "SLA_TEST_NEW": "1"}):
         assert os.environ["SLA_TEST_OLD"] == "new"
+        with environment({"SLA_TEST_OLD": None, "SLA_TEST_NONE": None}):
+            assert "SLA_TEST_OLD" not in os.environ
     assert os.environ.pop("SLA_TEST_OLD") == "old"
     assert "SLA_TEST_NEW" not in os.environ
 
@@ -122,14 +124,20 @@ def test_a_heartbeat_whose_note_cannot_be_written_says_so_once(
     assert not any((tmp_path / "ray").iterdir())
 
 
-def test_rays_folder_is_private_and_its_sockets_have_short_paths(
+def test_rays_folder_is_private_its_sockets_have_short_paths_and_its_processes_know_no_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    private = ("SLASEARCH_STORAGE", "SLASEARCH_STORAGE_PASSWORD_FILE", "PGPASSWORD", "PGPASSFILE")
+    for name in private:
+        monkeypatch.setenv(name, "secret")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 10)))
     with local_ray(tmp_path, cpus=1, variables={}):
         (path,) = tmp_path.glob(f"{PREFIX}*.json")
         folder = Path(json.loads(path.read_text(encoding="utf-8"))["folder"])
         assert folder.stat().st_mode & 0o777 == 0o700
         assert max(len(str(socket)) for socket in folder.rglob("sockets/*")) <= 107
+        (raylet,) = (process for process in psutil.Process().children(recursive=True) if process.name() == "raylet")
+        assert not any(name in raylet.environ() for name in private), "expected workers to inherit none of it"
+        assert {os.environ[name] for name in private} == {"secret"}
     assert not folder.exists()
     assert not path.exists()

@@ -13,6 +13,7 @@ from slasearch.registry import Registry
 __all__ = [
     "STORED",
     "Choice",
+    "Counted",
     "Distribution",
     "Ints",
     "Names",
@@ -25,6 +26,7 @@ __all__ = [
     "Scalar",
     "Searchable",
     "Seed",
+    "Size",
     "StrictModel",
     "StudyName",
     "UnitFloat",
@@ -41,8 +43,12 @@ Choice = Scalar | tuple[Scalar, ...]
 UnitFloat = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
+NonNegativeInt = Annotated[int, Field(ge=0, lt=2**31)]
+Size = Annotated[int, Field(ge=1, lt=2**63)]
+"""Numbers of parameters, as far as a database holds them."""
+Counted = Annotated[int, Field(ge=1, le=10_000)]
+"""What is kept or shown one by one."""
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Repeats = Annotated[int, Field(ge=1, le=1000)]
 """Repetitions under other seeds; at most 1000, so that the seeds of `confirm` never meet those of the search."""

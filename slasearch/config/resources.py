@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from slasearch.config.fields import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, StrictModel
+from slasearch.config.fields import Counted, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, StrictModel
 
 __all__ = ["LimitsConfig", "ResourcesConfig", "holds_secret"]
 
@@ -26,7 +27,7 @@ class ResourcesConfig(StrictModel):
     cpus_per_trial: PositiveInt = Field(1, description="CPU threads of a trial")
     gpus_per_trial: NonNegativeFloat = Field(0.0, description="GPUs of a trial; a fraction shares one")
     max_concurrent_trials: PositiveInt = Field(2, description="most trials at a time")
-    cache_gib: NonNegativeFloat = Field(
+    cache_gib: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
         4.0, description="hidden states of frozen layers that each node keeps for all trials (GiB); 0: none"
     )
     checkpoint_minutes: PositiveFloat | None = Field(
@@ -78,6 +79,6 @@ class LimitsConfig(StrictModel):
     max_hours: PositiveFloat | None = Field(None, description="wall time of one run command (hours)")
     max_device_hours: PositiveFloat | None = Field(None, description="sum of all trials' wall times (hours)")
     max_retries: NonNegativeInt = Field(2, description="new attempts after a lost worker or too little memory")
-    failure_window: PositiveInt = Field(
+    failure_window: Counted = Field(
         10, description="stop when most of this many last trials failed and were not tried again"
     )

@@ -20,6 +20,7 @@ from slasearch.config.backbones import checked_backbone
 from slasearch.config.conditions import ConditionsConfig, MeasuredCondition, TrainCondition
 from slasearch.config.constraints import ConstraintConfig
 from slasearch.config.fields import (
+    Counted,
     Distribution,
     Ints,
     Names,
@@ -30,6 +31,7 @@ from slasearch.config.fields import (
     Ranks,
     Searchable,
     Seed,
+    Size,
     StrictModel,
     StudyName,
     UnitFloat,
@@ -325,7 +327,7 @@ class BudgetSize(StrictModel):
     """A number of parameters decides the size."""
 
     mode: Literal["budget"] = Field(description="`budget`: a number of parameters decides the size")
-    parameters: Searchable[PositiveInt] = Field(description="most exported parameters of the structure")
+    parameters: Searchable[Size] = Field(description="most exported parameters of the structure")
     scope: Literal["union", "per_task"] = Field(
         "union", description="what is counted: the union of all tasks' slots, or each task's own"
     )
@@ -348,7 +350,9 @@ class EarlyStopConfig(StrictModel):
 class TrainingConfig(StrictModel):
     """How a trial trains. Exactly one of `epochs` and `steps`."""
 
-    epochs: Searchable[PositiveFloat | None] = Field(None, description="passes over the training data")
+    epochs: Searchable[Annotated[float, Field(gt=0, le=1_000_000)] | None] = Field(
+        None, description="passes over the training data"
+    )
     steps: Searchable[PositiveInt | None] = Field(None, validate_default=True, description="optimiser steps")
     batch_size: Searchable[PositiveInt] = Field(32, description="examples in a step")
     learning_rate: Searchable[PositiveFloat] = Field(3e-3, description="peak learning rate of the modules (per step)")
@@ -360,7 +364,7 @@ class TrainingConfig(StrictModel):
         "linear", description="how learning rates fall over the steps"
     )
     gradient_clip: PositiveFloat = Field(1.0, description="largest L2 norm of the gradient of all weights")
-    reports: PositiveInt = Field(4, description="how often a trial reports its validation score while it trains")
+    reports: Counted = Field(4, description="how often a trial reports its validation score while it trains")
     kind_factors: dict[str, Searchable[PositiveFloat]] = Field(
         default_factory=dict, description="factor on `learning_rate` for modules of a kind, such as {bias: 3}"
     )

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from slasearch.adapters.export import TaskName
 from slasearch.config.document import Problem, problem_line
-from slasearch.config.fields import Distribution, NonNegativeFloat, PositiveInt, Seed, StrictModel, UnitFloat
+from slasearch.config.fields import Distribution, NonNegativeFloat, PositiveInt, Seed, Size, StrictModel, UnitFloat
 from slasearch.config.problems import problems_of, shown
 from slasearch.config.schema import GatesConfig, PoolConfig
 from slasearch.errors import ConfigError
@@ -41,7 +41,7 @@ class _Arguments(StrictModel):
     gates: GatesConfig
     steps: PositiveInt
     sparsity_weight: NonNegativeFloat | None
-    budget: PositiveInt | None
+    budget: Size | None
     scope: Literal["union", "per_task"]
     ramp: UnitFloat | None
     schedule: Literal["linear", "cosine", "cubic"] | None

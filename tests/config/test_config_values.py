@@ -151,6 +151,29 @@ def test_checkpoints_that_all_nodes_see_lie_at_an_absolute_path(full: str) -> No
     assert parse_study(full, "s", ["resources.checkpoint_folder=/shared"]).resources.checkpoint_folder == "/shared"
 
 
+@pytest.mark.parametrize(
+    ("field", "most", "expected"),
+    [
+        ("limits.failure_window", 10_000, "of at most 10000"),
+        ("training.reports", 10_000, "of at most 10000"),
+        ("training.epochs", 1e6, "of at most 1000000"),
+        ("resources.cpus_per_trial", 2**31 - 1, "below 2147483648"),
+        ("resources.cache_gib", 1e6, "of at most 1000000"),
+        ("limits.max_retries", 2**31 - 1, "below 2147483648"),
+        ("size_control", 2**63 - 1, "below 9.223372037e+18"),
+    ],
+)
+def test_numbers_that_no_machine_or_database_holds_are_refused(
+    full: str, field: str, most: float, expected: str
+) -> None:
+    def override(value: float) -> str:
+        return f"size_control={{mode: budget, parameters: {value}}}" if field == "size_control" else f"{field}={value}"
+
+    parse_study(full, "s", [override(most)])
+    with pytest.raises(ConfigError, match=rf"{field}.*: expected a number {re.escape(expected)}, got"):
+        parse_study(full, "s", [override(most + 1)])
+
+
 def test_a_trial_has_whole_gpus_or_a_share_of_one(full: str) -> None:
     for gpus in ("1.5", "0.00001"):
         with pytest.raises(ConfigError, match=r"gpus_per_trial: expected a whole number, or a share of one GPU"):

@@ -114,7 +114,7 @@ def _storage(url: str) -> Check:
         file = database_file(url)
         if file is not None and not file.is_file():
             return Check("storage", "database", "note", f"{shown}: not there yet", "`slasearch run FILE` makes it.")
-        opened, arguments = read_only_engine_arguments(url)
+        opened, arguments = read_only_engine_arguments(url, brief=True)
         with storage_errors(url):
             engine = create_engine(opened, **arguments)
             revision = stored_revision(engine)

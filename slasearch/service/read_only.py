@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
-import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from slasearch.config.locations import redacted
 from slasearch.errors import StorageError
-from slasearch.storage.engine import database_file
+from slasearch.storage.engine import database_file, is_frozen, read_only_url
 
 __all__ = ["read_only_engine_arguments"]
 
 
-_READ_ONLY = {"mode": "ro", "uri": "true"}
-
-
-def read_only_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
+def read_only_engine_arguments(url: str, *, brief: bool = False) -> tuple[str, dict[str, Any]]:
     """URL and engine arguments with which the database itself refuses to write.
 
     SQLite is opened with `mode=ro`, PostgreSQL with read-only transactions; another database is opened as it is.
 
     Args:
         url: SQLAlchemy URL.
+        brief: Whether it is open for a moment only. A SQLite file in a folder that is read-only is then read as it
+            stands; whoever stays would not see what another machine writes to it.
 
     Returns:
         The URL to open, and keyword arguments for SQLAlchemy's `create_engine`.
@@ -34,10 +31,7 @@ def read_only_engine_arguments(url: str) -> tuple[str, dict[str, Any]]:
     """
     file = database_file(url)
     if file is not None and file.is_file():
-        # Quoted once for SQLite and once, by URL, for SQLAlchemy: else a path with # or ? would end there, mode=ro be
-        # lost, and SQLite make a file of the shorter name.
-        opened = sa.URL.create("sqlite", database=f"file:{quote(str(file.resolve()))}", query=_READ_ONLY)
-        return opened.render_as_string(hide_password=False), {}
+        return read_only_url(file, immutable=brief and is_frozen(file)), {}
     backend = make_url(url).get_backend_name()
     if backend == "sqlite":
         raise StorageError(

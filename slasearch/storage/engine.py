@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import optuna
 import sqlalchemy as sa
@@ -17,7 +20,16 @@ from optuna.storages import RDBStorage
 from slasearch.config.locations import redacted
 from slasearch.errors import ConnectionLostError, SlaSearchError, StorageError
 
-__all__ = ["database_file", "make_engine", "optuna_storage", "optuna_template", "storage_errors", "wait_for_disk"]
+__all__ = [
+    "database_file",
+    "is_frozen",
+    "make_engine",
+    "optuna_storage",
+    "optuna_template",
+    "read_only_url",
+    "storage_errors",
+    "wait_for_disk",
+]
 
 BUSY_SECONDS = 30.0
 """How long a SQLite connection waits for another one's write."""
@@ -74,11 +86,12 @@ def database_file(url: str) -> Path | None:
 def make_engine(url: str, *, create: bool = True) -> sa.Engine:
     """An engine for `url`.
 
-    SQLite gets write-ahead logging, `synchronous=NORMAL`, a busy timeout and foreign keys on every connection.
+    SQLite gets `synchronous=NORMAL`, a busy timeout and foreign keys on every connection.
 
     Args:
         url: SQLAlchemy URL, such as `sqlite:///study.db` or `postgresql+psycopg://user@host/name`.
-        create: Whether the folder of a SQLite file is made; without it a missing file is an error.
+        create: For SQLite whether the file may be made, with its folder, and gets write-ahead logging. Without it a
+            missing file is an error, and one in a folder that is read-only is read as it stands.
 
     Raises:
         StorageError: The URL cannot be read, its driver is missing, or the file is.
@@ -91,10 +104,27 @@ def make_engine(url: str, *, create: bool = True) -> sa.Engine:
             f"database: expected the file {file}, got none. Run a study first (`slasearch run FILE`), "
             "or name another database with --storage."
         )
+    frozen = file is not None and not create and is_frozen(file)
     with storage_errors(url):
-        engine = sa.create_engine(url, **_options(url))
-    _set_up_connections(engine)
+        engine = sa.create_engine(read_only_url(file, immutable=True) if file and frozen else url, **_options(url))
+    _set_up_connections(engine, write_ahead=create)
     return engine
+
+
+def is_frozen(file: Path) -> bool:
+    """Whether a SQLite file can be read only as it stands: nothing can be made beside it, and its log is empty."""
+    file = file.resolve()
+    log = file.with_name(f"{file.name}-wal")
+    return not os.access(file.parent, os.W_OK) and not (log.is_file() and log.stat().st_size)
+
+
+def read_only_url(file: Path, *, immutable: bool = False) -> str:
+    """The URL under which SQLite refuses to write to a file; `immutable`: it relies on nobody else writing either."""
+    query = {"mode": "ro", "uri": "true", **({"immutable": "1"} if immutable else {})}
+    # Quoted once for SQLite and once, by URL, for SQLAlchemy: else a path with # or ? would end there, mode=ro be
+    # lost, and SQLite make a file of the shorter name.
+    opened = sa.URL.create("sqlite", database=f"file:{quote(str(file.resolve()))}", query=query)
+    return opened.render_as_string(hide_password=False)
 
 
 def wait_for_disk(connection: sa.Connection, wait: bool) -> None:
@@ -125,7 +155,7 @@ def optuna_storage(url: str) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with storage_errors(url):
         storage = _made_by_one_of_several(optuna_template(url), _options(url))
-    _set_up_connections(storage.engine)
+    _set_up_connections(storage.engine, write_ahead=True)
     storage.engine.dispose()
     return storage
 
@@ -185,23 +215,21 @@ def _options(url: str) -> dict[str, Any]:
     return {"pool_pre_ping": True}
 
 
-def _set_up_connections(engine: sa.Engine) -> None:
+def _set_up_connections(engine: sa.Engine, *, write_ahead: bool) -> None:
     if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _pragmas)
+        sa.event.listen(engine, "connect", partial(_pragmas, write_ahead=write_ahead))
     elif engine.dialect.name == "postgresql":
         sa.event.listen(engine, "connect", _end_idle_transactions)
 
 
-def _pragmas(connection: Any, _record: Any) -> None:
+def _pragmas(connection: Any, _record: Any, *, write_ahead: bool) -> None:
     if not isinstance(connection, sqlite3.Connection):
         return
+    pragmas = [f"busy_timeout={int(BUSY_SECONDS * 1000)}", "synchronous=NORMAL", "foreign_keys=ON"]
+    if write_ahead:  # stands in the file from then on
+        pragmas.append("journal_mode=WAL")
     cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout={int(BUSY_SECONDS * 1000)}",
-        "journal_mode=WAL",
-        "synchronous=NORMAL",
-        "foreign_keys=ON",
-    ):
+    for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -111,6 +112,30 @@ def test_an_upgrade_of_a_file_that_cannot_be_written_is_one_clear_error(tmp_path
     file.chmod(0o644)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (4, "", 1), done.stderr
     assert "Make the file and its folder writable" in done.stderr or "folder exists and is writable" in done.stderr
+    assert file.read_bytes() == before
+
+
+def test_a_database_in_a_folder_that_cannot_be_written_can_be_read(where, tmp_path):
+    session = StudySession.open(CONFIG, where)
+    one_trial(session)
+    session.close()
+    file = database_file(where.storage_url)
+    before = file.read_bytes()
+    file.chmod(0o444)
+    file.parent.chmod(0o555)
+
+    def ask(verb):
+        command = [sys.executable, "-m", "slasearch", verb, "--json", "--storage", where.storage_url]
+        done = subprocess.run(without_rights(command), capture_output=True, text=True, check=False)
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+    studies, checks = ask("status"), ask("doctor")
+    file.parent.chmod(0o755)
+    file.chmod(0o644)
+    assert [(study["name"], study["complete"]) for study in studies] == [("toy", 1)]
+    assert next(check["status"] for check in checks if check["name"] == "database") == "ok"
+    assert next(check["status"] for check in checks if check["name"] == "home folder") == "problem"
     assert file.read_bytes() == before
 
 

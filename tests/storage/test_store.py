@@ -96,6 +96,25 @@ def test_a_reader_makes_no_database(url, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_reader_leaves_the_file_as_it_is(url):
+    """The way in which changes are logged stands in the file."""
+    store = Store(url)
+    store.upgrade()
+    store.close()
+    connection = sqlite3.connect(database_file(url))
+    connection.execute("PRAGMA journal_mode=DELETE")
+    connection.close()
+    before = database_file(url).read_bytes()
+    reader = Store(url)
+    assert reader.studies() == []
+    reader.close()
+    assert database_file(url).read_bytes() == before
+    store.upgrade()
+    with store.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    store.close()
+
+
 def test_a_reader_of_a_database_without_our_tables_is_told_so(tmp_path):
     file = tmp_path / "other.db"
     sqlite3.connect(file).execute("create table t (x)").connection.close()

@@ -150,9 +150,9 @@ class MirroredStudy:
             self._set_state(number, TrialState.RUNNING)
 
     def report(self, number: int, percent: int, value: float) -> None:
-        """Stores an intermediate value; `percent` of the trial's budget is its step."""
+        """Stores an intermediate value; its step is `percent` of the trial's budget, where the last one counts."""
         self._store.once(partial(self._storage.set_trial_intermediate_value, self._ids[number], percent, value))
-        optuna.Trial(self._memory, self._trial(number)._trial_id).report(value, percent)
+        self._memory._storage.set_trial_intermediate_value(self._trial(number)._trial_id, percent, value)
 
     def judged_bad(self, number: int, pruner: BasePruner) -> bool:
         """What one of Optuna's pruners says of a running trial's last intermediate value."""

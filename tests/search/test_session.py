@@ -196,6 +196,18 @@ def test_a_pruned_trial_keeps_its_last_metrics_and_value(opened, where):
     assert column(where, steps) == [2, 4]
 
 
+def test_of_several_reports_in_one_percent_the_last_one_counts_before_and_after_a_restart(opened, where, recwarn):
+    session = opened(study(optimise=1, objectives=("score",)))
+    ask = started(session)
+    for step, score in ((399, 0.2), (400, 0.5), (401, 0.4)):
+        session.progress(ask.trial_id, progress(step, score, of=800))
+    assert session._search._trial(0).intermediate_values == {50: 0.4}
+    assert [trial.intermediate_values for trial in optuna_trials(where)] == [{50: 0.4}]
+    session.prune(ask.trial_id, None)
+    assert [row.score for row in trials_of(where)] == [trial.value for trial in optuna_trials(where)] == [0.4]
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_with_several_objectives_optuna_gets_no_intermediate_values(opened, where):
     session = opened(study(optimise=30, sampler={"name": "tpe", "options": {"n_startup_trials": 4}}))
     for number in range(8):

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from typing import Any
 
 from optuna.storages import RDBStorage
@@ -26,7 +27,7 @@ from slasearch.storage.engine import optuna_storage, storage_errors
 from slasearch.storage.rows import RequestRow, StudyRow, Verb
 from slasearch.storage.store import Store
 
-__all__ = ["delete_study", "send"]
+__all__ = ["Deleted", "delete_study", "send"]
 
 WAIT_SECONDS = 30.0
 """How long a driver is waited for, which looks for requests about once a second while trials run."""
@@ -83,14 +84,25 @@ def _carry_out(name: str, locations: Locations) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = time.time) -> int:
+@dataclass(frozen=True)
+class Deleted:
+    """A study that was deleted.
+
+    Args:
+        trials: How many attempts at trials it had.
+        astray: Paths of its trained adapters that were not where `resources.storage_path` and the home folder are now.
+            Where these were others when the files were written, the files stay there.
+    """
+
+    trials: int
+    astray: tuple[str, ...]
+
+
+def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = time.time) -> Deleted:
     """Removes a study from our tables and Optuna's, and its files; one that was interrupted goes on.
 
     Of its file only places are read, so that a study which another version made can be removed too. A study of Optuna's
     in which somebody else has ended trials stays.
-
-    Returns:
-        How many attempts at trials it had.
 
     Raises:
         StudyNotFoundError: There is none of that name.
@@ -106,6 +118,7 @@ def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = 
         undo.callback(lease.release, store)
         store.guard(lease)
         trials = len(store.trials(study.id))
+        astray = artifacts.astray(store.all_artifacts(study.id))
         store.write(lambda writer: writer.update_study(study.id, state=DELETED))
         storage = optuna_storage(store.url)
         undo.callback(storage.engine.dispose)
@@ -117,7 +130,7 @@ def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = 
         store.write(lambda writer: writer.delete_study(study.id))
         undo.pop_all()
         storage.engine.dispose()
-        return trials
+        return Deleted(trials, tuple(row.path for row in astray))
 
 
 def _delete_from_optuna(storage: RDBStorage, name: str) -> None:

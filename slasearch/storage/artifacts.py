@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -105,6 +105,22 @@ class Artifacts:
         place, folder = self._of_trial(trial_id)
         with suppress(StorageError):
             place.remove(folder)
+
+    def astray(self, rows: Iterable[ArtifactRow]) -> list[ArtifactRow]:
+        """Those of the study's files that `discard` would not remove: they lie elsewhere, or nowhere any more.
+
+        Raises:
+            StorageError: The store cannot be reached, or refuses.
+        """
+        rows = list(rows)
+        places = [(self.home, f"{_AT_HOME}/{self.folder}/")]
+        places += [] if self.store is None else [(self.store, f"{self.folder}/")]
+        found = {
+            path
+            for place, folder in places
+            for path in place.present([row.path for row in rows if row.path.startswith(folder)])
+        }
+        return [row for row in rows if row.path not in found]
 
     def discard(self) -> None:
         """Removes the files of all trials.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from slasearch.errors import StorageError
-from slasearch.files import write_durably
+from slasearch.files import existing, write_durably
 
 __all__ = ["Folder", "Place", "RemoteStore", "disk_errors", "place_of"]
 
@@ -32,6 +32,9 @@ class Place(Protocol):
 
     def read(self, path: str) -> bytes:
         """The content of a file. Raises OSError, whose text says why there is none."""
+
+    def present(self, paths: Sequence[str]) -> list[str]:
+        """Those of the paths at which something is. Raises StorageError."""
 
     def remove(self, folder: str) -> None:
         """Removes a folder with all that is in it, if it is there. Raises StorageError."""
@@ -88,6 +91,10 @@ class Folder:
             return found.read_bytes()
         except OSError as error:
             raise OSError(error.strerror) from error
+
+    def present(self, paths: Sequence[str]) -> list[str]:
+        """As `Place` has it."""
+        return [path for path in paths if existing(str(self.root / path))]
 
     def remove(self, folder: str) -> None:
         """As `Place` has it."""
@@ -147,6 +154,13 @@ class RemoteStore:
                 return bytes(stream.read())
         except (OSError, ArrowException) as error:
             raise OSError(_first_line(error)) from error
+
+    def present(self, paths: Sequence[str]) -> list[str]:
+        """As `Place` has it."""
+        with self._errors("look for files in"):
+            filesystem, root = self._at("")
+            found = filesystem.get_file_info([root + path for path in paths])
+        return [path for path, one in zip(paths, found, strict=True) if one.type.name != "NotFound"]
 
     def remove(self, folder: str) -> None:
         """As `Place` has it."""

@@ -180,6 +180,15 @@ class Store:
         query = sa.select(*columns).where(SlaArtifact.trial_id == trial_id).order_by(SlaArtifact.id)
         return [ArtifactRow(**row) for row in self._rows(query)]
 
+    def all_artifacts(self, study_id: int) -> list[ArtifactRow]:
+        """The files of all trials of a study."""
+        columns = (SlaArtifact.name, SlaArtifact.path, SlaArtifact.sha256, SlaArtifact.bytes)
+        query = sa.select(*columns).join(SlaTrial, SlaTrial.id == SlaArtifact.trial_id)
+        return [
+            ArtifactRow(**row)
+            for row in self._rows(query.where(SlaTrial.study_id == study_id).order_by(SlaArtifact.id))
+        ]
+
     def checkpoints(self, trial_ids: Sequence[int]) -> tuple[Checkpoint, ...]:
         """What some attempts have saved, the oldest first."""
         columns = (SlaCheckpoint.step, SlaCheckpoint.sha256, SlaCheckpoint.node)

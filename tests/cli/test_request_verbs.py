@@ -82,6 +82,7 @@ def test_delete_asks_first_and_leaves_nothing(copy: Path, command: Command) -> N
         "study": "tiny",
         "trials": 5,
         "deleted": True,
+        "astray": [],
     }
     assert command("status", "tiny").code == 2
     assert not list((copy / ".slasearch").glob("*/tiny"))

@@ -27,7 +27,7 @@ from slasearch.cli.status import status
 from slasearch.errors import LeaseError, StudyConflictError, StudyNotFoundError
 from slasearch.search import command
 from slasearch.search.book import CANCELLED, Book
-from slasearch.search.command import _delete_from_optuna, delete_study, send
+from slasearch.search.command import Deleted, _delete_from_optuna, delete_study, send
 from slasearch.search.requests import NOT_RUNNING, Carried, failed_trials
 from slasearch.search.study import StudySession
 from slasearch.search.winners import last_attempts
@@ -289,7 +289,7 @@ def test_a_deleted_study_leaves_nothing_and_others_stay_whole(where):
     failing(where)
     send(where, stored(where), "retry", [row.id for row in failed_trials(trials_of(where))])
     assert (where.home / "artifacts" / stored(where).folder).is_dir()
-    assert delete_study(where, "toy") == 9
+    assert delete_study(where, "toy") == Deleted(9, ())
     assert (rows_of(where), optuna_trials(where, "other")) == before
     kept = [stored(where, "other").folder] * 2
     assert [path.name for kind in ("artifacts", "logs") for path in (where.home / kind).iterdir()] == kept
@@ -346,7 +346,7 @@ def test_a_study_of_another_version_is_listed_as_unreadable_beside_the_others_an
     with pytest.raises(StudyConflictError, match=why):
         send(where, stored(where), "cancel", None)
     assert store.requests(stored(where).id) == []
-    assert delete_study(where, "toy") == 2
+    assert delete_study(where, "toy") == Deleted(2, ())
     assert [row.name for row in store.studies()] == ["other"]
     assert not any(place.exists() for place in places)
 

@@ -2,8 +2,10 @@
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 from session_kit import column, report, run_all, study, trials_of
 
+from slasearch.cli.delete import delete
 from slasearch.errors import StorageError
 from slasearch.search.command import delete_study
 from slasearch.storage.artifacts import Artifacts
@@ -50,6 +52,21 @@ def test_a_study_moves_there_in_its_middle(opened, where):
     delete_study(where, "toy")
     assert not list((where.home / "artifacts").iterdir())
     assert not list((where.home.parent / "my store").iterdir())
+
+
+def test_what_lies_where_the_file_no_longer_says_is_told_when_the_study_is_deleted(opened, where):
+    run_all(opened(kept_at(where)))
+    opened(study(optimise=2)).close()
+    answer = CliRunner().invoke(
+        delete, ["toy", "--yes", "--storage", where.storage_url], env={"SLASEARCH_HOME": str(where.home)}
+    )
+    (folder,) = (where.home.parent / "my store").iterdir()
+    assert [path.name for path in folder.glob("*/*.json")] == ["adapter.json"] * 2
+    assert answer.exit_code == 0
+    told = (
+        "4 files of its adapters were not where resources.storage_path and the home folder are now. What was written "
+    )
+    assert f"{told}elsewhere stays there: {folder.name}/1, {folder.name}/2\n" in answer.stderr
 
 
 def test_a_store_that_refuses_is_noticed_before_anything_is_trained(opened, where):

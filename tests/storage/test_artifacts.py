@@ -113,6 +113,15 @@ def test_what_was_written_before_a_study_had_a_place_of_its_own_is_read_and_disc
     assert [list((tmp_path / place).iterdir()) for place in ("home/artifacts", "shared")] == [[], []]
 
 
+def test_files_that_would_not_be_removed_are_known(artifacts):
+    rows = [*artifacts.write(7, FILES), *artifacts.write(8, FILES)]
+    elsewhere = replace(rows[0], path="toy-1/7/adapter.safetensors")
+    artifacts.discard_trial(8)
+    assert artifacts.astray([elsewhere, *rows]) == [elsewhere, *rows[2:]]
+    artifacts.discard()
+    assert artifacts.astray(rows) == rows
+
+
 def test_what_a_storage_path_names(tmp_path):
     assert place_of("/shared/runs") == Folder(tmp_path.parents[-1] / "shared/runs")
     assert place_of("file:///shared/my%20runs") == Folder(tmp_path.parents[-1] / "shared/my runs")

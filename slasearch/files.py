@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["existing", "write_durably"]
+__all__ = ["existing", "is_text", "write_durably"]
+
+
+def is_text(word: str) -> bool:
+    """Whether a word that the system has handed over (an argument, a variable, a path) is UTF-8, as all we write is."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def existing(name: str) -> Path | None:

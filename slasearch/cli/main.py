@@ -19,6 +19,7 @@ import click
 
 from slasearch import __version__
 from slasearch.errors import ArtifactError, ClusterError, LeaseError, ReportError, SlaSearchError, StorageError
+from slasearch.files import is_text
 
 __all__ = ["EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_UNREACHABLE", "EXIT_USAGE", "VERBS", "main"]
 
@@ -85,8 +86,16 @@ def exit_code(error: SlaSearchError) -> int:
     return EXIT_USAGE
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    """Refuses what nothing could print or store. It is not shown, as it may be a URL with a password."""
+    for number, word in enumerate(arguments, start=1):
+        if not is_text(word):
+            raise click.UsageError(f"argument {number}: expected text in UTF-8, got other bytes.")
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
+        _refuse_bytes(arguments)
         result: Any = slasearch.main(args=arguments, prog_name="slasearch", standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -106,4 +115,4 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: Words after `slasearch`; None takes them from the process.
     """
-    sys.exit(_run(arguments))
+    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slasearch.errors import ConfigError
+from slasearch.files import is_text
 
 __all__ = ["PASSWORD_FILE", "STORAGE", "Locations", "locate", "redacted"]
 
@@ -53,7 +54,7 @@ def locate(storage: str | None = None) -> Locations:
             A URL with a user and without a password gets it from `$SLASEARCH_STORAGE_PASSWORD_FILE`, if that is set.
 
     Raises:
-        ConfigError: The URL is none, or the password's file cannot be read.
+        ConfigError: The URL is none, or no text; or the password's file cannot be read.
     """
     from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError
@@ -61,6 +62,8 @@ def locate(storage: str | None = None) -> Locations:
     here = Path.cwd() / ".slasearch"
     default = URL.create("sqlite", database=str(here / "slasearch.db")).render_as_string(hide_password=False)
     text = storage or os.environ.get(STORAGE) or default
+    if not is_text(text):
+        raise _no_url("one that is no text in UTF-8")
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):

@@ -1,6 +1,7 @@
 """The command as a whole: verbs, streams and exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,23 @@ def test_a_missing_database_ends_with_4(tmp_path: Path, capsys: pytest.CaptureFi
         assert (code, out) == (4, ""), arguments
         assert "none.db" in err
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "told"),
+    [
+        ((b"status", b"\xff"), {}, "argument 2: expected text in UTF-8, got other bytes."),
+        ((b"status", b"--storage", b"sqlite:////tmp/\xff.db"), {}, "argument 3: expected text in UTF-8"),
+        ((b"status",), {b"SLASEARCH_STORAGE": b"sqlite:////tmp/\xff.db"}, "got one that is no text in UTF-8. Check"),
+    ],
+)
+def test_bytes_that_are_no_text_end_with_2(words: tuple[bytes, ...], variables: dict[bytes, bytes], told: str) -> None:
+    command = [sys.executable.encode(), b"-m", b"slasearch", *words]
+    environment = {**os.environb, **variables}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_storage_that_is_no_url_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:

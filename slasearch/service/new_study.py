@@ -14,6 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from slasearch.config.backbones import checked_backbone
+from slasearch.config.document import parse_document
 from slasearch.config.load import read_study
 from slasearch.errors import ConfigError
 from slasearch.files import existing
@@ -49,7 +50,7 @@ def new_study(file: Path, tasks: Sequence[TaskFacts], backbone: str, goal: Goal)
     parts = [_HEAD[goal], _BACKBONE, _TASKS[several], _MODEL[goal], _PHASES[goal], _END]
     text = Template("\n".join(parts)).substitute(
         _lengths(tasks),
-        name=name,
+        name=_scalar(name),
         file=_plain(str(file)),
         backbone=_scalar(backbone),
         tasks="".join(map(_task, tasks)) or _STAND_IN,
@@ -82,8 +83,13 @@ def backbone_id(given: str) -> str:
 
 
 def _scalar(value: Any) -> str:
-    """A value as YAML has it on one line."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    """A value as YAML has it on one line; text in quotes where it would be read as something else, such as `1e3`."""
+    text = _dumped(value)
+    return text if parse_document(text, "").root.plain() == value else _dumped(value, '"')
+
+
+def _dumped(value: Any, style: str | None = None) -> str:
+    text: str = yaml.safe_dump(value, default_style=style, default_flow_style=True, width=10_000, allow_unicode=True)
     return text.removesuffix("...\n").strip()
 
 

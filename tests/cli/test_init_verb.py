@@ -110,6 +110,14 @@ def test_a_file_is_overwritten_only_by_force(command: Any) -> None:
     assert file.read_text() != "precious"
 
 
+def test_names_that_look_like_numbers_stay_names(command: Any) -> None:
+    """YAML 1.1, in which such names are written, has `1e3` as text."""
+    table(Path("1e3.csv"), ["1e-3", "2.5e3"], lambda n: (words(n), f"team {n % 4}"))
+    study = written(command, "1e5.yaml", "--task", "1e3=1e3.csv")
+    (task,) = study.tasks
+    assert (study.name, task.name, task.text, task.label) == ("1e5", "1e3", "1e-3", "2.5e3")
+
+
 def test_strange_names_stay_data(command: Any) -> None:
     names = ["a: b # {c}", "two\nseed: 99", "née 'x'"]
     table(Path("it's: odd.csv"), ["text: \n#", "label"], lambda n: (words(n), names[n % 3]))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
+from slasearch.config.secrets import masked
 from slasearch.errors import ConfigError
 
 __all__ = [
@@ -102,8 +103,8 @@ class Document:
 
 def problem_line(origin: str, problem: Problem) -> str:
     """`origin: field: expected …, got …`, safe to print whatever stands in the file."""
-    name = ".".join(_short(str(step)) for step in problem.path) or "study file"
-    line = f"{origin}: {name}: expected {problem.expected}, got {problem.got}"
+    name = ".".join(_short(masked(str(step))) for step in problem.path) or "study file"
+    line = f"{masked(origin)}: {masked(name)}: expected {problem.expected}, got {masked(problem.got)}"
     return "".join(mark if mark.isprintable() else f"\\u{ord(mark):04x}" for mark in line)
 
 

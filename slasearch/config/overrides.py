@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from slasearch.config.document import Document, Node, Path, Problem, parse_document, problem_line
-from slasearch.config.resources import holds_secret
+from slasearch.config.document import MAX_DEPTH, Document, Node, Path, Problem, parse_document, problem_line
+from slasearch.config.secrets import holds_secret
 from slasearch.errors import ConfigError
 
 __all__ = ["apply_overrides"]
@@ -33,7 +33,11 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
             document.problems += error.problems
             continue
         document.problems += value.problems
-        problem = _set(document.root, _steps(name), value.root)
+        steps = _steps(name)
+        if len(steps) > MAX_DEPTH:
+            problem: Problem | None = Problem((), f"at most {MAX_DEPTH} levels of nesting", f"{len(steps)}")
+        else:
+            problem = _set(document.root, steps, value.root)
         if problem is not None:
             document.problems.append(problem_line(origin, problem))
 

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from slasearch.config.document import Path, Problem
 from slasearch.config.fields import did_you_mean
 from slasearch.config.schema import StudyConfig
+from slasearch.config.secrets import masked
 
 __all__ = ["problems_of", "shown"]
 
@@ -63,10 +64,10 @@ def problems_of(error: ValidationError, data: Any) -> list[Problem]:
 
 
 def shown(value: Any) -> str:
-    """A value as the file would have it, cut to 80 characters."""
+    """A value as the file would have it, without secrets, cut to 80 characters."""
     if value is None:
         return "nothing"
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = masked(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 

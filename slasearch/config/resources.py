@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 from typing import Annotated
 
 from pydantic import Field, field_validator
 
 from slasearch.config.fields import Counted, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, StrictModel
+from slasearch.config.secrets import holds_secret
 
-__all__ = ["LimitsConfig", "ResourcesConfig", "holds_secret"]
-
-_SECRET = re.compile(r"://[^@]*:[^@]*@|[?&][^=&]*(secret|password|token|key|sig)[^=&]*=", re.IGNORECASE)
-"""What looks like a secret in a URI: a user with a password, or a parameter of such a name."""
-
-
-def holds_secret(text: str) -> bool:
-    """Whether something in a text looks like a URI with a secret in it, which no message may show."""
-    return _SECRET.search(text) is not None
+__all__ = ["LimitsConfig", "ResourcesConfig"]
 
 
 class ResourcesConfig(StrictModel):

@@ -266,6 +266,7 @@ def test_overrides_change_values_lists_and_what_is_not_there(study: str) -> None
     ("override", "wanted"),
     [
         ("seed", "--set seed: study file: expected FIELD=VALUE, such as training.epochs=3, got 'seed'"),
+        (f"{40 * 'a.'}a=1", f"--set {40 * 'a.'}a=1: study file: expected at most 32 levels of nesting, got 41"),
         ("=1", "--set =1: study file: expected FIELD=VALUE, such as training.epochs=3, got '=1'"),
         ("a..b=1", "--set a..b=1: study file: expected FIELD=VALUE, such as training.epochs=3, got 'a..b=1'"),
         ("tasks.7.name=x", "--set tasks.7.name=x: tasks.7: expected the position of an entry from 0 to 0, got '7'"),
@@ -335,3 +336,25 @@ objectives: [{name: score}, {name: exported_parameters, direction: DIRECTION}]
     assert [objective.direction for objective in config.objectives] == ["maximize", "minimize"]
     with pytest.raises(ConfigError, match=r"objectives\.1\.direction: expected minimize for exported_parameters"):
         parse_study(study.replace("DIRECTION", "maximize"), "s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("backbone.id=https://user:hunter2@host/x", "got 'https://user:***@host/x'"),
+        ("backbone={id: 'https://user:hun@hunter2@host/x'}", "got 'https://user:***@host/x'"),
+        ("backbone.id=https://host/x?token=hunter2&a=1", "got 'https://host/x?token=***&a=1'"),
+        (f"training.epochs=https://user:hunter2{'a' * 99}@host/x", 'got "https://user:***@host/x"'),
+        (
+            "https://user:hunter2@host.com=1",
+            "--set https://user:***@host.com=1: https://user:***@host: expected one of",
+        ),
+        ("https://user:hunter2@host", "got 'https://user:***@host'"),
+    ],
+)
+def test_no_problem_shows_a_secret(study: str, override: str, told: str) -> None:
+    for text, overrides in ((study, [override]), (f"{study}\n{override.replace('=', ': ', 1)}", ())):
+        with pytest.raises(ConfigError) as raised:
+            parse_study(text, "s.yaml", overrides)
+        assert "hunter2" not in str(raised.value)
+        assert told in str(raised.value) or not overrides

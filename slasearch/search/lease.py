@@ -29,7 +29,7 @@ __all__ = ["RENEW_SECONDS", "STALE_SECONDS", "Holder", "Lease", "has_driver", "i
 RENEW_SECONDS = 10.0
 """A lease younger than this is not written again."""
 STALE_SECONDS = 60.0
-"""A lease older than this is free, if its holder cannot be looked at from here (another host, boot or container)."""
+"""A lease older than this is free if its holder cannot be looked at from here (another host, boot, user, container)."""
 
 _MINE = (SlaLease.study_id == sa.bindparam("study"), SlaLease.holder == sa.bindparam("mine"))
 _MOVE = sa.update(SlaLease).where(*_MINE, SlaLease.token == sa.bindparam("expected")).values(token=SlaLease.token + 1)
@@ -67,9 +67,10 @@ def is_dead(holder: Holder, renewed_at: float, now: float) -> bool:
 
     Another boot of a host of this name may be another host that lives.
     """
-    if (holder.host, holder.boot, holder.namespace) != (socket.gethostname(), _boot(), _namespace()):
-        return now - renewed_at > STALE_SECONDS
-    return _start(holder.pid) != holder.started
+    if (holder.host, holder.boot, holder.namespace) == (socket.gethostname(), _boot(), _namespace()):
+        with suppress(PermissionError):
+            return _start(holder.pid) != holder.started
+    return now - renewed_at > STALE_SECONDS
 
 
 class Lease:
@@ -242,6 +243,9 @@ def _start(pid: int) -> str | None:
     """When a process started, in the system's own count; None if it has ended (or waits to be reaped).
 
     Where the system does not tell (no /proc), empty for every process that lives.
+
+    Raises:
+        PermissionError: The process lives, and is another user's that cannot be looked at (/proc with hidepid).
     """
     try:
         if not Path("/proc/self/stat").is_file():
@@ -249,5 +253,9 @@ def _start(pid: int) -> str | None:
             return ""
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if state == "Z" else fields[18]
-    except (ProcessLookupError, FileNotFoundError):
+    except FileNotFoundError:
+        with suppress(ProcessLookupError):
+            os.kill(pid, 0)  # one that is only hidden refuses
+        return None
+    except ProcessLookupError:
         return None

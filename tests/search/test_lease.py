@@ -215,6 +215,27 @@ def test_a_lease_whose_taking_got_no_answer_is_ones_own(store, monkeypatch):
     assert (lease.token, lease.holder) == (stored(store).token, stored(store).holder)
 
 
+@pytest.mark.parametrize("hidden", [PermissionError, FileNotFoundError])
+def test_a_living_process_of_another_user_that_is_hidden_is_dead_after_silence_alone(monkeypatch, hidden):
+    """As /proc has it with hidepid: its files cannot be read, or are not there."""
+    holder, answers = this_process(NOW), PermissionError
+
+    class Hidden(type(lease_module.Path())):
+        def read_text(self):
+            raise hidden if self.name == "stat" else OSError
+
+    def kill(pid, signal):
+        raise answers
+
+    monkeypatch.setattr(lease_module, "_boot", lambda: holder.boot)
+    monkeypatch.setattr(lease_module, "Path", Hidden)
+    monkeypatch.setattr(os, "kill", kill)
+    assert not is_dead(holder, NOW, NOW + lease_module.STALE_SECONDS)
+    assert is_dead(holder, NOW, NOW + lease_module.STALE_SECONDS + 1)
+    answers = ProcessLookupError
+    assert is_dead(holder, NOW, NOW) == (hidden is FileNotFoundError)
+
+
 def test_where_the_system_does_not_tell_the_start_a_living_process_still_counts(monkeypatch):
     class NoProc(type(lease_module.Path())):
         def is_file(self):

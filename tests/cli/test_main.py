@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,18 @@ def test_every_verb_has_help_with_a_summary(verb: str, capsys: pytest.CaptureFix
     command = cli.slasearch.get_command(click.Context(cli.slasearch), verb)
     assert command is not None
     assert command.get_short_help_str(200).endswith(".")
+
+
+def test_json_is_an_option_of_all_verbs_but_those_that_the_documents_name() -> None:
+    def takes_json(verb: str) -> bool:
+        command = cli.slasearch.get_command(click.Context(cli.slasearch), verb)
+        assert command is not None
+        return any("--json" in parameter.opts for parameter in command.params)
+
+    assert {verb for verb in cli.VERBS if not takes_json(verb)} == {"init", "schema", "dashboard"}
+    documents = Path(__file__).parents[2]
+    for name in ("README.md", "docs/architecture.md"):
+        assert re.search(r"but(?: for)? `dashboard` and\s`schema`", (documents / name).read_text(encoding="utf-8"))
 
 
 def test_help_lists_the_verbs_in_order(capsys: pytest.CaptureFixture[str]) -> None:

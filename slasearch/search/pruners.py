@@ -104,19 +104,26 @@ class SuccessiveHalving:
         count = max(1, math.ceil(-math.log(first_share) / math.log(reduction_factor) - 1e-9))
         self.rungs = tuple(first_share * reduction_factor**k for k in range(count))
         self._scores: list[list[float]] = [[] for _ in self.rungs]
-        self._reached: dict[int, int] = {}
+        self._counted: dict[int, int] = {}
+        self._judged: dict[int, int] = {}
         _replay(self, earlier)
 
     def judge(self, trial: int, report: Report, *, prunable: bool) -> bool:
-        """Whether the trial falls behind at a rung that it has just reached."""
-        before = self._reached.get(trial, 0)
+        """Whether the trial falls behind at a rung that it has just reached.
+
+        What was said of the last report before a driver was lost may be lost too: a new attempt is judged there again.
+        """
+        counted, judged = self._counted.get(trial, 0), self._judged.get(trial, 0)
         reached = sum(report.share >= rung - 1e-9 for rung in self.rungs)
-        self._reached[trial] = max(before, reached)
-        if reached <= before or not report.warm:
+        self._counted[trial] = max(counted, reached)
+        if prunable or reached <= counted or not report.warm:
+            self._judged[trial] = max(judged, reached)
+        if not report.warm:
             return False
-        for scores in self._scores[before:reached]:
+        for scores in self._scores[counted:reached]:
             insort(scores, report.score)
-        return prunable and report.share < 1 and not self._goes_on(self._scores[reached - 1], report.score)
+        behind = reached > judged and not self._goes_on(self._scores[reached - 1], report.score)
+        return prunable and report.share < 1 and behind
 
     def _goes_on(self, scores: Sequence[float], score: float) -> bool:
         """Whether a score is good enough among the rising `scores`, which hold it too."""

@@ -619,6 +619,28 @@ def test_hyperband_stops_by_a_trials_number_in_a_later_session_too(opened, where
     )
 
 
+@pytest.mark.parametrize("pruner", ["successive_halving", "hyperband"])
+@pytest.mark.parametrize("went_on", [False, True])
+def test_a_new_attempt_is_judged_where_what_was_said_of_the_last_report_may_be_lost(opened, where, pruner, went_on):
+    config = study(optimise=40, pruner={"name": pruner, "options": {"reduction_factor": 2, "first_share": 0.5}})
+    session = opened(config)
+    for number in range(20):
+        ask = started(session)
+        session.progress(ask.trial_id, progress(4, 0.8 + number / 1000))
+        session.finish(ask.trial_id, report(ask))
+    stopped = 0
+    while not stopped:
+        ask = started(session)
+        stopped = session.progress(ask.trial_id, progress(4, 0.1))
+    if went_on:
+        session.progress(ask.trial_id, progress(5, 0.1))
+    session = opened(config)
+    again = next(again for again in iter(lambda: started(session), None) if again.spec == ask.spec)
+    assert again.attempt == 2
+    assert session.progress(again.trial_id, progress(4, 0.1)) is not went_on
+    assert session.progress(again.trial_id, progress(5, 0.1)) is False
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_report_of_the_warm_up_is_no_measure_for_others(opened, where, restarted):
     halving = {"name": "successive_halving", "options": {"reduction_factor": 2, "first_share": 0.25}}

@@ -9,6 +9,7 @@ it; it is imported only when it is needed, and imports what is heavy inside its 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -106,6 +107,14 @@ def _run(arguments: Sequence[str]) -> int:
     except SlaSearchError as error:
         click.echo(f"Error: {error}", err=True)
         return exit_code(error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of it would fail again at the end
+        click.echo(
+            f"Error: output: expected room for it, got: {error.strerror}. Free some, or write elsewhere.", err=True
+        )
+        return EXIT_UNREACHABLE
     return result if isinstance(result, int) else 0
 
 

@@ -8,7 +8,9 @@ middleware lets only GET and HEAD through, and the database itself is opened so 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
+from ipaddress import ip_address
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from optuna.storages import RDBStorage
 
-__all__ = ["dashboard_app", "make_dashboard_server", "read_only", "read_only_storage"]
+__all__ = ["dashboard_app", "is_loopback", "make_dashboard_server", "read_only", "read_only_storage"]
 
 READING = ("GET", "HEAD")
 
@@ -39,16 +41,40 @@ def read_only(app: WSGIApplication) -> WSGIApplication:
             f"This dashboard is for reading only: expected GET or HEAD, got {environ['REQUEST_METHOD']}. "
             "Change a study with the slasearch command."
         )
-        body = json.dumps({"reason": reason}).encode()
-        headers = [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("Allow", ", ".join(READING)),
-        ]
-        start_response("405 Method Not Allowed", headers)
-        return [body]
+        return _refusal(start_response, "405 Method Not Allowed", reason, ("Allow", ", ".join(READING)))
 
     return guarded
+
+
+def local_only(app: WSGIApplication) -> WSGIApplication:
+    """Middleware of a server on this machine's own addresses: requests by other names are answered 403.
+
+    A page on the web may give its own name the address 127.0.0.1, and would then be allowed to read what is served.
+    """
+
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        asked = environ.get("HTTP_HOST", "")
+        name = re.sub(r":\d*$", "", asked).strip("[]")
+        if not asked or is_loopback(name):
+            return app(environ, start_response)
+        reason = f"This dashboard is for this machine: expected http://127.0.0.1 or http://localhost, got {name}."
+        return _refusal(start_response, "403 Forbidden", reason)
+
+    return guarded
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine's own, which no other one reaches."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _refusal(start_response: StartResponse, status: str, reason: str, *headers: tuple[str, str]) -> Iterable[bytes]:
+    body = json.dumps({"reason": reason}).encode()
+    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers])
+    return [body]
 
 
 def read_only_storage(url: str) -> RDBStorage:
@@ -116,7 +142,7 @@ def make_dashboard_server(url: str, host: str = "127.0.0.1", port: int = 8080) -
     Raises:
         StorageError: As `read_only_storage`, or the address cannot be listened on.
     """
-    app = dashboard_app(url)
+    app = local_only(dashboard_app(url)) if is_loopback(host) else dashboard_app(url)
     try:
         return make_server(host, port, app, server_class=_ThreadingServer, handler_class=_QuietHandler)
     except OSError as error:

@@ -13,6 +13,7 @@ from slasearch.adapters.export import CARD_FILE, TENSOR_FILE, AdapterCard, Backb
 from slasearch.adapters.pool import Pool
 from slasearch.adapters.sites import layers_of, table_of
 from slasearch.records import Structure
+from slasearch.storage.places import disk_errors
 from slasearch.trial.backbone import weights_fingerprint
 
 __all__ = ["write_gated"]
@@ -29,6 +30,9 @@ def write_gated(folder: Path, base: nn.Module, pool: Pool, structure: Structure)
 
     Returns:
         The files.
+
+    Raises:
+        StorageError: The folder is none, or the disk refuses.
     """
     config: Any = base.config
     tokens = int(getattr(config, "max_position_embeddings", 512))
@@ -42,9 +46,11 @@ def write_gated(folder: Path, base: nn.Module, pool: Pool, structure: Structure)
         ),
         parameters=pool.parameter_count(),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in write_adapter(card, pool, {}).items():
-        (folder / name).write_bytes(content)
+    files = write_adapter(card, pool, {})
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
     return tuple(sorted(folder / name for name in (CARD_FILE, TENSOR_FILE)))
 
 

@@ -218,6 +218,7 @@ class GatedPool:
 
         Raises:
             ConfigError: The structure is not final yet.
+            StorageError: The folder is none, or the disk refuses.
         """
         if self._structure is None:
             raise ConfigError(

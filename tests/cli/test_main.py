@@ -32,6 +32,20 @@ def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
     return ended.value.code, captured.out, captured.err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("words", [("kinds",), ("schema",), ("samplers", "--json")])
+def test_output_to_a_full_disk_is_an_error_in_words(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "slasearch", *words], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120
+        )
+    assert done.returncode == cli.EXIT_UNREACHABLE
+    assert (
+        done.stderr
+        == "Error: output: expected room for it, got: No space left on device. Free some, or write elsewhere.\n"
+    )
+
+
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_every_verb_has_help_with_a_summary(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(verb, "--help", capsys=capsys)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import optuna
 import pytest
@@ -193,6 +194,32 @@ def test_a_database_without_a_study_is_told_what_to_do(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE other (id INTEGER)")
     with pytest.raises(StorageError, match=r"got no table of them\. Run a study first \(`slasearch run FILE`\)"):
         make_dashboard_server(f"sqlite:///{tmp_path / 'empty.db'}", port=0)
+
+
+def test_a_page_of_another_name_reads_nothing_on_this_machine(port: int) -> None:
+    """A name on the web that is given the address 127.0.0.1 is not the name that a person asked for."""
+
+    def status(host: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/api/studies", headers={"Host": host})
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        return answer.status
+
+    assert [status(host) for host in (f"localhost:{port}", f"127.0.0.1:{port}", "[::1]:80", "127.0.0.1")] == [200] * 4
+    assert [status(host) for host in ("evil.example:80", "localhost.evil.example", "192.168.0.2", "[::1")] == [403] * 4
+
+
+def test_a_server_that_is_open_to_others_answers_by_any_name(database: Path) -> None:
+    with make_dashboard_server(f"sqlite:///{database}", host="0.0.0.0", port=0) as server:
+        app = server.get_app()
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies", "HTTP_HOST": "gpu1.example:8080"}
+        told: list[str] = []
+        setup_testing_defaults(environ)
+        assert app is not None
+        list(app(environ, lambda line, *rest: told.append(line)))  # type: ignore[arg-type, return-value]
+        assert told == ["200 OK"]
 
 
 def test_a_taken_port_is_said(database: Path, port: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 import slasearch
-from slasearch.errors import ArtifactError, ConfigError, TaskError
+from slasearch.errors import ArtifactError, ConfigError, StorageError, TaskError
 from slasearch.testing.tiny import run_tiny, save_tiny, tiny_backbone
 
 META = torch.device("meta")
@@ -311,6 +311,15 @@ def test_a_state_of_another_pool_or_for_a_used_one_is_refused() -> None:
 
 
 # ---------------------------------------------------------------- export
+
+
+def test_an_export_onto_a_file_is_refused_in_words(tmp_path: Path) -> None:
+    gated = attached(tiny_backbone("bert"))
+    gated.finalise()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StorageError, match="file"):
+        gated.export(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_an_export_names_the_weights_as_far_as_they_are_known(tmp_path: Path) -> None:

@@ -405,6 +405,9 @@ def test_seeds_move_examples_between_splits_and_processes_agree(write):
 def test_made_tasks_are_balanced_and_keep_their_words():
     pairs = load_task(TaskSpec("t", "bundled:bbc_headline"))
     assert all(example.text_pair for split in pairs.splits.values() for example in split)
+    for texts in ([e.text for split in pairs.splits.values() for e in split],
+                  [e.text_pair for split in pairs.splits.values() for e in split]):  # fmt: skip
+        assert len({text.casefold() for text in texts}) == len(texts), "one seen twice would tell its second label"
     orders = load_task(TaskSpec("t", "bundled:bbc_order"))
     for data in (pairs, orders):
         labels = [example.label for split in data.splits.values() for example in split]

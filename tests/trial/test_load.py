@@ -63,6 +63,10 @@ def test_logits_are_those_of_the_predictor_for_every_task(
         ("one text", r"expected a list of texts, got one text. Call it with \['one text'\]"),
         (["a", ("a", "b")], "text 2: expected one text, as in the adapter's training, got a pair"),
         (["caf\udce9"], "text 1: expected text in UTF-8, got other bytes"),
+        (["a", None], "text 2: expected a text or a pair of texts, got NoneType: None"),
+        ([3], "text 1: expected a text or a pair of texts, got int: 3"),
+        ([b"ab"], "text 1: expected a text or a pair of texts, got bytes"),
+        ([("a", "b", "c")], "text 1: expected a text or a pair of texts, got tuple"),
     ],
 )
 def test_texts_that_an_adapter_was_not_trained_on(folder: Path, texts: object, message: str) -> None:

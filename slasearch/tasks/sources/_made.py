@@ -26,17 +26,26 @@ def articles(folder: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def headline_pairs(folder: Path) -> Iterator[Row]:
-    """A headline and a first paragraph: of one article (`same`), or of two articles on one topic (`other`)."""
-    topics: dict[str, list[list[str]]] = {}
+    """A headline and a first paragraph: of one article (`same`), or of two articles on one topic (`other`).
+
+    Each stands once: a headline that is seen twice, with another paragraph, would tell its second label by its first.
+    """
+    apart: dict[str, list[tuple[str, str]]] = {}
+    seen: set[str] = set()
     for topic, paragraphs in articles(folder):
-        if len(paragraphs) > 1:
-            topics.setdefault(topic, []).append(paragraphs)
-    for group in topics.values():
-        for number, (headline, first, *_) in enumerate(group):
-            if _draw(headline) % 2:
-                yield Row(headline, "same", first)
-            else:
-                yield Row(group[number - 1][0], "other", first)
+        both = paragraphs[:2]
+        known = {text.casefold() for text in both}
+        if len(both) < 2 or known & seen:
+            continue
+        seen |= known
+        headline, first = both
+        if _draw(headline) % 2:
+            yield Row(headline, "same", first)
+        else:
+            apart.setdefault(topic, []).append((headline, first))
+    for group in apart.values():
+        for number, (_, first) in enumerate(group if len(group) > 1 else ()):
+            yield Row(group[number - 1][0], "other", first)
 
 
 def word_orders(folder: Path) -> Iterator[Row]:

@@ -88,14 +88,22 @@ def test_evaluation_under_conditions_is_timed() -> None:
     assert row["half_width"] > 0
 
 
-def test_our_study_until_the_best_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["until_best", "until_best_unpruned"])
+def test_our_study_until_the_best_is_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fields, workload = script("ours", monkeypatch)["_fields"], script("workload", monkeypatch)["Workload"]
-    text = Template((BENCHMARKS / "until_best.yaml").read_text(encoding="utf-8")).substitute(fields(workload()))
-    config = parse_study(text, "until_best")
+    text = Template((BENCHMARKS / f"{name}.yaml").read_text(encoding="utf-8")).substitute(fields(workload()))
+    config = parse_study(text, name)
     assert check(config) == []
     assert config.tasks[0].limits.validation == workload().validation
     assert config.backbone.pooling == workload().pooling
     assert config.training.learning_rate.log_float == tuple(workload().rate_range), "no better informed than the stack"
+
+
+def test_the_study_without_a_pruner_is_the_one_that_the_documents_show_numbers_of() -> None:
+    shipped = (BENCHMARKS / "until_best_unpruned.yaml").read_text(encoding="utf-8")
+    results = BENCHMARKS.parent / "docs" / "results" / "speed"
+    mr, clinc = (json.loads((results / f"until_best_{task}.json").read_text("utf-8")) for task in ("mr", "clinc_pairs"))
+    assert shipped == mr["settings"]["study"] == clinc["settings"]["study_without_pruner"]
 
 
 def test_finished_pieces_are_reused_if_they_are_of_the_same_settings(

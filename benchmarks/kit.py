@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +23,9 @@ __all__ = ["Journal", "arguments", "finish", "last_json", "machine", "median", "
 HERE = Path(__file__).parent
 CODE = (HERE, HERE.parent / "slasearch")
 PACKAGES = ("torch", "transformers", "peft", "ray", "optuna", "sqlalchemy")
+CPUINFO = Path("/proc/cpuinfo")
+WIDE_UNITS = ("avx512f", "amx_tile")
+"""Flags of the units that decide how fast products are."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -171,7 +175,7 @@ def machine(device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
     """What the numbers were measured on, and with; the load is that of the moment."""
     about: dict[str, Any] = {
         "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": _cores(),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
         "load": list(os.getloadavg()),
         "device": device,
@@ -190,9 +194,25 @@ def machine(device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The processor's name and number of cores, without which some names say little."""
-    names = (line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    """The processor in words: name, family, model, stepping, cores that this process may use, units for products.
+
+    A name alone, such as `AMD EPYC`, is that of many different processors.
+    """
+    fields: dict[str, str] = {}
+    for line in takewhile(str.strip, _lines(CPUINFO)):  # of the first core; an empty line ends it
+        name, _, value = line.partition(":")
+        fields[name.strip()] = value.strip()
+    flags = fields.get("flags", "").split()
+    about = [
+        *(f"{key} {fields[key]}" for key in ("cpu family", "model", "stepping") if key in fields),
+        f"{_cores()} cores",
+        *(unit if unit in flags else f"no {unit}" for unit in WIDE_UNITS),
+    ]
+    return f"{fields.get('model name', platform.processor() or platform.machine())} ({', '.join(about)})"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def described(about: Mapping[str, Any]) -> str:
@@ -200,10 +220,7 @@ def described(about: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
     threads = f", {about['threads']} threads" if "threads" in about else ""
     gpu = f", {about['gpu']}" if "gpu" in about else ""
-    return (
-        f"{about['cpu']}, {about['cores']} cores{threads}{gpu}, load {about['load'][0]:.1f}; "
-        f"Python {about['python']}, {packages}"
-    )
+    return f"{about['cpu']}{threads}{gpu}, load {about['load'][0]:.1f}; Python {about['python']}, {packages}"
 
 
 def _versions() -> dict[str, str]:

@@ -126,6 +126,23 @@ def test_finished_pieces_are_reused_if_they_are_of_the_same_settings(
     assert journal_class(options, {"size": 2}).piece("a", never)["ms"] == 4.0
 
 
+def test_processors_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cpu_name = script("kit", monkeypatch)["cpu_name"]
+    info = tmp_path / "cpuinfo"
+    monkeypatch.setitem(cpu_name.__globals__, "CPUINFO", info)
+    monkeypatch.setitem(cpu_name.__globals__, "_cores", lambda: 2)
+
+    def told(model: int, flags: str) -> str:
+        core = f"cpu family\t: 25\nmodel\t\t: {model}\nmodel name\t: AMD EPYC\nstepping\t: 1\nflags\t: fpu {flags}\n\n"
+        info.write_text(core * 2, encoding="utf-8")
+        return str(cpu_name())
+
+    assert told(17, "avx512f") == "AMD EPYC (cpu family 25, model 17, stepping 1, 2 cores, avx512f, no amx_tile)"
+    assert len({told(1, "avx2"), told(1, "avx512f"), told(17, "avx512f"), told(17, "avx512f amx_tile")}) == 4
+    info.unlink()
+    assert "2 cores" in cpu_name(), "a system that does not describe its processor"
+
+
 def test_a_repetition_that_never_gets_there_is_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
     median = script("kit", monkeypatch)["median"]
     assert median([12.0, None, 8.0]) == 8.0

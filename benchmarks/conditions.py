@@ -135,7 +135,8 @@ def main() -> int:
         "conditions": severities * len(KINDS),
         "device": options.device,
     }
-    found = _rounds(options, settings, severities, repeats)
+    journal = Journal(options, settings)
+    found = _rounds(journal, options, settings, severities, repeats)
     rounds = found["rounds"]
     medians = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
     result = {
@@ -148,20 +149,22 @@ def main() -> int:
         "verdicts": {"ratio": outcome(medians["ratio"], TARGET, at_least=False, smoke=options.smoke)},
         "all": rounds,
     }
-    return finish(result, table(result), options.json)
+    return finish(result, table(result), journal, options.json)
 
 
-def _rounds(options: argparse.Namespace, settings: Mapping[str, Any], severities: int, repeats: int) -> dict[str, Any]:
+def _rounds(
+    journal: Journal, options: argparse.Namespace, settings: Mapping[str, Any], severities: int, repeats: int
+) -> dict[str, Any]:
     limits = SplitLimits(train=64, validation=settings["validation"], test=1)
     task = load_task(TaskSpec("task", settings["source"], limits=limits, max_tokens=64))
     many = trial(task.spec, UPPER, grid(severities), options.share)
     clean = trial(task.spec, ALL, (), 1.0)
-    journal = Journal(options, settings)
     with tempfile.TemporaryDirectory(prefix="sla-bench-") as folder:
         worker = TrialWorker([task], cache=Path(folder), threads=1, device=options.device)
-        first = seconds(run(worker, many))
+        if journal.find("first") is not None:
+            run(worker, many)  # the hidden states are computed anew all the same
         return {
-            "first_s": journal.piece("first", lambda: {"seconds": first})["seconds"],
+            "first_s": journal.piece("first", lambda: {"seconds": seconds(run(worker, many))})["seconds"],
             "rounds": [
                 journal.piece(f"round {number}", lambda number=number: measure(worker, many, clean, number))
                 for number in range(repeats)

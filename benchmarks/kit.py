@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from processes import beside
+
 __all__ = ["Journal", "arguments", "finish", "last_json", "machine", "median", "outcome", "spread", "timed_child"]
 
 HERE = Path(__file__).parent
@@ -26,6 +28,8 @@ PACKAGES = ("torch", "transformers", "peft", "ray", "optuna", "sqlalchemy")
 CPUINFO = Path("/proc/cpuinfo")
 WIDE_UNITS = ("avx512f", "amx_tile")
 """Flags of the units that decide how fast products are."""
+QUIET_CORES = 0.1
+"""What other processes may take beside a piece without a word about it."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -59,13 +63,31 @@ def _told(kind: type[BaseException], error: BaseException, traceback: TracebackT
         sys.__excepthook__(kind, error, traceback)
 
 
-def finish(found: dict[str, Any], table: str, json_option: str | None) -> int:
-    """Gives the result as the user asked for it; 0 if none of its `verdicts` is `missed`, else 1."""
-    text = json.dumps(found, indent=2)
+def finish(found: dict[str, Any], table: str, journal: Journal, json_option: str | None) -> int:
+    """Gives the result as the user asked for it; 0 if none of its `verdicts` is `missed`, else 1.
+
+    What others took of the machine beside each piece of the journal is added to both.
+    """
+    text = json.dumps(found | {"foreign_cores": journal.foreign}, indent=2)
+    table = "\n".join([table, *disturbances(journal.foreign)])
     if json_option not in (None, "-"):
         Path(json_option).write_text(text + "\n", encoding="utf-8")
     print(text if json_option == "-" else table)
     return 1 if "missed" in found["verdicts"].values() else 0
+
+
+def disturbances(foreign: Mapping[str, float | None]) -> list[str]:
+    """Words on each piece beside which other processes took more than `QUIET_CORES`, or it is not known what."""
+    found = [
+        f"DISTURBED: {name}: " + ("not known what other processes took" if cores is None else _taken(cores))
+        for name, cores in foreign.items()
+        if cores is None or cores > QUIET_CORES
+    ]
+    return found or [f"other processes took at most {QUIET_CORES} cores beside every piece"]
+
+
+def _taken(cores: float) -> str:
+    return f"other processes took {cores:.2f} cores"
 
 
 def outcome(value: float | None, target: float | None, *, at_least: bool = True, smoke: bool = False) -> str:
@@ -85,6 +107,7 @@ class Journal:
     """Finished pieces of a run as JSON lines: a benchmark that is started again goes on after the last.
 
     A piece counts only if it was measured with the same settings, on the same processor and with the same code.
+    `foreign` has, of each piece that was asked for, the cores that other processes took meanwhile (None: not known).
 
     Args:
         options: The benchmark's parsed command line.
@@ -96,12 +119,16 @@ class Journal:
         self._file: Path | None = options.journal or beside
         self._about = {"settings": _digest(settings), "cpu": cpu_name(), "code": code_digest()}
         self._pieces: dict[str, dict[str, Any]] = {}
+        self._foreign: dict[str, float | None] = {}
+        self.foreign: dict[str, float | None] = {}
         other = 0
         for line in _lines(self._file):
             entry = json.loads(line)
             same = {name for name, value in self._about.items() if entry[name] == value}
             if same >= {"settings", "cpu"} and ("code" in same or options.any_code):
-                self._pieces[entry["piece"]] = entry["found"]
+                # Older code kept the load average before a piece in place of what others took beside it.
+                self._pieces[entry["piece"]] = {key: it for key, it in entry["found"].items() if key != "load"}
+                self._foreign[entry["piece"]] = entry.get("foreign_cores")
             else:
                 other += 1
         if other:
@@ -111,16 +138,17 @@ class Journal:
         """What was found before under this name, or is found now and kept."""
         if name in self._pieces:
             say(f"{name}: found before")
+            self.foreign[name] = self._foreign[name]
             return self._pieces[name]
         began = time.perf_counter()
-        load = os.getloadavg()[0]
-        found = measure() | {"load": load}
-        say(f"{name}: {time.perf_counter() - began:.0f} s")
+        found, cores = beside(measure)
+        say(f"{name}: {time.perf_counter() - began:.0f} s; {_taken(cores)}")
         self._pieces[name] = found
+        self._foreign[name] = self.foreign[name] = cores
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("a", encoding="utf-8") as out:
-                out.write(json.dumps({"piece": name, **self._about, "found": found}) + "\n")
+                out.write(json.dumps({"piece": name, **self._about, "foreign_cores": cores, "found": found}) + "\n")
         return found
 
     def find(self, name: str) -> dict[str, Any] | None:

@@ -376,7 +376,7 @@ def _measured(options: argparse.Namespace) -> int:
         ]
         cells[cell.name] = {
             "trials": trials,
-            **{name: median(run[name] for run in runs) for name in runs[0] if name != "load"},
+            **{name: median(run[name] for run in runs) for name in runs[0]},
             "runs": runs,
         }
     result = {
@@ -386,7 +386,7 @@ def _measured(options: argparse.Namespace) -> int:
         "cells": cells,
         "verdicts": verdicts(cells, smoke=options.smoke),
     }
-    return finish(result, table(result), options.json)
+    return finish(result, table(result), journal, options.json)
 
 
 if __name__ == "__main__":

@@ -437,7 +437,8 @@ def _measured(options: argparse.Namespace) -> int:
     cells = [Cell(str(options.folder.resolve()), size, count, options.pruner) for size in sizes for count in counts]
     settings = {"pruner": options.pruner, "repeats": options.repeats, "reports": REPORTS}
     about = machine("cpu", 1)
-    found = measure(cells, Journal(options, settings), options.repeats, options.minutes)
+    journal = Journal(options, settings)
+    found = measure(cells, journal, options.repeats, options.minutes)
     result = {
         "benchmark": "scale",
         "machine": about,
@@ -447,7 +448,7 @@ def _measured(options: argparse.Namespace) -> int:
         "growth": growth(found),
         "verdicts": verdicts(found, counts, smoke=options.smoke),
     }
-    return finish(result, table(result), options.json)
+    return finish(result, table(result), journal, options.json)
 
 
 def _as_child(settings: Mapping[str, Any]) -> int:

@@ -141,7 +141,6 @@ def _side(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "evaluate_s": statistics.median(trial["evaluate_s"] for trial in trials),
         "score": spread([trial["score"] for trial in trials]),
         "failed": sum(run["failed"] for run in runs),
-        "load": [run["load"] for run in runs],
     }
 
 
@@ -281,7 +280,7 @@ def main() -> int:
         "pairs": pairs,
         "verdicts": {name: outcome(row["ratio"], row["target"], smoke=options.smoke) for name, row in pairs.items()},
     }
-    return finish(found, table(found), options.json)
+    return finish(found, table(found), journal, options.json)
 
 
 def _modes(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[str]:

@@ -469,7 +469,7 @@ def main() -> int:
         "compile_seconds": rounds.compile_seconds,
         "all": found,
     }
-    return finish(result, table(result), options.json)
+    return finish(result, table(result), journal, options.json)
 
 
 if __name__ == "__main__":

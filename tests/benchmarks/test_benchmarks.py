@@ -7,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 from argparse import Namespace
 from pathlib import Path
 from string import Template
@@ -37,6 +38,7 @@ def smoke(name: str, *options: str) -> dict[str, Any]:
     assert {"cpu", "cores", "load", "threads", "packages"} <= found["machine"].keys()
     assert "torch" in found["machine"]["packages"]
     assert set(found["verdicts"].values()) <= {"not judged", "not measured"}
+    assert min(found["foreign_cores"].values()) >= 0
     return found
 
 
@@ -124,6 +126,49 @@ def test_finished_pieces_are_reused_if_they_are_of_the_same_settings(
     assert journal_class(options, {"size": 1}).piece("a", lambda: {"ms": 5.0})["ms"] == 5.0
     options.any_code = True
     assert journal_class(options, {"size": 2}).piece("a", never)["ms"] == 4.0
+
+
+@pytest.mark.parametrize(("sampled", "waited"), [(6.0, 4.0), (4.0, 6.0)])
+def test_what_others_take_is_what_is_left_of_the_busy_time(
+    sampled: float, waited: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = script("processes", monkeypatch)["beside"]
+    readings = {
+        "_tree": iter([{"me": 1.0}, *[{"me": 2.0, "child": sampled - 1}] * 2]),
+        "_with_waited": iter([1.0, 1.0 + waited]),
+        "_busy": iter([100.0, 110.0]),
+    }
+    for name, values in readings.items():
+        monkeypatch.setitem(beside.__globals__, name, lambda *_, values=values: next(values))
+    clock = iter([0.0, 8.0])
+    monkeypatch.setitem(beside.__globals__, "time", Namespace(perf_counter=lambda: next(clock)))
+    assert beside(lambda: "found") == ("found", pytest.approx(0.5))
+
+
+def test_a_process_that_nobody_waits_for_is_not_foreign(monkeypatch: pytest.MonkeyPatch) -> None:
+    beside = script("processes", monkeypatch)["beside"]
+    busy = iter([0.0, 10.0])
+    monkeypatch.setitem(beside.__globals__, "_busy", lambda: next(busy))
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as child:
+        began = time.perf_counter()
+        _, cores = beside(lambda: time.sleep(2.5))
+        taken = time.perf_counter() - began
+        child.kill()
+    assert 0 < cores * taken < 9.9
+
+
+def test_pieces_beside_which_others_worked_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kit = script("kit", monkeypatch)
+    options = Namespace(json=str(tmp_path / "found.json"), journal=None, any_code=False)
+    monkeypatch.setitem(kit["Journal"].piece.__globals__, "beside", lambda measure: (measure(), 0.5))
+    for measure in (lambda: {"ms": 3.0}, pytest.fail):  # the second time from the file
+        journal = kit["Journal"](options, {})
+        journal.piece("round 0", measure)
+        assert journal.foreign == {"round 0": 0.5}
+    assert kit["disturbances"](journal.foreign) == ["DISTURBED: round 0: other processes took 0.50 cores"]
+    assert kit["disturbances"]({"a": 0.0}) == ["other processes took at most 0.1 cores beside every piece"]
+    (unknown,) = kit["disturbances"]({"a": 0.0, "of older code": None})
+    assert unknown == "DISTURBED: of older code: not known what other processes took"
 
 
 def test_processors_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -155,6 +157,21 @@ def test_a_process_that_nobody_waits_for_is_not_foreign(monkeypatch: pytest.Monk
         taken = time.perf_counter() - began
         child.kill()
     assert 0 < cores * taken < 9.9
+
+
+def test_memory_is_that_of_all_processes_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = script("processes", monkeypatch)
+    text = "import os, time; a = bytearray(2**26); os.fork(); b = bytearray(2**26); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, start_new_session=True) as root:
+        assert root.stdout is not None
+        for _ in range(2):
+            root.stdout.readline()
+        memory = processes["PeakMemory"](root.pid)
+        memory.look()
+        os.killpg(root.pid, signal.SIGKILL)
+    assert 3 * 64 < memory.mib < 4 * 64, "what both made, and once what they share"
+    memory.look()
+    assert memory.mib > 3 * 64, "the peak stays"
 
 
 def test_pieces_beside_which_others_worked_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

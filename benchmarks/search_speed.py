@@ -27,12 +27,15 @@ from pathlib import Path
 from typing import Any
 
 from kit import Journal, arguments, described, finish, machine, median, outcome, spread, timed_child
+from scipy import stats
 from stock import VARIANTS
 from workload import TWEETS, Workload
 
 LAYERS = {"full": (0, 1, 2, 3, 4, 5), "half": (3, 4, 5), "third": (4, 5)}
 STUDY = Path(__file__).with_name("until_best.yaml")
 UNTIL_BEST_TARGET = 10.0
+SCORE_MARGIN = 0.01
+"""Scores that differ by less than a point are as good."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,7 @@ def _run(side: str, work: Workload) -> dict[str, Any]:
 
 
 def _compared(mode: Mode, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    """Of pairs of ours and theirs the ratios, and whether trials of the same rate come out alike.
-
-    The spread of a pair of trials is the noise of two seeds.
-    """
+    """Of pairs of ours and theirs the ratios, and whether trials of the same rate come out alike."""
     ratios = [per_hour(mine) / per_hour(theirs) for mine, theirs in pairs]
     difference = spread(
         [
@@ -128,7 +128,24 @@ def _compared(mode: Mode, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]
         "ours": _side([mine for mine, _ in pairs]),
         "stock": _side([theirs for _, theirs in pairs]),
         "paired_score_difference": difference,
-        "scores_agree": abs(difference["mean"]) <= difference["sd"],
+        **agreement(difference),
+    }
+
+
+def agreement(difference: Mapping[str, float]) -> dict[str, Any]:
+    """The 95 % t-interval of a mean paired difference (None of fewer than two pairs), and what it says of `scores`.
+
+    They `agree` if it lies within `SCORE_MARGIN` of zero, `differ` if it reaches further and leaves out zero; what else
+    there is, more pairs would tell: `not told`.
+    """
+    if difference["n"] < 2:
+        return {"score_interval": None, "scores": "not told"}
+    half = float(stats.t.ppf(0.975, difference["n"] - 1)) * difference["sd"] / math.sqrt(difference["n"])
+    low, high = difference["mean"] - half, difference["mean"] + half
+    agree = max(-low, high) <= SCORE_MARGIN
+    return {
+        "score_interval": [low, high],
+        "scores": "agree" if agree else "differ" if low > 0 or high < 0 else "not told",
     }
 
 
@@ -240,10 +257,11 @@ def _line(name: str, row: Mapping[str, Any], verdict: str) -> str:
         return f"{name:28} {ratio:>6} x{wanted}; {first} x of the time of its best trial's end; {seconds}"
     ours, stock, difference = row["ours"], row["stock"], row["paired_score_difference"]
     scores = " / ".join(f"{side['score']['mean']:.3f} ± {side['score']['sd']:.3f}" for side in (ours, stock))
-    agree = "agree" if row["scores_agree"] else "DIFFER"
+    interval = "" if row["score_interval"] is None else " [{:+.3f}, {:+.3f}]".format(*row["score_interval"])
     return (
         f"{name:28} {ratio:>6} x{wanted}: {ours['trials_per_hour']:.0f} / {stock['trials_per_hour']:.0f} trials an "
-        f"hour; scores {agree}: {scores}, paired difference {difference['mean']:+.3f} ± {difference['sd']:.3f}"
+        f"hour; scores {row['scores'].replace('differ', 'DIFFER')}: {scores}, paired difference "
+        f"{difference['mean']:+.3f}{interval}"
     )
 
 

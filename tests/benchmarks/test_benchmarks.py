@@ -49,6 +49,7 @@ def test_both_stacks_search() -> None:
     assert pair["ratio"] == pytest.approx(pair["ours"]["trials_per_hour"] / pair["stock"]["trials_per_hour"])
     assert pair["ours"]["failed"] == pair["stock"]["failed"] == 0
     assert pair["paired_score_difference"]["n"] == pair["ours"]["score"]["n"] == pair["stock"]["score"]["n"] == 1
+    assert pair["scores"] == "not told"
 
 
 def test_the_stock_stacks_search_is_raced_to_its_best_and_its_trials_are_repeated() -> None:
@@ -203,6 +204,24 @@ def test_processors_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch, 
     assert len({told(1, "avx2"), told(1, "avx512f"), told(17, "avx512f"), told(17, "avx512f amx_tile")}) == 4
     info.unlink()
     assert "2 cores" in cpu_name(), "a system that does not describe its processor"
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "n", "said"),
+    [
+        (0.002, 0.013, 24, "agree"),
+        (0.002, 0.003, 24, "agree"),  # told from zero, and within the margin
+        (-0.010, 0.026, 60, "differ"),
+        (0.001, 0.019, 12, "not told"),
+        (0.05, 0.0, 1, "not told"),
+    ],
+)
+def test_scores_agree_only_where_the_interval_lies_within_the_margin(
+    mean: float, sd: float, n: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = script("search_speed", monkeypatch)["agreement"]({"mean": mean, "sd": sd, "n": n})
+    assert found["scores"] == said
+    assert (found["score_interval"] is None) == (n < 2)
 
 
 def test_a_repetition_that_never_gets_there_is_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ two beside a study).
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 _MOST = 4
 """Processes at a time: each takes memory of its own."""
+_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of Linux: what a process gets when its parent ends."""
 _jobs: Sequence[Callable[[], object]] = ()
 """What the processes inherit, by their number."""
 
@@ -43,7 +46,7 @@ def in_processes(jobs: Sequence[Callable[[], T]]) -> list[T]:
         return [_alone(job) for job in jobs]
     _jobs = jobs
     try:
-        with ProcessPoolExecutor(count, multiprocessing.get_context("fork"), _leave_interrupts_to_the_parent) as pool:
+        with ProcessPoolExecutor(count, multiprocessing.get_context("fork"), _begin, (os.getpid(),)) as pool:
             return list(pool.map(_run, range(len(jobs))))  # type: ignore[arg-type]
     finally:
         _jobs = ()
@@ -53,8 +56,12 @@ def _may_fork() -> bool:
     return sys.platform == "linux" and not {"torch", "ray"} & set(sys.modules)
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _begin(parent: int) -> None:
+    """A process leaves interrupts to its parent, and ends with it: one that is killed could not end it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _run(number: int) -> object:

@@ -107,16 +107,15 @@ class Predictor:
 
 
 def _example(number: int, text: Text, pairs: bool | None) -> Example:
-    parts = (text, None) if isinstance(text, str) else text
-    if (
-        not isinstance(parts, Sequence)
-        or len(parts) != 2
-        or not all(isinstance(part, str) for part in filter(None, parts))
-    ):
-        raise TaskError(
-            f"text {number + 1}: expected a text or a pair of texts, got {type(text).__name__}: {text!r:.80}."
-        )
-    first, second = parts
+    match text:
+        case str():
+            first, second = text, None
+        case [str(first), str() | None as second]:
+            pass
+        case _:
+            raise TaskError(
+                f"text {number + 1}: expected a text or a pair of texts, got {type(text).__name__}: {text!r:.80}."
+            )
     if pairs is not None and pairs != (second is not None):
         wanted, got = ("a pair of texts", "one text") if pairs else ("one text", "a pair")
         raise TaskError(f"text {number + 1}: expected {wanted}, as in the adapter's training, got {got}: {text!r:.80}.")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from slasearch.report.processes import in_processes
@@ -17,6 +18,11 @@ if sys.argv[1] == "answers":
     found = in_processes([lambda n=n: (time.sleep(0.05), n, os.getpid()) for n in range(20)])
     assert [n for _, n, _ in found] == list(range(20))
     print(len({pid for *_, pid in found}), os.getpid() in {pid for *_, pid in found})
+elif sys.argv[1] == "pids":
+    def wait():
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+    in_processes([wait, wait])
 else:
     def fail():
         raise OSError(28, "No space left on device")
@@ -38,6 +44,18 @@ def test_jobs_run_beside_each_other_and_answer_in_order() -> None:
     count, mine = said("answers").split()
     assert 2 <= int(count) <= 4
     assert mine == "False"
+
+
+@pytest.mark.skipif(sys.platform != "linux" or (os.cpu_count() or 1) < 2, reason="one process does it all here")
+def test_processes_end_with_a_parent_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", SHARED, "pids"], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids = [int(parent.stdout.readline()) for _ in range(2)]
+        children = [psutil.Process(pid) for pid in pids]
+        assert all(child.ppid() == parent.pid for child in children)
+        parent.kill()
+        _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
 
 
 def test_an_error_comes_back_as_it_was() -> None:

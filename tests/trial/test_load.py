@@ -64,6 +64,7 @@ def test_logits_are_those_of_the_predictor_for_every_task(
         (["a", ("a", "b")], "text 2: expected one text, as in the adapter's training, got a pair"),
         (["caf\udce9"], "text 1: expected text in UTF-8, got other bytes"),
         (["a", None], "text 2: expected a text or a pair of texts, got NoneType: None"),
+        ([(0, "a")], "text 1: expected a text or a pair of texts, got tuple"),
         ([3], "text 1: expected a text or a pair of texts, got int: 3"),
         ([b"ab"], "text 1: expected a text or a pair of texts, got bytes"),
         ([("a", "b", "c")], "text 1: expected a text or a pair of texts, got tuple"),

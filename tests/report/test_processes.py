@@ -20,7 +20,7 @@ if sys.argv[1] == "answers":
     print(len({pid for *_, pid in found}), os.getpid() in {pid for *_, pid in found})
 elif sys.argv[1] == "pids":
     def wait():
-        print(os.getpid(), flush=True)
+        os.write(1, b"%d\\n" % os.getpid())  # whole lines: two processes share the pipe
         time.sleep(60)
     in_processes([wait, wait])
 else:
@@ -49,11 +49,12 @@ def test_jobs_run_beside_each_other_and_answer_in_order() -> None:
 @pytest.mark.skipif(sys.platform != "linux" or (os.cpu_count() or 1) < 2, reason="one process does it all here")
 def test_processes_end_with_a_parent_that_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", SHARED, "pids"], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pids = [int(parent.stdout.readline()) for _ in range(2)]
-        children = [psutil.Process(pid) for pid in pids]
-        assert all(child.ppid() == parent.pid for child in children)
-        parent.kill()
+        try:
+            assert parent.stdout is not None
+            children = [psutil.Process(int(parent.stdout.readline())) for _ in range(2)]
+            assert all(child.ppid() == parent.pid for child in children)
+        finally:
+            parent.kill()
         _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
 

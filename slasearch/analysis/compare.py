@@ -19,10 +19,10 @@ from slasearch.analysis.arm_words import failed_caution, unequal_sizes, winner_l
 from slasearch.analysis.evidence import MARGIN, Evidence, adjusted, contrast, scores_by
 from slasearch.analysis.frames import MEAN, StudyFrames
 from slasearch.analysis.goals import goals_of
-from slasearch.analysis.groups import run_seconds
+from slasearch.analysis.groups import full_role, run_seconds
 from slasearch.analysis.intervals import Estimate, log_interval, t_interval
 from slasearch.analysis.measure import Measure, measured_scores, measuring
-from slasearch.analysis.roles import role_label, role_phrase
+from slasearch.analysis.roles import control_name, role_label, role_phrase
 from slasearch.analysis.tuning import Tuning, picked, searched_trials, tuning_cautions, tuning_of, tuning_terms
 from slasearch.errors import ReportError
 from slasearch.search.winners import Goal
@@ -139,8 +139,24 @@ class Comparisons:
         return self.arms[1:]
 
     def difference(self, control: str, series: str = MEAN) -> Comparison:
-        """The comparison with one control on one series."""
-        return next(item for item in self.differences if (item.control, item.series) == (control, series))
+        """The comparison with one control on one series.
+
+        Args:
+            control: The control's role, `control:lora`, or its name alone.
+            series: `mean` over tasks, or the name of a task.
+
+        Raises:
+            ReportError: The winner was not compared with such a control, or not on such a series.
+        """
+        found = {(item.control, item.series): item for item in self.differences}
+        wanted = full_role(control), series
+        if wanted not in found:
+            controls = ", ".join(dict.fromkeys(control_name(one) for one, _ in found))
+            names = ", ".join(dict.fromkeys(name for _, name in found))
+            raise ReportError(
+                f"Difference: expected a control ({controls}) and a series ({names}), got {control!r} and {series!r}."
+            )
+        return found[wanted]
 
 
 def compare(frames: StudyFrames, measure: Measure | None = None, *, margin: float = MARGIN) -> tuple[Comparisons, ...]:

@@ -10,6 +10,7 @@ from slasearch.cli._output import emit_json, json_option, show_table
 
 COLUMNS = {
     "kinds": ("name", "sites", "equation", "parameters", "source"),
+    "presets": ("name", "kinds", "sites", "ranks"),
     "gates": ("name", "equation", "source"),
     "finalisers": ("name", "field", "equation", "cost"),
     "conditions": ("name", "level", "where", "summary"),
@@ -22,7 +23,7 @@ COLUMNS = {
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown tables, as in docs/method.md.")
 @json_option
 def kinds(as_markdown: bool, as_json: bool) -> None:
-    """List adapter kinds, gates, finalisers, conditions and controls, with equation, source and cost."""
+    """List adapter kinds, pool presets, gates, finalisers, conditions and controls, with equation, source and cost."""
     from slasearch.service.catalogue import catalogue, markdown
 
     if as_markdown:
@@ -39,4 +40,4 @@ def kinds(as_markdown: bool, as_json: bool) -> None:
 
 
 def _text(value: Any) -> Any:
-    return " ".join(value) if isinstance(value, (list, tuple)) else value
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value

@@ -80,7 +80,7 @@ class DesignPhase(StrictModel):
     @field_validator("sampler")
     @classmethod
     def _space_filling(cls, value: SamplerConfig) -> SamplerConfig:
-        known(DESIGN_SAMPLERS, "space-filling sampler", value.name)
+        known(DESIGN_SAMPLERS, "sampler of a design", value.name)
         return value
 
     @field_validator("levels")
@@ -179,7 +179,7 @@ class ConfirmPhase(StrictModel):
 class PhasesConfig(StrictModel):
     """What is run, in this order. At least one of design and optimise."""
 
-    design: DesignPhase | None = Field(None, description="space-filling trials for sensitivity")
+    design: DesignPhase | None = Field(None, description="trials at points that are fixed beforehand, for sensitivity")
     optimise: OptimisePhase | None = Field(None, description="adaptive trials for the best")
     confirm: ConfirmPhase | None = Field(None, description="controls tuned, then the best again beside them, on test")
 

@@ -41,6 +41,10 @@ def run_study(
         address: Ray cluster (`auto`, `HOST:PORT`); None starts Ray on this machine.
         overrides: Changes of fields, as `a.b=c`.
 
+    Returns:
+        How the study stands: `state`, how many trials are in which state, the best value of each objective, device
+        seconds. Trials that failed for good are counted there and raise nothing.
+
     Raises:
         ConfigError: The study is invalid.
         TaskError: Data of a task are missing, belong to no task, or do not fit the task's description.

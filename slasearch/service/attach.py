@@ -45,7 +45,7 @@ def attach(
 
     Args:
         model: A model of a supported family, with or without a task head; heads keep learning.
-        pool: Name of a preset, or the fields of `pool` as in a study file, each with a value.
+        pool: Name of a preset (see `slasearch kinds`), or the fields of `pool` as in a study file, each with a value.
         steps: Optimiser steps until `finalise`, the warm-up included.
         sparsity_weight: λ, where λ decides the size. Exactly one of this and `budget`.
         budget: Most parameters of the structure, where a number decides the size.

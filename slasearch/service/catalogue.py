@@ -8,6 +8,7 @@ from typing import Any
 from slasearch.adapters.finalisers import FINALISERS
 from slasearch.adapters.gates._base import GateEntry
 from slasearch.adapters.kinds._base import KindEntry
+from slasearch.config.schema import POOL_PRESETS, PoolConfig
 from slasearch.perturb import describe_conditions
 from slasearch.registry import CONTROL_VARIANTS, CONTROLS, GATES, KINDS
 
@@ -15,6 +16,7 @@ __all__ = ["catalogue", "markdown"]
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "kinds": ("name", "equation", "parameters", "sites", "merges", "source"),
+    "presets": ("name", "kinds", "sites", "ranks"),
     "gates": ("name", "equation", "source"),
     "finalisers": ("name", "field", "equation", "cost", "source"),
     "conditions": ("name", "family", "level", "severities", "where", "equation", "source", "ours"),
@@ -24,9 +26,10 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 
 
 def catalogue() -> dict[str, list[dict[str, Any]]]:
-    """Kinds, gates, finalisers, conditions and controls, each as a list of plain dicts with a `name`."""
+    """Kinds, pool presets, gates, finalisers, conditions and controls, each as a list of plain dicts with a `name`."""
     return {
         "kinds": [_kind(name) for name in KINDS.names()],
+        "presets": [_preset(name) for name in POOL_PRESETS],
         "gates": [_gate(name) for name in GATES.names()],
         "finalisers": [asdict(finaliser) for finaliser in FINALISERS],
         "conditions": describe_conditions(),
@@ -58,6 +61,11 @@ def _kind(name: str) -> dict[str, Any]:
         "aimable": entry.aimable,
         "source": entry.source,
     }
+
+
+def _preset(name: str) -> dict[str, Any]:
+    pool = PoolConfig.model_validate({"preset": name})
+    return {"name": name, **{field: list(getattr(pool, field)) for field in ("kinds", "sites", "ranks")}}
 
 
 def _gate(name: str) -> dict[str, Any]:

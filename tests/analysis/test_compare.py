@@ -232,3 +232,10 @@ def test_runs_with_earlier_settings_take_no_part(frames_of: Callable[[Plan], Stu
     assert after.difference("control:random") == before.difference("control:random")
     robust = robustness_curves(older, before.winner_id)["typos"][0]
     assert {series.name: series.points[0].estimate.n for series in robust.series}["control:lora"] == 2
+
+
+def test_a_control_that_was_not_compared_is_an_error_in_words(frames: StudyFrames) -> None:
+    first = compare(frames)[0]
+    assert first.difference("lora", "tweets") is first.difference("control:lora", "tweets")
+    with pytest.raises(ReportError, match=r"\(lora, random, linear_probe\) and a series \(mean, .*\), got 'prefix'"):
+        first.difference("prefix")

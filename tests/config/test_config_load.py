@@ -97,7 +97,7 @@ s.yaml:24: conditions.train.1.level: expected a number, got "yes"
 s.yaml:24: conditions.train.2.scale: expected no scale for word_drop, whose level says everything, got 2
 s.yaml:26: conditions.measured.0.kind: expected a condition for eval, got 'label_flips', which is for train only
 s.yaml:27: conditions.measured.1.levels: expected different levels, got [0.1, 0.1]
-s.yaml:29: phases.design.sampler: expected a known space-filling sampler (DESIGNS), got 'tpe'
+s.yaml:29: phases.design.sampler: expected a known sampler of a design (DESIGNS), got 'tpe'
 s.yaml:30: phases.optimise.trials: expected a whole number, got true
 s.yaml:31: phases.confirm.controls: expected a known control (CONTROLS), got 'foo'
 s.yaml:31: phases.confirm.seeds: expected a number of at least 1, got 0

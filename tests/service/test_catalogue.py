@@ -5,6 +5,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from slasearch.config.schema import POOL_PRESETS, PoolConfig
 from slasearch.records import FinalisationSpec
 from slasearch.registry import CONDITIONS, CONTROLS, GATES, KINDS
 from slasearch.service.catalogue import catalogue, markdown
@@ -20,9 +21,16 @@ def test_everything_is_listed_with_its_equation_and_source() -> None:
     assert names["gates"] == GATES.names()
     assert names["conditions"] == CONDITIONS.names()
     assert names["controls"] == CONTROLS.names()
-    for rows in found.values():
-        assert all(row["equation"] and row["source"] for row in rows)
+    assert names["presets"] == tuple(POOL_PRESETS)
+    for what, rows in found.items():
+        assert what == "presets" or all(row["equation"] and row["source"] for row in rows)
     assert all(row["parameters"] for row in found["kinds"])
+
+
+def test_a_preset_is_listed_as_the_pool_that_it_stands_for() -> None:
+    for row in catalogue()["presets"]:
+        given = {field: tuple(row[field]) for field in ("kinds", "sites", "ranks")}
+        assert PoolConfig(**given) == PoolConfig(preset=row["name"]).model_copy(update={"preset": None})
 
 
 @pytest.mark.parametrize("field", ["ranking", "finish"])

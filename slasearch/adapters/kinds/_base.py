@@ -187,6 +187,22 @@ def register_kind(
 ) -> Callable[[M], M]:
     """Class decorator that adds a kind under `name`.
 
+    Args:
+        name: As `pool.kinds` calls it.
+        sites: Places in a layer where it fits.
+        equation: What it adds and what it starts as (the identity), as `slasearch kinds` shows it.
+        source: Where it is from.
+        cost: Parameters of one module, in d_in, d_out, d, r and heads; in words, as the module counts them itself.
+        ranked: Whether it has a rank (a width).
+        stage: When it acts; see `KindEntry`, as for what follows.
+        input_sites: Those of `sites` where it acts on the host's input.
+        separable: Whether it is a sum of rank-one parts, which can have a gate each.
+        mergeable: Whether it can be merged into the host's weights.
+        needs_query: Whether it reads the layer's queries.
+        aimable: Whether it can start along the loss's gradient.
+        low_rank: Whether it is a product of two narrow matrices, as PEFT's format holds.
+        reads_weight: Whether it is made of the host's weight.
+
     Raises:
         RegistryError: The name is taken or none.
     """

@@ -75,6 +75,8 @@ def _before(pool: Pool, layer: int, site: str, part: int) -> Any:
 
 def _after(pool: Pool, layer: int, site: str, part: int, host: Host) -> Any:
     def run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        if not pool.works_at(layer, site):  # its last slot is gone: a part of a fused output need not be put back
+            return output
         x, y = input_of(args, kwargs), hidden_states(output)
         if host.whole:
             y = pool.compose(layer, site, part, x, y)

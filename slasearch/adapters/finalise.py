@@ -39,8 +39,8 @@ def finalise(
     stays. Events tell of gates that all closed or all stayed open, and of tasks without a slot.
 
     A slot's value is the mean of z over the tasks that use it: the module is shared, so one number must serve them all
-    [ours]; the training after finalisation absorbs the difference. Where a budget keeps a slot whose z is 0, its p
-    stands for it, so that its weights are not erased.
+    [ours]; the training after finalisation absorbs the difference. Where a budget keeps a slot whose z is 0,
+    what the family folds then stands for it, so that its weights are not erased.
 
     Args:
         pool: The pool, its open gates not yet folded in.

@@ -125,6 +125,10 @@ class Pool(nn.Module):
         """Whether a slot at this place changes the host's input."""
         return bool(self._places.get((layer, site), {}).get("input"))
 
+    def works_at(self, layer: int, site: str) -> bool:
+        """Whether a slot stands at this place, or one of its layer wants to see its output."""
+        return (layer, site) in self._places or (site == "attn.q" and layer in self.query_layers)
+
     @property
     def places(self) -> tuple[tuple[int, str], ...]:
         """The (layer, site) pairs where at least one slot stands."""

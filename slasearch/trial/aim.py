@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -65,11 +66,11 @@ def aim(
     slots = [slot for slot in model.pool.slots if KINDS.get(slot.kind).aimable]
     count = min(-(-_EXAMPLES * len(model.tasks) // data.batch_size), data.batches_per_epoch)
     batches = list(islice(data.batches(), count if slots else 0))
-    lower = [data.lower(model, batch, steps) for batch, _ in batches]
+    lower = partial(data.lower, model, steps_left=steps)
     with _provisional_heads(model, batches, lower), _mixing(model, slots, generator) as mixtures:
-        for (batch, noise), below in zip(batches, lower, strict=True):
+        for batch, noise in batches:
             mixtures.task_index = batch.task_index
-            model.loss(batch, weights, None, noise, below).backward()  # type: ignore[no-untyped-call]
+            model.loss(batch, weights, None, noise, lower(batch)).backward()  # type: ignore[no-untyped-call]
     model.pool.zero_grad(set_to_none=True)
     for place in dict.fromkeys((slot.layer, slot.site) for slot in slots):
         _turn(model, place, [slot for slot in slots if (slot.layer, slot.site) == place], mixtures, uses)
@@ -80,7 +81,7 @@ def aim(
 
 @contextmanager
 def _provisional_heads(
-    model: TaskModel, batches: Batches, lower: Sequence[tuple[int, Tensor] | None]
+    model: TaskModel, batches: Batches, lower: Callable[[Batch], tuple[int, Tensor] | None]
 ) -> Iterator[None]:
     """Ridge regression of the labels in place of the heads; the ridge is the vectors' mean variance."""
     heads = model.heads
@@ -89,8 +90,8 @@ def _provisional_heads(
     try:
         model.heads = {task: nn.Identity() for task in heads}  # type: ignore[misc]
         with torch.no_grad():
-            for (batch, noise), below in zip(batches, lower, strict=True):
-                for number, rows, found in model.forward(batch, None, noise, lower=below):
+            for batch, noise in batches:
+                for number, rows, found in model.forward(batch, None, noise, lower=lower(batch)):
                     vectors.setdefault(number, []).append(found)
                     labels.setdefault(number, []).append(batch.labels.to(found.device)[rows])
         model.heads = dict(heads)

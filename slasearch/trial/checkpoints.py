@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+import slasearch
 from slasearch.config.plain import to_plain
 from slasearch.errors import ArtifactError
 from slasearch.files import write_durably
@@ -36,7 +38,7 @@ class Checkpoints:
 
     Args:
         plan: Where they lie, how often they are written, and what earlier attempts have said of them.
-        spec: The trial; another trial's checkpoints are refused.
+        spec: The trial; checkpoints of another, or of other versions of slasearch or torch, are refused.
         clock: Seconds on a clock that never goes back.
 
     Attributes:
@@ -45,7 +47,8 @@ class Checkpoints:
 
     def __init__(self, plan: CheckpointPlan, spec: TrialSpec, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._every, self._known = Path(plan.folder), 60 * plan.minutes, plan.known
-        self._spec = _sha256(json.dumps(to_plain(spec), sort_keys=True).encode())
+        versions = [slasearch.__version__, torch.__version__]  # other code would take other steps from here on
+        self._spec = _sha256(json.dumps([versions, to_plain(spec)], sort_keys=True).encode())
         self._clock = clock
         self._written = clock()
         self.events: list[Event] = []
@@ -138,7 +141,7 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ArtifactError(f"checkpoint {path}: expected one that can be read, got {error!r}.") from error
         if not whole:
-            raise ArtifactError(f"checkpoint {path}: expected a whole one of this trial, got another.")
+            raise ArtifactError(f"checkpoint {path}: expected one of this trial and these versions, got another.")
         return state
 
 

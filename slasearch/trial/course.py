@@ -127,22 +127,22 @@ class Course:
             holds_out = fixed is None and len(everything) > 1 and self._holds_out
             trainer = Trainer(
                 model,
-                self._resources.training(tasks, ("train",), backbone, spec) if holds_out else data,
+                data,
                 self._gate_data(tasks, backbone),
                 weights=[task.weight for task in spec.tasks],
                 training=spec.training,
                 plan=self._plan,
                 generator=generator(spec.seeds.init, "gates"),
             )
+            if holds_out:
+                trainer.train_on(self._resources.training(tasks, ("train",), backbone, spec), until=self._plan.gated)
             made = sum(weight.numel() for weights in model.weights_by_kind().values() for weight in weights)
             saved = None if self._checkpoints is None else self._checkpoints.newest()
             if saved is None:
                 self._aim(model, trainer)
             else:
                 yield from self._tell_again(saved["course"])
-            structure = fixed or (yield from self._search(model, trainer, tasks, saved))
-            if holds_out:  # what gates were held to is data like any other from here on, as it is to controls
-                trainer.train_on(data)
+            structure = fixed or (yield from self._search(model, trainer, tasks, data, saved))
             if saved is not None and saved["structure"] is not None:
                 self._go_on(model, trainer, saved)
             yield from self._follow(trainer, trainer.run_fixed(structure), model, structure)
@@ -241,9 +241,17 @@ class Course:
     # ------------------------------------------------------------ the gated stage
 
     def _search(
-        self, model: TaskModel, trainer: Trainer, tasks: Sequence[TaskData], saved: Mapping[str, Any] | None
+        self,
+        model: TaskModel,
+        trainer: Trainer,
+        tasks: Sequence[TaskData],
+        data: TrainingData,
+        saved: Mapping[str, Any] | None,
     ) -> Generator[Progress, None, Structure]:
-        """The gated stage and finalisation, as far as they are still to come; returns the structure."""
+        """The gated stage and finalisation, as far as they are still to come; returns the structure.
+
+        What gates were held to is data like any other from then on, as it is to controls: `data` has all of it.
+        """
         spec, pool = self.spec, model.pool
         if saved is not None and saved["structure"] is not None:
             structure = from_plain(Structure, saved["structure"])
@@ -251,6 +259,7 @@ class Course:
                 self._put_in_fresh(model, tasks, structure)
             else:
                 pool.discard(set(pool.slots) - set(structure.union))
+            trainer.train_on(data)
             return structure
         bank = self._bank(model)
         learner = GateLearner(
@@ -278,6 +287,8 @@ class Course:
         done = finalise(pool, bank, spec.size, strength, candidates=self._candidates(pool))
         self._gates = tuple(row for row in done.gates if self._may_use(row.task, row.slot))
         self._events.extend(done.events)
+        if trainer.data is not data:
+            trainer.train_on(data)
         if spec.finalisation.finish == "retrain":
             self._put_in_fresh(model, tasks, done.structure)
             self._aim(model, trainer, done.structure)
@@ -285,6 +296,7 @@ class Course:
         else:
             pool.keep(done.structure, done.values)
             trainer.drop_removed()
+            trainer.fold_moments(done.values)
         return done.structure
 
     def _put_in_fresh(self, model: TaskModel, tasks: Sequence[TaskData], structure: Structure) -> None:
@@ -332,8 +344,7 @@ class Course:
         if self.spec.finalisation.finish == "progressive":
             return learner.strength()
         data = self._resources.training(tasks, ("gate",), model.backbone, self.spec)
-        batches = [batch for batch, _ in zip(data, range(data.batches_per_epoch), strict=False)]
-        worth = rank_slots(model, bank.value(), bank.alive, batches, how)
+        worth = rank_slots(model, bank.value(), bank.alive, data, how)
         return worth.mean(0, keepdim=True).expand_as(worth) if bank.shared else worth
 
     # ------------------------------------------------------------ on the way
@@ -359,6 +370,7 @@ class Course:
                 yield dataclasses.replace(self._told[-1], checkpoint=self._newest)
                 started = perf_counter()
                 if self._plateau is not None and self._plateau.reached(step, score):
+                    trainer.check()
                     break
             last = step in (self._plan.gated, self._plan.total)
             if self._checkpoints is not None and not last and self._checkpoints.due():

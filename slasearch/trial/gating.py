@@ -154,7 +154,8 @@ class GateLearner:
         else:
             ahead = min(1.0, share + _LOOK_AHEAD) if self._progressive else share
             family.set_target(self._pressure.target(ahead), self._size.scope)
-            self._weight = self._pressure.update(self._expected(), ahead)
+            if family.weighted:
+                self._weight = self._pressure.update(self._expected(), ahead)
         self._optimizer.zero_grad(set_to_none=True)
 
     def _begin_stage(self) -> None:
@@ -170,9 +171,9 @@ class GateLearner:
         self._optimizer.state.clear()
 
     def penalty(self) -> Tensor:
-        """λ·R of this step, differentiable in the logits; 0 where the family applies λ itself."""
-        expected = self._expected()
-        return self._weight * expected if self.bank.family.penalised else torch.zeros_like(expected)
+        """λ·R of this step, differentiable in the logits; 0 where it is no part of the family's loss."""
+        family = self.bank.family
+        return self._weight * self._expected() if family.penalised else family.logits.new_zeros(())
 
     def _expected(self) -> Tensor:
         return expected_share(self.bank.openness(), self._costs, self._size.scope, self._whole)

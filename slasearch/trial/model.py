@@ -58,9 +58,9 @@ class TaskModel:
         self.adaptation = adaptation
         self.tasks = tuple(heads)
         self._noise: EmbeddingNoise | None = None
+        self._load(pool, heads)  # may refuse: no hook may stand before
         embeddings = backbone.model.get_input_embeddings()  # type: ignore[operator]
         self._noise_hook = embeddings.register_forward_hook(self._add_noise)
-        self._load(pool, heads)
 
     def _load(self, pool: Pool, heads: Mapping[str, nn.Linear]) -> None:
         self.pool = pool.to(self.backbone.device)

@@ -10,23 +10,28 @@ entropy tells more apart on few examples [ours].
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import islice
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from slasearch.tasks.batches import Batch
+from slasearch.trial.data import TrainingData
 from slasearch.trial.model import TaskModel
 from slasearch.trial.noise import EmbeddingNoise
 
 __all__ = ["first_order", "rank_slots", "within_tasks"]
 
 Batches = Sequence[tuple[Batch, EmbeddingNoise | None]]
+Lower = Callable[[Batch], tuple[int, Tensor] | None]
+"""What the frozen layers below the pool give for a batch, where that is known."""
 
 
 def rank_slots(
-    model: TaskModel, gates: Tensor, alive: Tensor, batches: Batches, how: Literal["saliency", "ablation"]
+    model: TaskModel, gates: Tensor, alive: Tensor, data: TrainingData, how: Literal["saliency", "ablation"]
 ) -> Tensor:
     """The worth of each slot to each task, larger is better, on the CPU.
 
@@ -34,18 +39,22 @@ def rank_slots(
         model: The gated model.
         gates: z, `T x S`.
         alive: `T x S` of bool: which gates may still be open; the others rank −∞.
-        batches: Held-out batches.
-        how: `saliency` costs a forward and backward pass a task; `ablation` two forward passes a slot.
+        data: Held-out examples, of which one epoch is taken.
+        how: `saliency` costs a forward and backward pass a task; `ablation` two forward passes a slot whose z is not 0.
 
     Returns:
         `T x S`.
     """
-    worth = _saliency(model, gates, batches) if how == "saliency" else _ablation(model, gates, batches)
+    rank = _saliency if how == "saliency" else _ablation
+    count = data.batches_per_epoch
+    worth = rank(model, gates, list(islice(data, count)), partial(data.lower, model, steps_left=count))
     return within_tasks(worth, alive.cpu())
 
 
 def within_tasks(worth: Tensor, alive: Tensor) -> Tensor:
     """Each slot's place among its task's, from 0 (the least worth) to 1: losses of tasks have scales of their own.
+
+    Of equals the earlier slot has the higher place, as `adapters.budget.by_strength` takes them.
 
     Args:
         worth: `T x S`, larger is better.
@@ -54,13 +63,14 @@ def within_tasks(worth: Tensor, alive: Tensor) -> Tensor:
     Returns:
         `T x S`, −∞ where closed for good.
     """
-    places = worth.masked_fill(~alive, -torch.inf).argsort(dim=1, stable=True).argsort(dim=1, stable=True)
+    backwards = worth.masked_fill(~alive, -torch.inf).flip(1)
+    places = backwards.argsort(dim=1, stable=True).argsort(dim=1).flip(1)
     closed = (~alive).sum(dim=1, keepdim=True)
     last = (alive.sum(dim=1, keepdim=True) - 1).clamp(min=1)
     return ((places - closed) / last).masked_fill(~alive, -torch.inf)
 
 
-def _saliency(model: TaskModel, gates: Tensor, batches: Batches) -> Tensor:
+def _saliency(model: TaskModel, gates: Tensor, batches: Batches, lower: Lower) -> Tensor:
     pool = model.pool
     worth = torch.zeros(len(pool.tasks), len(pool.candidates))
     for task in range(len(pool.tasks)):
@@ -69,7 +79,8 @@ def _saliency(model: TaskModel, gates: Tensor, batches: Batches) -> Tensor:
         for batch, noise in batches:
             examples = int((batch.task_index == task).sum())
             if examples:  # the loss is a mean over them, and batches have unlike numbers of them
-                (examples * model.loss(batch, only, gates, noise)).backward()  # type: ignore[no-untyped-call]
+                loss = model.loss(batch, only, gates, noise, lower(batch))
+                (examples * loss).backward()  # type: ignore[no-untyped-call]
         for column, slot in enumerate(pool.candidates):
             if slot in pool.present:
                 worth[task, column] = first_order(pool.modules_of(slot)) / pool.costs[slot].parameters
@@ -86,24 +97,26 @@ def first_order(modules: Iterable[nn.Module]) -> Tensor:
     return torch.stack(parts).sum() if parts else torch.zeros((), device=weights[0].device)
 
 
-def _ablation(model: TaskModel, gates: Tensor, batches: Batches) -> Tensor:
-    everything = _losses(model, gates, batches)
-    worth = torch.zeros_like(gates, device="cpu")
+def _ablation(model: TaskModel, gates: Tensor, batches: Batches, lower: Lower) -> Tensor:
+    losses = partial(_losses, model, batches=batches, lower=lower)
+    everything, nothing = losses(gates), losses(torch.zeros_like(gates))
+    worth = (-nothing).unsqueeze(1).repeat(1, gates.shape[1])  # of a slot whose z is 0
     for column, slot in enumerate(model.pool.candidates):
-        if slot in model.pool.present:
+        if slot in model.pool.present and bool(gates[:, column].any()):
             alone, without = torch.zeros_like(gates), gates.clone()
             alone[:, column] = gates[:, column]
             without[:, column] = 0
-            worth[:, column] = _losses(model, without, batches) - everything - _losses(model, alone, batches)
+            worth[:, column] = losses(without) - everything - losses(alone)
     return worth
 
 
-def _losses(model: TaskModel, gates: Tensor, batches: Batches) -> Tensor:
+def _losses(model: TaskModel, gates: Tensor, batches: Batches, lower: Lower) -> Tensor:
     """Mean cross entropy of each task over the batches, `T` on the CPU."""
     total, count = torch.zeros(len(model.tasks)), torch.zeros(len(model.tasks))
-    with torch.inference_mode():
-        for batch, noise in batches:
-            for number, rows, logits in model.forward(batch, gates, noise):
+    for batch, noise in batches:
+        below = lower(batch)
+        with torch.inference_mode():
+            for number, rows, logits in model.forward(batch, gates, noise, lower=below):
                 labels = batch.labels.to(logits.device)[rows]
                 total[number] += nn.functional.cross_entropy(logits, labels, reduction="sum").cpu()
                 count[number] += len(rows)

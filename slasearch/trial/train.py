@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slasearch.records import Structure, TrainingSpec
+from slasearch.records import Slot, Structure, TrainingSpec
 from slasearch.trial.data import TrainingData
 from slasearch.trial.gating import GateLearner
 from slasearch.trial.model import TaskModel
@@ -20,6 +20,8 @@ __all__ = ["Diverged", "StepPlan", "Trainer", "plan_steps", "rate"]
 
 _LOOK_EVERY = 16
 """Steps after which a device is asked whether a loss was not finite."""
+_HARDLY_OPEN = 1e-6
+"""A gate's value below which what a module's gradients were says nothing about what they will be."""
 
 
 class Diverged(ArithmeticError):
@@ -78,7 +80,7 @@ class Trainer:
 
     Args:
         model: Backbone, pool and heads, or another method's modules.
-        data: Training batches, endless.
+        data: Training batches, endless, for all steps; see `train_on`.
         gate_data: Held-out batches on which gates learn (first-order, one gate step after each weight step), or None:
             gates learn on the training batches.
         weights: Weight of each task's loss.
@@ -109,9 +111,10 @@ class Trainer:
         self._worst = torch.zeros(())
         self._optimizer = self._make_optimizer()
 
-    def train_on(self, data: TrainingData) -> None:
-        """Other training batches from now on."""
+    def train_on(self, data: TrainingData, *, until: int | None = None) -> None:
+        """Other training batches from now on, up to step number `until` (None: to the end)."""
         self.data, self._batches, self._drawn = data, iter(data), 0
+        self._until = self.plan.total if until is None else until
 
     def state_dict(self) -> dict[str, Any]:
         """What it takes to go on later, besides the model and the gates: plain values and tensors."""
@@ -158,6 +161,25 @@ class Trainer:
         moments = self._optimizer.state
         self._optimizer = self._make_optimizer()
         self._optimizer.state.update({weight: moments[weight] for weight in self._clipped if weight in moments})
+
+    def fold_moments(self, values: Mapping[Slot, float]) -> None:
+        """After gates were folded into modules: moments as if the weights had held their gate's value from the start.
+
+        The gradient of z·w is that of w over z. With moments left as they were, Adam's steps would be longer, by up to
+        1/z, until it has forgotten them.
+
+        Args:
+            values: z of each slot in the pool.
+        """
+        for slot, value in values.items():
+            for module in self.model.pool.modules_of(slot):
+                for name in module.linear_in:
+                    moments = self._optimizer.state.get(module.get_parameter(name), {})
+                    if abs(value) < _HARDLY_OPEN:
+                        moments.clear()
+                    elif moments:
+                        moments["exp_avg"] /= value
+                        moments["exp_avg_sq"] /= value**2
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         heads = [parameter for head in self.model.heads.values() for parameter in head.parameters()]
@@ -219,8 +241,12 @@ class Trainer:
         last = self.step + 1 in (self.plan.gated, self.plan.total)
         if loss.device.type != "cpu" and self.step % _LOOK_EVERY and not last:
             return
+        self.check(f"the loss is {float(loss)} at step {self.step + 1} of {self.plan.total}")
+
+    def check(self, reason: str = "a loss was not finite") -> None:
+        """Raises `Diverged` if a loss so far was not finite."""
         if bool(self._worst):
-            raise Diverged(f"the loss is {float(loss)} at step {self.step + 1} of {self.plan.total}")
+            raise Diverged(reason)
 
     def _weight_step(self, gates: Tensor | Structure | None, learner: GateLearner | None = None) -> None:
         share = (self.step - self._schedule_start) / self._schedule_length
@@ -230,7 +256,7 @@ class Trainer:
         batch, noise = next(self._batches)
         self._drawn += 1
         self._optimizer.zero_grad(set_to_none=True)
-        lower = self.data.lower(self.model, batch, self.plan.total - self.step)
+        lower = self.data.lower(self.model, batch, self._until - self.step)
         loss = self.model.loss(batch, self._weights, gates, noise, lower)
         self._watch(loss.detach())
         loss.backward()  # type: ignore[no-untyped-call]

@@ -203,3 +203,25 @@ def test_a_weight_that_cannot_be_read_leaves_nothing_attached() -> None:
     with pytest.raises(BackboneError, match="expected a host with floating-point weights"):
         attach(model, pool)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_fused_host_whose_slots_are_gone_gives_its_output_as_it_is() -> None:
+    model = tiny_backbone("gpt2")
+    slots = [Slot(0, "attn.q", "lora", 2), Slot(0, "attn.v", "lora", 2), Slot(1, "attn.v", "lora", 2)]
+    pool = Pool(slots, host_shapes(model), ("a",), generator=torch.Generator().manual_seed(0))
+    kept = []
+    with torch.no_grad(), attach(model, pool):
+        pool.discard(slots[:2])
+        pool.route(torch.zeros(1, dtype=torch.long), None)
+        for layer in (0, 1):
+            (host,) = hosts_of(model, layer, "attn.v")
+            before, after = [], []
+            watched = [
+                host.module.register_forward_hook(lambda m, a, y, seen=before: seen.append(y), prepend=True),
+                host.module.register_forward_hook(lambda m, a, y, seen=after: seen.append(y)),
+            ]
+            model(input_ids=torch.tensor([[1, 2, 3]]))
+            for handle in watched:
+                handle.remove()
+            kept.append(before[0] is after[0])
+    assert kept == [True, False]

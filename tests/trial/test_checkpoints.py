@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import slasearch
 from slasearch.adapters.kinds._base import SlotContext
 from slasearch.adapters.kinds.bottleneck import Bottleneck
 from slasearch.records import (
@@ -252,6 +253,10 @@ def test_what_does_not_match_the_stored_sum_or_another_trial_wrote_is_passed_ove
     other = Checkpoints(plan, make_spec(training=TRAINING, splits=("validation", "test")))
     assert other.newest() is None
     assert Checkpoints(plan, spec).newest() is not None
+    for package in (slasearch, torch):  # other code would take other steps from there on
+        with monkeypatch.context() as patch:
+            patch.setattr(package, "__version__", "0.0.1")
+            assert Checkpoints(plan, spec).newest() is None
 
 
 def test_on_another_node_a_trial_begins_again_and_says_so(make_spec: Spec, worker: TrialWorker, tmp_path: Path) -> None:

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
+from slasearch.adapters.pool import Pool, candidate_slots
 from slasearch.records import (
+    EarlyStopSpec,
     FinalisationSpec,
     GateSpec,
     MetricRow,
@@ -14,15 +17,20 @@ from slasearch.records import (
     Progress,
     SizeSpec,
     Slot,
+    Structure,
     TrainingSpec,
     TrialReport,
     TrialSpec,
 )
-from slasearch.registry import GATES
+from slasearch.registry import GATES, KINDS
+from slasearch.tasks.batches import Batch
+from slasearch.testing.kinds import disturb_weights
 from slasearch.trial.course import Course
+from slasearch.trial.data import TrainingData
 from slasearch.trial.evaluate import evaluate
+from slasearch.trial.model import TaskModel, make_heads
 from slasearch.trial.run import TrialWorker
-from slasearch.trial.train import Trainer
+from slasearch.trial.train import StepPlan, Trainer
 
 Spec = Callable[..., TrialSpec]
 Finish = Callable[..., TrialReport]
@@ -246,3 +254,102 @@ def test_the_gated_model_is_not_scored_where_nobody_asks_for_the_gap(make_spec: 
     names = [{cost.name for cost in report.costs} for report in (asked, unasked)]
     assert names[0] - names[1] == {"gated_score", "finalisation_gap"}
     assert unasked.objectives == asked.objectives
+
+
+def test_moments_follow_a_gate_that_is_folded_in(make_spec: Spec, worker: TrialWorker) -> None:
+    """They are those that the folded weights would have had all along."""
+    spec = make_spec(training=TrainingSpec(8, 0.0, 3e-2, 0.0, "constant", steps=4, gradient_clip=1e9))
+    backbone, tasks = worker.resources.backbone(spec.backbone), worker.resources.tasks(spec)
+    names = [task.spec.name for task in tasks]
+    slots = candidate_slots(PoolSpec(POOL.sites, KINDS.names(), (2,), layers=(5,)), layers=6)
+    values = {slot: (0.1, 0.5, -2.0, 1.0)[number % 4] for number, slot in enumerate(slots)}
+    structure = Structure(tuple((name, slots) for name in names))
+    found = []
+    for folded_before in (True, False):
+        pool = Pool(slots, backbone.shapes.hosts, names, generator=torch.Generator().manual_seed(0))
+        disturb_weights(pool)
+        heads = make_heads(dict.fromkeys(names, 2), 384, generator=torch.Generator().manual_seed(0))
+        with TaskModel(backbone, pool, heads) as model:
+            data = worker.resources.training(tasks, ("train",), backbone, spec)
+            trainer = Trainer(
+                model,
+                data,
+                None,
+                weights=[1.0, 1.0],
+                training=spec.training,
+                plan=StepPlan(0, 0, 4),
+                generator=torch.Generator(),
+            )
+            z = torch.tensor([[values[slot] for slot in slots]] * 2)
+            if folded_before:
+                pool.keep(structure, values)
+            for _ in range(4):
+                trainer._weight_step(None if folded_before else z)
+            if not folded_before:
+                pool.keep(structure, values)
+                trainer.fold_moments(values)
+            moments = trainer.state_dict()["moments"]
+            found.append([one[name] for one in moments if one for name in ("exp_avg", "exp_avg_sq")])
+    assert len(found[0]) > 40
+    for first, second in zip(*found, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max()))
+
+
+def test_moments_of_a_gate_that_was_hardly_open_are_forgotten(make_spec: Spec, worker: TrialWorker) -> None:
+    spec = make_spec()
+    backbone, tasks = worker.resources.backbone(spec.backbone), worker.resources.tasks(spec)
+    slot = Slot(5, "attn.v", "lora", 2)
+    names = [task.spec.name for task in tasks]
+    pool = Pool([slot], backbone.shapes.hosts, names, generator=torch.Generator().manual_seed(0))
+    heads = make_heads(dict.fromkeys(names, 2), 384, generator=torch.Generator().manual_seed(0))
+    with TaskModel(backbone, pool, heads) as model:
+        data = worker.resources.training(tasks, ("train",), backbone, spec)
+        plan = StepPlan(0, 0, 10)
+        trainer = Trainer(
+            model, data, None, weights=[1.0, 1.0], training=spec.training, plan=plan, generator=torch.Generator()
+        )
+        trainer._weight_step(None)
+        trainer.fold_moments({slot: 0.0})
+        trainer._weight_step(None)
+        (module,) = pool.modules_of(slot)
+        assert bool(torch.isfinite(module.get_parameter("up")).all())
+        assert float(trainer._optimizer.state[module.get_parameter("up")]["step"]) == 1
+        assert float(trainer._optimizer.state[module.get_parameter("down")]["step"]) == 2
+
+
+def test_fresh_modules_are_aimed_by_all_that_they_will_be_trained_on(
+    make_spec: Spec, finish: Finish, gate_worker: TrialWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, steps = [], []
+
+    def watched(model: TaskModel, data: TrainingData, **more: Any) -> None:
+        seen.append(data.examples)
+
+    def lower(self: TrainingData, model: TaskModel, batch: Batch, steps_left: int) -> None:
+        steps.append((self.examples, steps_left))
+
+    monkeypatch.setattr("slasearch.trial.course.aim", watched)
+    monkeypatch.setattr(TrainingData, "lower", lower)
+    pool, end = dataclasses.replace(POOL, start="gradient"), FinalisationSpec("saliency", "retrain", 0.4)
+    spec = make_spec(pool=pool, size=SizeSpec("budget", budget=5000), training=TRAINING, finalisation=end)
+    assert finish(spec, gate_worker).state == "complete"
+    train, both = seen
+    assert train < both, "until finalisation gates are held to the others"
+    gated, total = (next(left for examples, left in steps if examples == size) for size in seen)
+    assert gated + total == TRAINING.steps, "what the first are worth keeping for ends where the gated steps do"
+
+
+def test_a_loss_that_nobody_looked_at_is_found_where_the_trial_stops_early(
+    make_spec: Spec, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device is asked now and then only: what it would have said counts before a trial is called complete."""
+
+    def unseen(self: Trainer, loss: torch.Tensor) -> None:
+        self._worst = torch.maximum(self._worst, torch.where(torch.isfinite(loss), 0.0, 1.0))
+
+    monkeypatch.setattr(Trainer, "_watch", unseen)
+    training = TrainingSpec(
+        8, float("inf"), 3e-2, 0.01, "constant", steps=20, reports=10, early_stop=EarlyStopSpec(patience=1)
+    )
+    report = finish(make_spec(training=training, control="lora", control_size=9216))
+    assert (report.state, report.reason) == ("fail", "diverged: a loss was not finite")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from slasearch.adapters.budget import by_strength, trim
 from slasearch.adapters.finalise import finalise
 from slasearch.adapters.gates.bank import GateBank
+from slasearch.adapters.gates.budget import Budget
 from slasearch.adapters.pool import Pool
 from slasearch.adapters.sites import HostShape
 from slasearch.errors import ConfigError
@@ -75,6 +76,19 @@ def test_progressive_ends_within_the_budget_and_never_with_nothing(
         assert set(done.structure.union) == set(pool.slots), "what was pruned is gone"
         found.append(done.structure)
     assert found[0] == found[1], "the same gates give the same structure"
+
+
+def test_a_step_of_budget_gates_solves_for_the_shift_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """λ does not act on this family: neither a penalty nor the pressure need its openness."""
+    pool = pool_of([(0, 0), (1, 1), (2, 4)])
+    learner = learner_of(pool, "budget", SizeSpec("budget", budget=20), FinalisationSpec(), 4)
+    solved, shift = [], Budget.shift
+    monkeypatch.setattr(Budget, "shift", lambda self: solved.append(1) or shift(self))
+    learner.begin(3)
+    (learner.sample(torch.Generator()) * torch.arange(3.0)).sum().backward()
+    learner.step(learner.penalty())
+    assert len(solved) == 1
+    assert learner.bank.family.logits.any()
 
 
 @pytest.mark.parametrize("family", ["budget", "hard_concrete"])

@@ -14,6 +14,7 @@ from slasearch.adapters.sites import host_shapes, layers_of
 from slasearch.records import SITES, PoolSpec
 from slasearch.testing.kinds import disturb_weights
 from slasearch.testing.tiny import TINY_FAMILIES, tiny_backbone
+from slasearch.trial.backbone import _compute_again
 from slasearch.trial.halves import run_between, run_lower, run_upper
 
 KINDS = ("lora", "lora_xs", "bottleneck", "bias", "ia3", "prefix")
@@ -70,9 +71,14 @@ def test_noise_below_and_modules_above_take_part(family: str) -> None:
         assert not torch.allclose(whole(model, inputs), expected, atol=1e-3), "modules must matter"
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("family", ["bert", "deberta-v2", "gpt2", "llama"])
-def test_gradients_of_the_upper_half_are_those_of_the_whole(family: str) -> None:
+def test_gradients_of_the_upper_half_are_those_of_the_whole(family: str, checkpointing: bool) -> None:
+    """Where layers are computed again for the backward pass, too: what was brought in must be brought in again."""
     model, inputs = tiny_backbone(family), padded_inputs()
+    if checkpointing:
+        model.config.use_cache = False
+        _compute_again(model)
     slots = candidate_slots(PoolSpec(SITES, KINDS, (2,), layers=(1,)), layers=2)
     pool = Pool(slots, host_shapes(model), ("a",), generator=torch.Generator().manual_seed(0))
     disturb_weights(pool, scale=0.1)

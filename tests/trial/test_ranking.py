@@ -1,10 +1,15 @@
 """Slots ranked on held-out batches: their worth follows from the examples, however these are dealt out to batches."""
 
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from word_tasks import make_tasks
 
+from slasearch.adapters.budget import by_strength
 from slasearch.adapters.pool import Pool
 from slasearch.records import BackboneSpec, Slot
 from slasearch.tasks.batches import eval_batches, train_batches
@@ -12,8 +17,11 @@ from slasearch.tasks.encoding import encode_split
 from slasearch.testing.kinds import disturb_weights
 from slasearch.testing.tiny import save_tiny
 from slasearch.trial.backbone import load_backbone
+from slasearch.trial.data import TrainingData
 from slasearch.trial.model import TaskModel, make_heads
-from slasearch.trial.ranking import _saliency
+from slasearch.trial.prefix import PrefixStore
+from slasearch.trial.ranking import _ablation, _losses, _saliency, rank_slots, within_tasks
+from slasearch.trial.reuse import Reuse
 
 
 def test_saliency_does_not_depend_on_the_batches(tmp_path: Path) -> None:
@@ -35,6 +43,66 @@ def test_saliency_does_not_depend_on_the_batches(tmp_path: Path) -> None:
     apart = [batch for n, split in enumerate(splits) for batch in eval_batches(split, n, pad_token_id=0, tokens=999)]
     assert len(apart) == 2
     with TaskModel(backbone, pool, heads) as model:
-        found = [_saliency(model, torch.ones(2, 4), [(batch, None) for batch in batches]) for batches in (mixed, apart)]
+        found = [
+            _saliency(model, torch.ones(2, 4), [(batch, None) for batch in batches], lambda batch: None)
+            for batches in (mixed, apart)
+        ]
     assert found[0].min() > 0
     torch.testing.assert_close(*found, rtol=1e-4, atol=0)
+
+
+def upper_model(folder: Path) -> tuple[TaskModel, TrainingData]:
+    """Slots in the upper of two layers, and both tasks' examples."""
+    backbone = load_backbone(BackboneSpec(f"path:{save_tiny('bert', folder)}"), torch.device("cpu"))
+    tasks = make_tasks()
+    names = [task.spec.name for task in tasks]
+    slots = [Slot(1, site, "lora", 1) for site in ("attn.q", "attn.v", "ffn.in", "ffn.out")]
+    pool = Pool(slots, backbone.shapes.hosts, names, generator=torch.Generator().manual_seed(0))
+    disturb_weights(pool)
+    heads = make_heads(dict.fromkeys(names, 2), backbone.shapes.hidden, generator=torch.Generator().manual_seed(2))
+    reuse = Reuse(backbone, PrefixStore(folder / "states"))
+    data = TrainingData(tasks, ("train",), backbone, (), batch_size=8, seed=3, cache=None, reuse=reuse)
+    return TaskModel(backbone, pool, heads), data
+
+
+def test_ablation_passes_over_the_examples_only_for_gates_that_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data = upper_model(tmp_path)
+    batches = [(batch, noise) for batch, noise in islice(data, data.batches_per_epoch)]
+    gates = torch.tensor([[0.9, 0.0, 0.5, 0.0], [0.7, 0.0, 0.0, 0.0]])
+    passes, forward = [], TaskModel.forward
+
+    def counted(*args: Any, **more: Any) -> Any:
+        passes.append(1)
+        return forward(*args, **more)
+
+    with model:
+        monkeypatch.setattr(TaskModel, "forward", counted)
+        found = _ablation(model, gates, batches, lambda batch: None)
+        assert len(passes) == (2 + 2 * 2) * len(batches)
+        monkeypatch.undo()
+        losses = partial(_losses, model, batches=batches, lower=lambda batch: None)
+        for column in range(4):
+            without, alone = gates.clone(), torch.zeros_like(gates)
+            without[:, column], alone[:, column] = 0, gates[:, column]
+            torch.testing.assert_close(found[:, column], losses(without) - losses(gates) - losses(alone))
+
+
+@pytest.mark.parametrize("how", ["saliency", "ablation"])
+def test_ranking_goes_on_from_the_frozen_layers(how: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = upper_model(tmp_path)
+    gates, alive = torch.full((2, 4), 0.5), torch.ones(2, 4, dtype=torch.bool)
+    with model:
+        found = rank_slots(model, gates, alive, data, how)
+        assert data.depth == 1
+        monkeypatch.setattr(TrainingData, "lower", lambda *args, **more: None)
+        torch.testing.assert_close(rank_slots(model, gates, alive, data, how), found)
+
+
+def test_of_equals_the_earlier_slot_comes_first() -> None:
+    worth = torch.tensor([[0.0, 0.0, 0.0, 5.0, 0.0]])
+    assert within_tasks(worth, torch.ones(1, 5, dtype=torch.bool)).tolist() == [[0.75, 0.5, 0.25, 1.0, 0.0]]
+    alive = torch.tensor([[True, False, True, True, True]])
+    places = within_tasks(worth, alive)
+    assert by_strength(places) == [(0, 3), (0, 0), (0, 2), (0, 4)]

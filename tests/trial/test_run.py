@@ -5,12 +5,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from word_tasks import make_tasks
 
-from slasearch.adapters.pool import slot_cost
+from slasearch.adapters.pool import Pool, slot_cost
 from slasearch.errors import ArtifactError
 from slasearch.records import (
     ConditionSpec,
@@ -28,6 +29,7 @@ from slasearch.tasks.metrics import score
 from slasearch.tasks.predictions import unpacked
 from slasearch.trial.backbone import backbone_folder, read_shapes
 from slasearch.trial.data import EvaluationData
+from slasearch.trial.model import TaskModel, make_heads
 from slasearch.trial.predict import Predictor
 from slasearch.trial.prefix import PrefixStore
 from slasearch.trial.reuse import Reuse
@@ -269,3 +271,15 @@ def test_an_adapter_knows_its_backbone_by_its_weights(make_spec: Spec, finish: F
     (moved / "model.safetensors").write_bytes(weights)
     with pytest.raises(ArtifactError, match="expected the weights that the adapter was trained on"):
         Predictor.load(folder, backbone=f"path:{moved}")
+
+
+def test_a_pool_that_a_device_refuses_leaves_no_hook(make_spec: Spec, worker: TrialWorker) -> None:
+    class Refused(Pool):
+        def to(self, *args: Any, **more: Any) -> Any:
+            raise RuntimeError("out of memory")
+
+    backbone = worker.resources.backbone(make_spec().backbone)
+    pool = Refused((), backbone.shapes.hosts, ["things", "mood"], generator=torch.Generator())
+    with pytest.raises(RuntimeError, match="out of memory"):
+        TaskModel(backbone, pool, make_heads({"things": 2, "mood": 2}, 384, generator=torch.Generator()))
+    assert not any(module._forward_hooks for module in backbone.model.modules())

@@ -26,7 +26,7 @@ class GateFamily(nn.Module, ABC):
         tasks: T ≥ 1.
         slots: S ≥ 1.
         settings: Temperature, threshold and start.
-        costs: `S`, cost of each slot (parameters), on the CPU.
+        costs: `S`, cost of each slot (parameters).
 
     Attributes:
         logits: `T x S`, what is learned; α of most families.
@@ -36,17 +36,20 @@ class GateFamily(nn.Module, ABC):
     bounded: ClassVar[bool] = True
     """Whether every z lies in [0, 1]."""
     penalised: ClassVar[bool] = True
-    """Whether λ·R is part of the loss; else the family applies λ itself in `after_step`."""
+    """Whether λ·R is part of the loss."""
+    weighted: ClassVar[bool] = True
+    """Whether λ, or what a budget puts in its place, acts on it: in the loss, or in `after_step`."""
     temperatures: ClassVar[tuple[float, float]] = (1.0, 1.0)
     """Temperature at the start and at the end where the settings name none."""
 
     alive: Tensor
+    costs: Tensor
 
     def __init__(self, tasks: int, slots: int, settings: GateSpec, *, costs: Tensor) -> None:
         super().__init__()
         self.settings = settings
         self.share = 0.0
-        self.costs = costs
+        self.register_buffer("costs", costs, persistent=False)
         self.register_buffer("alive", torch.ones(tasks, slots, dtype=torch.bool))
         self.logits = nn.Parameter(torch.full((tasks, slots), self.initial_logit()))
 

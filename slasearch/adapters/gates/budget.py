@@ -36,6 +36,7 @@ class Budget(GateFamily):
     """See the module docstring; β is the temperature."""
 
     penalised = False
+    weighted = False
 
     def __init__(self, tasks: int, slots: int, settings: GateSpec, *, costs: Tensor) -> None:
         super().__init__(tasks, slots, settings, costs=costs)
@@ -53,10 +54,9 @@ class Budget(GateFamily):
     def expected_size(self, p: Tensor) -> Tensor:
         """E(p) in parameters, fp64: one number for the union, or `T x 1` for each task's own."""
         p = p.double()
-        costs = self.costs.to(p.device)
         if self._scope == "union":
-            return (union_openness(p) * costs).sum()
-        return (p * costs).sum(dim=1, keepdim=True)
+            return (union_openness(p) * self.costs).sum()
+        return (p * self.costs).sum(dim=1, keepdim=True)
 
     def shift(self) -> Tensor:
         """The shift x: one number for the union, or `T x 1`; fp64. A budget of the whole pool opens every gate."""
@@ -95,5 +95,5 @@ class Budget(GateFamily):
 
     def is_open(self) -> Tensor:
         """Open where p is at least what it would be if all gates were alike: the budget makes every p small."""
-        whole = pool_size(self.alive, self.costs.to(self.alive.device), self._scope)
+        whole = pool_size(self.alive, self.costs, self._scope)
         return self._p() >= (self._target / whole).clamp(max=1.0) * (1 - 1e-9)

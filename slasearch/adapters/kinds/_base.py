@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,12 @@ class AdapterModule(nn.Module, ABC):
         host: Widths of the host operation.
         rank: Width of the module, ≥ 1; kinds without one ignore it.
         generator: Source of the initial weights.
+
+    Attributes:
+        linear_in: Names of the weights that Δ is linear in together: a gate's value is folded into these.
     """
+
+    linear_in: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def __init__(self, host: HostShape, rank: int, *, generator: torch.Generator) -> None:
@@ -116,9 +121,11 @@ class AdapterModule(nn.Module, ABC):
         """A (`r x d_in`) and B (`d_out x r`) with Δ(x) = B·A·x; only of kinds that say `low_rank`."""
         raise NotImplementedError(f"{type(self).__name__} is no product of two matrices")
 
-    @abstractmethod
     def fold(self, value: float) -> None:
         """Multiplies Δ by `value` for good."""
+        with torch.no_grad():
+            for name in self.linear_in:
+                self.get_parameter(name).mul_(value)
 
     @classmethod
     @abstractmethod

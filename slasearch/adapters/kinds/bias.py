@@ -31,6 +31,8 @@ __all__ = ["Bias"]
 class Bias(AdapterModule):
     """See the module docstring. `shift` is `d_out`."""
 
+    linear_in = ("shift",)
+
     def __init__(self, host: HostShape, rank: int, *, generator: torch.Generator) -> None:
         super().__init__(host, rank, generator=generator)
         self.shift = nn.Parameter(torch.zeros(host.d_out))
@@ -43,11 +45,6 @@ class Bias(AdapterModule):
         """The host's bias + b."""
         shift = self.shift.detach()
         return weight, shift if bias is None else bias + shift
-
-    def fold(self, value: float) -> None:
-        """Scales b."""
-        with torch.no_grad():
-            self.shift.mul_(value)
 
     @classmethod
     def cost(cls, host: HostShape, rank: int) -> SlotCost:

@@ -30,6 +30,8 @@ __all__ = ["Bottleneck"]
 class Bottleneck(AdapterModule):
     """See the module docstring. `down` is `r x d`, `up` is `d x r`."""
 
+    linear_in = ("up", "up_bias")
+
     def __init__(self, host: HostShape, rank: int, *, generator: torch.Generator) -> None:
         super().__init__(host, rank, generator=generator)
         width = host.d_out
@@ -59,12 +61,6 @@ class Bottleneck(AdapterModule):
         shifts = side_by_side([module.down_bias for module in mine], 0)
         hidden = torch.relu(nn.functional.linear(y, downs, shifts))
         return project(hidden, coefficients, [module.up for module in mine], [module.up_bias for module in mine])
-
-    def fold(self, value: float) -> None:
-        """Scales the up-projection and its bias."""
-        with torch.no_grad():
-            self.up.mul_(value)
-            self.up_bias.mul_(value)
 
     @classmethod
     def cost(cls, host: HostShape, rank: int) -> SlotCost:

@@ -33,6 +33,8 @@ __all__ = ["Ia3"]
 class Ia3(AdapterModule):
     """See the module docstring. `gain` (l) is `d_out`, which at an input is the input's width."""
 
+    linear_in = ("gain",)
+
     def __init__(self, host: HostShape, rank: int, *, generator: torch.Generator) -> None:
         super().__init__(host, rank, generator=generator)
         self.gain = nn.Parameter(torch.zeros(host.d_out))
@@ -49,11 +51,6 @@ class Ia3(AdapterModule):
     def merge_input(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Columns of the weight times 1 + l."""
         return weight * (1 + self.gain.detach()), bias
-
-    def fold(self, value: float) -> None:
-        """Scales l."""
-        with torch.no_grad():
-            self.gain.mul_(value)
 
     @classmethod
     def cost(cls, host: HostShape, rank: int) -> SlotCost:

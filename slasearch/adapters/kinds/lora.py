@@ -34,6 +34,8 @@ __all__ = ["Lora"]
 class Lora(AdapterModule):
     """See the module docstring. `down` is `r x d_in` (A), `up` is `d_out x r` (B)."""
 
+    linear_in = ("up",)
+
     def __init__(self, host: HostShape, rank: int, *, generator: torch.Generator) -> None:
         super().__init__(host, rank, generator=generator)
         bound = host.d_in**-0.5
@@ -65,11 +67,6 @@ class Lora(AdapterModule):
     def as_lora(self) -> tuple[Tensor, Tensor]:
         """A and B."""
         return self.down.detach(), self.up.detach()
-
-    def fold(self, value: float) -> None:
-        """Scales B."""
-        with torch.no_grad():
-            self.up.mul_(value)
 
     @classmethod
     def cost(cls, host: HostShape, rank: int) -> SlotCost:

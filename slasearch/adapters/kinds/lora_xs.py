@@ -34,6 +34,8 @@ __all__ = ["LoraXs"]
 class LoraXs(AdapterModule):
     """See the module docstring. `core` is R, `r x r`; `into` is Σ·Vᵀ, `r x d_in`, and `out` is U, `d_out x r`."""
 
+    linear_in = ("core",)
+
     into: Tensor
     out: Tensor
 
@@ -61,11 +63,6 @@ class LoraXs(AdapterModule):
     def as_lora(self) -> tuple[Tensor, Tensor]:
         """Σ·Vᵀ and U·R."""
         return self.into, self.out @ self.core.detach()
-
-    def fold(self, value: float) -> None:
-        """Scales R."""
-        with torch.no_grad():
-            self.core.mul_(value)
 
     @classmethod
     def cost(cls, host: HostShape, rank: int) -> SlotCost:

@@ -31,6 +31,8 @@ __all__ = ["Parallel"]
 class Parallel(AdapterModule):
     """See the module docstring. `down` is `r x d_in`, `up` is `d_out x r`."""
 
+    linear_in = ("up", "up_bias")
+
     def __init__(self, host: HostShape, rank: int, *, generator: torch.Generator) -> None:
         super().__init__(host, rank, generator=generator)
         bound = (6 / host.d_in) ** 0.5
@@ -59,12 +61,6 @@ class Parallel(AdapterModule):
         shifts = side_by_side([module.down_bias for module in mine], 0)
         hidden = torch.relu(nn.functional.linear(x, downs, shifts))
         return project(hidden, coefficients, [module.up for module in mine], [module.up_bias for module in mine])
-
-    def fold(self, value: float) -> None:
-        """Scales the up-projection and its bias."""
-        with torch.no_grad():
-            self.up.mul_(value)
-            self.up_bias.mul_(value)
 
     @classmethod
     def cost(cls, host: HostShape, rank: int) -> SlotCost:

@@ -37,6 +37,8 @@ __all__ = ["Prefix"]
 class Prefix(AdapterModule):
     """See the module docstring. `keys` and `values` are `heads x r x d_h`, `gate` (g) is `heads`."""
 
+    linear_in = ("values",)
+
     def __init__(self, host: HostShape, rank: int, *, generator: torch.Generator) -> None:
         super().__init__(host, rank, generator=generator)
         shape = (host.heads, rank, host.d_out // host.heads)
@@ -74,11 +76,6 @@ class Prefix(AdapterModule):
         """Softmax over this prefix times its gates and z (`n x 1 x 1`): `heads x n x t x r` -> the same shape."""
         weights = logits.softmax(-1) * torch.tanh(self.gate).view(-1, 1, 1, 1)
         return weights if z is None else z * weights
-
-    def fold(self, value: float) -> None:
-        """Scales the values."""
-        with torch.no_grad():
-            self.values.mul_(value)
 
     @classmethod
     def cost(cls, host: HostShape, rank: int) -> SlotCost:

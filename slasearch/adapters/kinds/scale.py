@@ -30,6 +30,8 @@ __all__ = ["Scale"]
 class Scale(AdapterModule):
     """See the module docstring. `gain` (g) is `d_out`."""
 
+    linear_in = ("gain",)
+
     def __init__(self, host: HostShape, rank: int, *, generator: torch.Generator) -> None:
         super().__init__(host, rank, generator=generator)
         self.gain = nn.Parameter(torch.zeros(host.d_out))
@@ -42,11 +44,6 @@ class Scale(AdapterModule):
         """Rows of the weight, and the bias, times 1 + g."""
         factor = 1 + self.gain.detach()
         return factor[:, None] * weight, None if bias is None else factor * bias
-
-    def fold(self, value: float) -> None:
-        """Scales g."""
-        with torch.no_grad():
-            self.gain.mul_(value)
 
     @classmethod
     def cost(cls, host: HostShape, rank: int) -> SlotCost:

@@ -183,6 +183,9 @@ def test_texts_that_are_no_study(change: str, wanted: str) -> None:
         ("conditions.measured=[{kind: typos, levels: [0.1]}, {kind: typos, levels: [0.2]}]", "expected each kind once"),
         ("phases.optimise.pruner.name=mediann", "expected a known pruner"),
         ("tasks.0.name=mean", "expected another name than 'mean', which tables and figures call the average"),
+        ("tasks.0.text=label", "tasks.0: expected another column for label than that of text, got 'label'"),
+        ("tasks.0.text_pair=label", "tasks.0: expected another column for label than that of text_pair, got 'label'"),
+        ("tasks.0.text_pair=text", "text_pair: expected another column for text_pair than that of text, got 'text'"),
         ("tasks.0.source=data/rows.csv", "'SOURCE:NAME', got 'data/rows.csv'; did you mean 'file:data/rows.csv'?"),
         ("tasks.0.source=rows.jsonl", "did you mean 'file:rows.jsonl'?"),
         (

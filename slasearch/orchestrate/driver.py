@@ -88,7 +88,7 @@ def run_study(
         StudyConflictError: A study of this name has other content, or ran on other data.
         LeaseError: Another driver runs the study, or has taken it over.
         StorageError: The database, the home folder, or the store of trained adapters, cannot be used.
-        ClusterError: The cluster cannot be reached or is too small for a trial.
+        ClusterError: The cluster cannot be reached, Ray does not start here, or none of it is large enough for a trial.
         TaskError: The data of a task cannot be read.
     """
     printer = progress or ProgressPrinter()

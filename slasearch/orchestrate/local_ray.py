@@ -27,6 +27,7 @@ from pathlib import Path
 import psutil
 
 from slasearch.config.locations import PASSWORD_FILE, STORAGE
+from slasearch.errors import ClusterError
 from slasearch.orchestrate.interrupts import SIGNALS, sigterm_kept
 from slasearch.search.lease import Holder, is_dead, this_process
 from slasearch.storage.places import disk_errors
@@ -85,6 +86,7 @@ def local_ray(records: Path, *, cpus: int, variables: Mapping[str, str]) -> Iter
         variables: Environment of Ray's processes, which have the present one too, but for what opens the database.
 
     Raises:
+        ClusterError: Ray does not start.
         StorageError: The disk refuses a note or Ray's folder.
     """
     temporary = _short_temporary_folder()
@@ -180,15 +182,21 @@ def _init(folder: Path, cpus: int) -> None:
     """Ray opens its folder to every user: it is one level down in a folder that only this user can enter."""
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=OBJECT_STORE_BYTES,
-        _temp_dir=str(folder / "r"),
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(folder / "r"),
+        )
+    except Exception as error:  # Ray raises a bare one where its servers do not start in time
+        raise ClusterError(
+            f"this machine: expected a Ray that starts, got: {error}. Look at the machine's load, its memory, and the "
+            f"space and rights in {folder.parent}, then run the same command again."
+        ) from error
 
 
 def _shut_down() -> None:

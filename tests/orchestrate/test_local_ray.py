@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from slasearch.errors import StorageError
+from slasearch.errors import ClusterError, StorageError
 from slasearch.orchestrate import local_ray as local_ray_module
 from slasearch.orchestrate.local_ray import PREFIX, end_leftovers, environment, local_ray
 from slasearch.search.lease import this_process
@@ -109,6 +109,24 @@ def test_a_home_folder_that_refuses_is_an_error_before_ray_starts(
         local_ray(tmp_path, cpus=1, variables={}),
     ):
         pass
+
+
+def test_a_ray_that_does_not_start_is_an_error_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def times_out(**_: Any) -> None:
+        raise Exception("The current node timed out during startup")
+
+    (tmp_path / "t").mkdir()
+    monkeypatch.setattr(local_ray_module, "_short_temporary_folder", lambda: str(tmp_path / "t"))
+    monkeypatch.setattr(ray, "init", times_out)
+    with (
+        pytest.raises(ClusterError, match=r"a Ray that starts, got: The current node timed out.* in .*/t, then"),
+        local_ray(tmp_path / "ray", cpus=1, variables={}),
+    ):
+        pass
+    assert not any((tmp_path / "t").iterdir())
+    assert not any((tmp_path / "ray").iterdir())
 
 
 def test_a_heartbeat_whose_note_cannot_be_written_says_so_once(

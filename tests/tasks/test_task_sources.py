@@ -419,9 +419,9 @@ def test_made_tasks_are_balanced_and_keep_their_words():
 # ---------------------------------------------------------------- columns of a study file
 
 
-def columns_told(*sources, scheme="file", **columns):
+def columns_told(*places, scheme="file", **columns):
     named = "".join(f", {role}: {column}" for role, column in columns.items())
-    tasks = "".join(f'  - {{name: t{number}, source: "{scheme}:{path}"{named}}}\n' for number, path in enumerate(sources))
+    tasks = "".join(f'  - {{name: t{n}, source: "{scheme}:{place}"{named}}}\n' for n, place in enumerate(places))
     study = f"""
 name: s
 tasks:

@@ -54,6 +54,17 @@ def test_processes_and_folder_of_a_dead_driver_are_ended(tmp_path: Path, sleeper
     assert not path.exists()
 
 
+def test_the_folder_of_a_killed_drivers_ray_tune_is_removed(tmp_path: Path) -> None:
+    killed, living = tmp_path / "runs" / "study-1", tmp_path / "runs" / "study-2"
+    for folder, driver in ((killed, {"started": "0"}), (living, {})):
+        (folder / "trial").mkdir(parents=True)
+        record = local_ray_module._Record(tmp_path / f"{PREFIX}{folder.name}.json", tmp_path / PREFIX, folder)
+        record._driver.update(driver)
+        record.begin()
+    end_leftovers(tmp_path)
+    assert (killed.exists(), living.exists()) == (False, True)
+
+
 def test_a_later_process_with_the_same_id_is_left_alone(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     earlier = psutil.Process(sleeper.pid).create_time() - 100
     path = note(tmp_path / "ray", tmp_path, [(sleeper.pid, earlier), (2**22 - 1, earlier)], started="0")

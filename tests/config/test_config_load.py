@@ -159,6 +159,10 @@ def test_texts_that_are_no_study(change: str, wanted: str) -> None:
         ("size_control=[]", "size_control: expected a mapping of fields, got []"),
         ("size_control.mode=both", "size_control.mode: expected 'penalty' or 'budget', got \"both\""),
         ("size_control={}", "size_control.mode: expected 'penalty' or 'budget', got nothing"),
+        (
+            "training.kind_factors={lora: {log_flat: [1, 10]}}",
+            "lora.log_flat: expected one of float, log_float, int, categorical, when, got an unknown field; did you mean",
+        ),
         ("phases.optimise=3", "phases.optimise: expected a mapping of fields, got 3"),
         ("phases={}", "phases: expected at least one of design and optimise, got neither"),
         ("backbone.id=x", "expected 'bundled:NAME', 'path:DIR' or 'hub:ORG/NAME@REVISION', got 'x'"),

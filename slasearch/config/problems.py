@@ -82,6 +82,9 @@ def _translate(detail: ErrorDetails, data: Any) -> Iterator[Problem]:
         yield Problem((*path, "mode"), "'penalty' or 'budget'", shown(mode))
     elif detail["type"] == "extra_forbidden":
         yield _unknown_field(path, data)
+    elif detail["loc"][-1:] == ("[key]",):  # `splits` alone has fixed keys
+        got = f"{shown(path[-1])}. Our name stands before the source's, such as {{validation: dev}}"
+        yield Problem(path, f"{context['expected']} as a key", got)
     else:
         words = _WORDS.get(detail["type"])
         expected = words(context) if words else f"another value ({detail['msg']})"

@@ -163,6 +163,10 @@ def test_texts_that_are_no_study(change: str, wanted: str) -> None:
             "training.kind_factors={lora: {log_flat: [1, 10]}}",
             "lora.log_flat: expected one of float, log_float, int, categorical, when, got an unknown field; did you mean",
         ),
+        (
+            "tasks.0.splits={dev: validation}",
+            "tasks.0.splits.dev: expected 'train', 'validation' or 'test' as a key, got \"dev\". Our name stands before",
+        ),
         ("phases.optimise=3", "phases.optimise: expected a mapping of fields, got 3"),
         ("phases={}", "phases: expected at least one of design and optimise, got neither"),
         ("backbone.id=x", "expected 'bundled:NAME', 'path:DIR' or 'hub:ORG/NAME@REVISION', got 'x'"),
@@ -289,6 +293,11 @@ def test_wrong_overrides_are_problems_beside_those_of_the_file(study: str, overr
     found = problems(study.replace("trials: 3", "trials: 0"), override)
     assert any(line.startswith(wanted) for line in found)
     assert "s.yaml:12: phases.optimise.trials: expected a number of at least 1, got 0" in found
+
+
+def test_an_empty_list_is_set_whole(study: str) -> None:
+    wanted = "constraints: expected an entry to change, got an empty list. Set it whole, as constraints=[…]"
+    assert problems(study + "constraints: []\n", "constraints.0.max=3") == [f"--set constraints.0.max=3: {wanted}"]
 
 
 def test_files_that_cannot_be_read_are_config_errors(tmp_path: Path, study: str) -> None:

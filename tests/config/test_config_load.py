@@ -181,6 +181,8 @@ def test_texts_that_are_no_study(change: str, wanted: str) -> None:
         ("training.epochs=.inf", "training.epochs: expected a finite number, got Infinity"),
         ("pool.ranks={int: [1, 2.5]}", "pool.ranks.int.1: expected a whole number, got 2.5"),
         ("pool.ranks={categorical: [[1], [1]]}", "pool.ranks.categorical: expected different choices"),
+        ("training.learning_rate={categorical: [1, 1.0]}", "learning_rate.categorical: expected different choices"),
+        ("pool.kinds={categorical: [[lora, bias], [bias, lora]]}", "kinds.categorical: expected different choices"),
         ("pool.ranks={categorical: [[1], {}]}", "pool.ranks.categorical.1: expected"),
         ("pool.ranks={int: [1]}", "pool.ranks.int.1: expected a value, got nothing"),
         ("phases.design={sampler: {name: qmc}}", "expected a number of points with qmc, got none"),
@@ -206,6 +208,13 @@ def test_single_problems_name_the_override_as_their_place(study: str, override: 
     found = problems(study, override)
     assert len(found) == 1
     assert wanted in found[0]
+
+
+def test_choices_of_several_types_are_told_apart(study: str) -> None:
+    config = parse_study(
+        study, "s.yaml", ["training.steps={categorical: [1, true, '1', [1], ['1']]}", "training.epochs="]
+    )
+    assert isinstance(config.training.steps, Distribution)
 
 
 def test_problems_between_sections_name_the_field_to_change(study: str) -> None:

@@ -236,7 +236,7 @@ def has_ipv6() -> bool:
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
 def test_it_listens_on_addresses_of_ipv6_too(database: Path) -> None:
     with make_dashboard_server(f"sqlite:///{database}", host="::1", port=0) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         url = f"http://{address('::1', server.server_port)}/api/studies"
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=30) as answer:

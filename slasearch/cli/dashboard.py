@@ -19,13 +19,13 @@ def dashboard(port: int, host: str, storage: str | None) -> None:
     Runs until Ctrl-C.
     """
     from slasearch.config.locations import locate, redacted
-    from slasearch.service.dashboard import is_loopback, make_dashboard_server
+    from slasearch.service.dashboard import address, is_loopback, make_dashboard_server
 
     url = locate(storage).storage_url
     server = make_dashboard_server(url, host, port)
     if not is_loopback(host):
         say(f"Anyone who reaches {host} can read the studies: the dashboard asks for no password.")
-    say(f"Read-only dashboard of {redacted(url)}: http://{host}:{server.server_port}/ (Ctrl-C ends it)")
+    say(f"Read-only dashboard of {redacted(url)}: http://{address(host, server.server_port)}/ (Ctrl-C ends it)")
     try:
         server.serve_forever()
     except KeyboardInterrupt:

@@ -131,7 +131,8 @@ class _Builder:
 
     def document(self) -> Document:
         try:
-            self.events = yaml.parse(self.text, Loader=yaml.SafeLoader)
+            loader = yaml.SafeLoader(self.text)
+            self.events = iter(loader.get_event, None)
             next(self.events)  # start of the stream
             if isinstance(next(self.events), yaml.StreamEndEvent):
                 return Document(Node(None, self.place(0)))
@@ -145,6 +146,10 @@ class _Builder:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             self.refuse(mark.line if mark else 0, "valid YAML", f"text with a flaw: {error.problem or error.context}")
+        except ConfigError:
+            raise
+        except (ValueError, OverflowError) as error:  # a number of an escape or a directive that Python does not take
+            self.refuse(loader.line, "valid YAML", f"text with a flaw: {error}")
         return Document(root, self.problems)
 
     def place(self, line: int) -> str:

@@ -65,6 +65,11 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True)
 
 
+def _meaning(choice: Choice) -> Any:
+    """What is equal for choices that come to the same: numbers of one value, lists in any order."""
+    return frozenset(map(_meaning, choice)) if isinstance(choice, tuple) else (isinstance(choice, bool), choice)
+
+
 class Distribution(StrictModel):
     """A distribution in place of a value. Exactly one of the four forms; `when` makes it conditional."""
 
@@ -103,7 +108,7 @@ class Distribution(StrictModel):
     def _choices(cls, value: tuple[Choice, ...] | None) -> tuple[Choice, ...] | None:
         if value is not None and len(value) < 2:
             raise ValueError(f"expected at least two choices, got {len(value)}; write a single one as a plain value")
-        if value is not None and len({repr(choice) for choice in value}) != len(value):
+        if value is not None and len(set(map(_meaning, value))) != len(value):
             raise ValueError(f"expected different choices, got {list(value)}")
         return value
 

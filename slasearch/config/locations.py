@@ -51,10 +51,12 @@ def locate(storage: str | None = None) -> Locations:
     Args:
         storage: Database URL. Without one `$SLASEARCH_STORAGE`, else SQLite in `.slasearch` of the working folder.
             The folder is `$SLASEARCH_HOME`, else that of an SQLite file, else `.slasearch` of the working folder.
+            `~` at the beginning of a path is the user's own folder.
             A URL with a user and without a password gets it from `$SLASEARCH_STORAGE_PASSWORD_FILE`, if that is set.
 
     Raises:
-        ConfigError: The URL is none, or no text; or the password's file cannot be read.
+        ConfigError: The URL is none, or no text; a path is in the folder of a user that there is not; or the password's
+            file cannot be read.
     """
     from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError
@@ -76,11 +78,11 @@ def locate(storage: str | None = None) -> Locations:
         text = url.set(password=_password(Path(os.environ[PASSWORD_FILE]))).render_as_string(hide_password=False)
     home = here
     if url.get_backend_name() == "sqlite":
-        file = Path.cwd() / str(url.database)
+        file = _path(str(url.database))
         home = file.parent
         text = url.set(database=str(file)).render_as_string(hide_password=False)
     if os.environ.get("SLASEARCH_HOME"):
-        home = Path(os.environ["SLASEARCH_HOME"]).absolute()
+        home = _path(os.environ["SLASEARCH_HOME"])
     return Locations(text, home)
 
 
@@ -88,6 +90,14 @@ def _no_url(got: str) -> ConfigError:
     example = "sqlite:///results.db or postgresql+psycopg://user@host/database"
     where = "Check --storage and $SLASEARCH_STORAGE."
     return ConfigError([f"--storage: storage: expected a database URL such as {example}, got {got}. {where}"])
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path.cwd() / Path(text).expanduser()
+    except RuntimeError:
+        where = "Check --storage, $SLASEARCH_STORAGE and $SLASEARCH_HOME."
+        raise ConfigError([f"storage: expected ~ or the name of a user after it, got {text!r}. {where}"]) from None
 
 
 def _password(file: Path) -> str:

@@ -54,6 +54,9 @@ def _set(node: Node, steps: tuple[str, ...], value: Node) -> Problem | None:
     path: Path = ()
     for step, last in zip(steps, (*[False] * (len(steps) - 1), True), strict=True):
         if isinstance(node.value, list):
+            if not node.value:
+                whole = ".".join(map(str, path))
+                return Problem(path, "an entry to change", f"an empty list. Set it whole, as {whole}=[…]")
             if not (step.isdecimal() and int(step) < len(node.value)):
                 return Problem((*path, step), f"the position of an entry from 0 to {len(node.value) - 1}", repr(step))
             position = int(step)

@@ -82,6 +82,9 @@ def _translate(detail: ErrorDetails, data: Any) -> Iterator[Problem]:
         yield Problem((*path, "mode"), "'penalty' or 'budget'", shown(mode))
     elif detail["type"] == "extra_forbidden":
         yield _unknown_field(path, data)
+    elif detail["loc"][-1:] == ("[key]",):  # `splits` alone has fixed keys
+        got = f"{shown(path[-1])}. Our name stands before the source's, such as {{validation: dev}}"
+        yield Problem(path, f"{context['expected']} as a key", got)
     else:
         words = _WORDS.get(detail["type"])
         expected = words(context) if words else f"another value ({detail['msg']})"
@@ -124,8 +127,8 @@ def _models_at(path: Path, data: Any) -> list[type[BaseModel]]:
     models: list[type[BaseModel]] = [StudyConfig]
     for step in path:
         data = data[step]
-        if isinstance(step, str):
-            fields = (_by_name(model, step) for model in models)
+        fields = [field for model in models if (field := _by_name(model, step)) is not None]
+        if fields:  # else the step is a position, or a key of a mapping, whose values the models are
             models = [model for annotation in fields for model in _models_in(annotation)]
     if isinstance(data, dict) and len(models) > 1:
         fitting = [m for m in models if data.get("mode") in get_args(_by_name(m, "mode"))]
@@ -133,7 +136,7 @@ def _models_at(path: Path, data: Any) -> list[type[BaseModel]]:
     return models
 
 
-def _by_name(model: type[BaseModel], name: str) -> Any:
+def _by_name(model: type[BaseModel], name: str | int) -> Any:
     for field_name, field in model.model_fields.items():
         if name in (field_name, field.alias):
             return field.annotation

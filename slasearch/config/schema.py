@@ -156,7 +156,7 @@ class TaskConfig(StrictModel):
     )
     text: str = Field("text", description="column of the text")
     text_pair: str | None = Field(None, description="column of the second text of a pair")
-    label: str = Field("label", description="column of the label")
+    label: str = Field("label", validate_default=True, description="column of the label")
     limits: LimitsOfSplits = Field(default_factory=LimitsOfSplits, description="most examples of each split")
     max_tokens: Annotated[int, Field(ge=4, le=8192)] = Field(64, description="texts are cut to this many tokens")
     metric: str = Field("accuracy", description="the score, higher is better: accuracy, macro_f1, mcc, or your own")
@@ -183,6 +183,14 @@ class TaskConfig(StrictModel):
         registered(SOURCES, info, scheme)
         if not rest:
             raise ValueError(f"expected 'SOURCE:NAME', got {value!r}")
+        return value
+
+    @field_validator("text_pair", "label")
+    @classmethod
+    def _column(cls, value: str | None, info: ValidationInfo) -> str | None:
+        for other in ("text", "text_pair"):
+            if value is not None and value == info.data.get(other):
+                raise ValueError(f"expected another column for {info.field_name} than that of {other}, got {value!r}")
         return value
 
     @field_validator("metric")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import closing, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from slasearch.config.locations import Locations
@@ -88,7 +89,7 @@ def run_study(
         StudyConflictError: A study of this name has other content, or ran on other data.
         LeaseError: Another driver runs the study, or has taken it over.
         StorageError: The database, the home folder, or the store of trained adapters, cannot be used.
-        ClusterError: The cluster cannot be reached or is too small for a trial.
+        ClusterError: The cluster cannot be reached, Ray does not start here, or none of it is large enough for a trial.
         TaskError: The data of a task cannot be read.
     """
     printer = progress or ProgressPrinter()
@@ -187,12 +188,12 @@ def _loop(
         threads=resources.cpus_per_trial,
     )
     trainable = tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial})
-    name = f"{config.name}-{os.getpid()}"
+    runs = _runs(config, locations)
     scheduler = StudyScheduler(desk)
     try:
         tune.run(
             trainable,
-            name=name,
+            name=runs.name,
             search_alg=StudySearcher(desk),
             scheduler=scheduler,
             callbacks=[StudyHooks(desk, interrupts, scheduler.end_workers)],
@@ -201,14 +202,19 @@ def _loop(
             reuse_actors=True,
             max_failures=0,
             raise_on_failed_trial=False,
-            storage_path=str(locations.ray / "runs"),
+            storage_path=str(runs.parent),
             trial_dirname_creator=lambda trial: trial.trial_id,
             verbose=0,
         )
     except RunEnded:
         pass
     finally:
-        shutil.rmtree(locations.ray / "runs" / name, ignore_errors=True)
+        shutil.rmtree(runs, ignore_errors=True)
+
+
+def _runs(config: StudyConfig, locations: Locations) -> Path:
+    """Folder of Ray Tune's own files."""
+    return locations.ray / "runs" / f"{config.name}-{os.getpid()}"
 
 
 # ---------------------------------------------------------------- Ray
@@ -231,7 +237,8 @@ def _ray(config: StudyConfig, locations: Locations, address: str | None) -> Iter
             yield _nothing
     else:
         cpus = max(len(os.sched_getaffinity(0)), threads)
-        with local_ray(locations.ray, cpus=cpus, variables=thread_variables(threads)) as heartbeat:
+        runs = _runs(config, locations)
+        with local_ray(locations.ray, cpus=cpus, variables=thread_variables(threads), runs=runs) as heartbeat:
             yield heartbeat
 
 

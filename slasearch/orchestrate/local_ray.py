@@ -27,6 +27,7 @@ from pathlib import Path
 import psutil
 
 from slasearch.config.locations import PASSWORD_FILE, STORAGE
+from slasearch.errors import ClusterError
 from slasearch.orchestrate.interrupts import SIGNALS, sigterm_kept
 from slasearch.search.lease import Holder, is_dead, this_process
 from slasearch.storage.places import disk_errors
@@ -76,15 +77,19 @@ def require_token() -> None:
 
 
 @contextmanager
-def local_ray(records: Path, *, cpus: int, variables: Mapping[str, str]) -> Iterator[Callable[[], None]]:
+def local_ray(
+    records: Path, *, cpus: int, variables: Mapping[str, str], runs: Path | None = None
+) -> Iterator[Callable[[], None]]:
     """Starts Ray and ends it, whatever happens. Yields what notes its processes again, to be called now and then.
 
     Args:
         records: Folder of the notes.
         cpus: CPUs that Ray may give out; it counts the GPUs itself.
         variables: Environment of Ray's processes, which have the present one too, but for what opens the database.
+        runs: Folder that Ray Tune writes to, which the caller removes; the next driver does if this one is killed.
 
     Raises:
+        ClusterError: Ray does not start.
         StorageError: The disk refuses a note or Ray's folder.
     """
     temporary = _short_temporary_folder()
@@ -92,7 +97,7 @@ def local_ray(records: Path, *, cpus: int, variables: Mapping[str, str]) -> Iter
         end_leftovers(records)
     with disk_errors(Path(temporary)):
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=temporary))
-    record = _Record(records / f"{folder.name}.json", folder)
+    record = _Record(records / f"{folder.name}.json", folder, runs)
     try:
         with disk_errors(records):
             record.begin()
@@ -107,27 +112,31 @@ def local_ray(records: Path, *, cpus: int, variables: Mapping[str, str]) -> Iter
 
 
 def end_leftovers(records: Path) -> None:
-    """Ends the Ray processes of drivers that are dead, and removes their folders."""
+    """Ends the Ray processes of drivers that are dead, and removes their folders and Ray Tune's."""
     for path in sorted(records.glob(f"{PREFIX}*.json")):
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
             holder, folder, processes = Holder(**held["driver"]), Path(held["folder"]), held["processes"]
+            runs = held.get("runs")
         except (ValueError, KeyError, TypeError):
             path.unlink(missing_ok=True)
             continue
         if is_dead(holder, renewed_at=float("inf"), now=0.0):
             _end([(pid, started) for pid, started in processes])
             _remove(folder)
+            if runs is not None:
+                shutil.rmtree(runs, ignore_errors=True)
             path.unlink(missing_ok=True)
 
 
 class _Record:
-    """The note of one driver: who it is, its Ray's folder, and its processes."""
+    """The note of one driver: who it is, the folders of its Ray and of Ray Tune, and its processes."""
 
-    def __init__(self, path: Path, folder: Path) -> None:
+    def __init__(self, path: Path, folder: Path, runs: Path | None = None) -> None:
         self._path = path
         self._fresh = path.with_suffix(".new")
         self._folder = folder
+        self._runs = None if runs is None else str(runs)
         self._driver = asdict(this_process(time.time()))
         self._foreign = set(psutil.Process().children())
         self._roots: set[psutil.Process] = set()
@@ -171,7 +180,8 @@ class _Record:
                 path.unlink()
 
     def _write(self) -> None:
-        noted = {"driver": self._driver, "folder": str(self._folder), "processes": sorted(self._noted)}
+        processes = sorted(self._noted)
+        noted = {"driver": self._driver, "folder": str(self._folder), "runs": self._runs, "processes": processes}
         self._fresh.write_text(json.dumps(noted), encoding="utf-8")
         self._fresh.replace(self._path)
 
@@ -180,15 +190,21 @@ def _init(folder: Path, cpus: int) -> None:
     """Ray opens its folder to every user: it is one level down in a folder that only this user can enter."""
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=OBJECT_STORE_BYTES,
-        _temp_dir=str(folder / "r"),
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(folder / "r"),
+        )
+    except Exception as error:  # Ray raises a bare one where its servers do not start in time
+        raise ClusterError(
+            f"this machine: expected a Ray that starts, got: {error}. Look at the machine's load, its memory, and the "
+            f"space and rights in {folder.parent}, then run the same command again."
+        ) from error
 
 
 def _shut_down() -> None:

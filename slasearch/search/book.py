@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -227,8 +227,13 @@ class Book:
         """Whether this attempt ended through no fault of its own, so that the next one goes on from its checkpoints."""
         return (row.reason or "").startswith((WORKER_LOST, DRIVER_LOST, OUT_OF_MEMORY))
 
-    def left_checkpoints(self, row: TrialRow) -> bool:
-        """Whether this attempt or an earlier one at the same trial may have left checkpoints where it ran."""
+    def left_checkpoints(self, row: TrialRow, saved: Collection[int]) -> bool:
+        """Whether this attempt or an earlier one at the same trial may have left checkpoints where it ran.
+
+        `saved` are the attempts that have told of any.
+        """
+        if row.state == "pruned" and row.id in saved:
+            return True  # its driver may have been killed before its worker removed them
         attempts = (*self.earlier(row), row)
         return any(self.was_lost(one) or (one.reason or "").startswith(CANCELLED) for one in attempts)
 

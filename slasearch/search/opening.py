@@ -144,9 +144,12 @@ def with_data(store: Store, study: StudyRow, digests: Mapping[str, str], now: fl
     before: dict[str, str] = json.loads(study.data or "{}")
     changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
     if changed:
+        way_out = "give the study file another name."
+        if _unbegun(store, study):
+            way_out = f"make room for the new ones by `slasearch delete {study.name}`: no trial of it has begun."
         raise StudyConflictError(
             f"study {study.name}: expected the data that it began with, got other data for {', '.join(changed)}. "
-            "Put the old data back, or give the study file another name."
+            f"Put the old data back, or {way_out}"
         )
     store.write(lambda writer: writer.update_study(study.id, data=text, updated_at=now))
     return replace(study, data=text, updated_at=now)
@@ -199,7 +202,7 @@ def _guard(storage: RDBStorage, store: Store, lease: Lease) -> None:
 
 def _refuse_other(store: Store, study: StudyRow, config: StudyConfig) -> None:
     choose = "Give the study file another name, or undo the change."
-    if all(trial.started_at is None for trial in store.trials(study.id)):
+    if _unbegun(store, study):
         choose = f"No trial of it has begun: `slasearch delete {study.name}` makes room for the file as it is."
     try:
         lines = difference(stored_study(study.config), config)
@@ -209,6 +212,11 @@ def _refuse_other(store: Store, study: StudyRow, config: StudyConfig) -> None:
         ) from None
     if lines:
         raise StudyConflictError("\n".join([f"study {study.name}: exists with other content. {choose}", *lines]))
+
+
+def _unbegun(store: Store, study: StudyRow) -> bool:
+    """Whether no trial of the study has ever run."""
+    return all(trial.started_at is None for trial in store.trials(study.id))
 
 
 def _text(config: StudyConfig) -> str:

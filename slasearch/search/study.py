@@ -332,7 +332,8 @@ class StudySession:
     def leftovers(self) -> list[Path]:
         """Folders of checkpoints that attempts at ended trials may have left, each on the node that it ran on."""
         ended = [row for row in last_attempts(self._book.rows) if not row.open]
-        return [self._checkpoint_folder(row) for row in ended if self._book.left_checkpoints(row)]
+        saved = self._store.saved_attempts(self._study.id)
+        return [self._checkpoint_folder(row) for row in ended if self._book.left_checkpoints(row, saved)]
 
     def _checkpoint_folder(self, row: TrialRow) -> Path:
         """Named after the first attempt, so that all attempts at a trial find the same, and no other study's do."""

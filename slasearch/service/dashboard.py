@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterable
 from ipaddress import ip_address
 from socketserver import ThreadingMixIn
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from optuna.storages import RDBStorage
 
-__all__ = ["dashboard_app", "is_loopback", "make_dashboard_server", "read_only", "read_only_storage"]
+__all__ = ["address", "dashboard_app", "is_loopback", "make_dashboard_server", "read_only", "read_only_storage"]
 
 READING = ("GET", "HEAD")
 
@@ -69,6 +70,11 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def address(host: str, port: int) -> str:
+    """Host and port as they stand in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _refusal(start_response: StartResponse, status: str, reason: str, *headers: tuple[str, str]) -> Iterable[bytes]:
@@ -126,6 +132,10 @@ class _ThreadingServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+class _ThreadingServer6(_ThreadingServer):
+    address_family = socket.AF_INET6
+
+
 class _QuietHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """A line for each request would bury the messages that matter."""
@@ -143,10 +153,11 @@ def make_dashboard_server(url: str, host: str = "127.0.0.1", port: int = 8080) -
         StorageError: As `read_only_storage`, or the address cannot be listened on.
     """
     app = local_only(dashboard_app(url)) if is_loopback(host) else dashboard_app(url)
+    server = _ThreadingServer6 if ":" in host else _ThreadingServer
     try:
-        return make_server(host, port, app, server_class=_ThreadingServer, handler_class=_QuietHandler)
+        return make_server(host, port, app, server_class=server, handler_class=_QuietHandler)
     except OSError as error:
         raise StorageError(
-            f"{host}:{port}: expected an address to listen on, got: {error.strerror or error}. "
+            f"{address(host, port)}: expected an address to listen on, got: {error.strerror or error}. "
             "Choose another with --host and --port."
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,8 +34,6 @@ PAIRS = (
     ("text", "text_pair"), ("text_a", "text_b"), ("text1", "text2"), ("sentence1", "sentence2"),
     ("premise", "hypothesis"), ("question1", "question2"), ("question", "passage"), ("query", "document"),
 )  # fmt: skip
-_SEEN = 1000
-"""Rows that columns are judged by."""
 _WHOLE_TEXTS = 8192
 _SKEWED = 3.0
 """How many times as frequent as the rarest class the most frequent one may be before accuracy says too little."""
@@ -80,8 +77,7 @@ def look_at(name: str, path: str) -> TaskFacts:
     Raises:
         TaskError: It cannot be read, has no columns of texts and of classes, or too little data; the text says which.
     """
-    records = _first_records(path)
-    text, text_pair, label = _columns(path, records)
+    text, text_pair, label = _columns(path, _records(path))
     task = load_task(TaskSpec(name, f"file:{path}", text, text_pair, label, max_tokens=_WHOLE_TEXTS))
     examples = [example for split in task.splits.values() for example in split]
     counts = Counter(task.labels[example.label] for example in examples)
@@ -101,7 +97,7 @@ def look_at(name: str, path: str) -> TaskFacts:
     )
 
 
-def _first_records(path: str) -> list[dict[str, Any]]:
+def _records(path: str) -> list[dict[str, Any]]:
     place = existing(path)
     if place is None:
         raise TaskError(f"{path}: expected a file or a folder, got nothing there. Check --task NAME=PATH.")
@@ -111,7 +107,7 @@ def _first_records(path: str) -> list[dict[str, Any]]:
             raise TaskError(f"{path}: expected a file train.jsonl, train.csv or the like in the folder, got none.")
         place = tables[0]
     # No column has an empty name, and where a wanted one is missing all others are read.
-    records = [record for _, record in itertools.islice(read_records(place, [""]), _SEEN)]
+    records = [record for _, record in read_records(place, [""])]
     if not records:
         raise TaskError(f"{path}: expected at least one row, got none.")
     return records

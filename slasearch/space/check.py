@@ -77,6 +77,8 @@ def _conditions(found: tuple[Parameter, ...]) -> Iterator[Problem]:
             if parent is None or not parent.choices:
                 yield Problem(path, "a field that is searched over a categorical", name)
                 continue
+            if not accepted:
+                yield Problem(path, f"{parent.words}, so that the field is searched at all", "an empty list")
             for value in accepted:
                 try:
                     parent.encode(value)

@@ -24,7 +24,6 @@ __all__ = [
     "block_size",
     "design_points",
     "morris_levels",
-    "morris_step",
     "point_count",
     "second_order",
     "sobol_values",
@@ -80,12 +79,6 @@ def block_size(design: DesignPhase, fields: int) -> int:
 def morris_levels(design: DesignPhase) -> int:
     """How many levels a Morris design has for each field."""
     return int(design.sampler.options.get("levels", 4))
-
-
-def morris_step(design: DesignPhase) -> float:
-    """How far a step of a Morris design goes, as a share of a field's range: Δ."""
-    levels = morris_levels(design)
-    return levels / (2 * (levels - 1))
 
 
 def second_order(design: DesignPhase) -> bool:

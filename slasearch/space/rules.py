@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ from slasearch.config.document import Path, Problem
 from slasearch.config.fields import Distribution
 from slasearch.config.problems import shown
 from slasearch.config.schema import BudgetSize, GatesConfig, PenaltySize, StudyConfig
-from slasearch.registry import GATES, KINDS, SEVERAL_TASKS_CONTROLS
+from slasearch.registry import GATES, KINDS, METRICS, SEVERAL_TASKS_CONTROLS
 from slasearch.space.parameters import Parameter
 from slasearch.space.substitute import combinations
 
@@ -34,6 +35,7 @@ def contradictions(config: StudyConfig, found: tuple[Parameter, ...]) -> list[Pr
                 *_kind_ranks(config),
                 *_relative(config),
                 *_stages(config, found),
+                *_out_of_reach(config, found),
             )
         )
     )
@@ -116,6 +118,25 @@ def _relative(config: StudyConfig) -> Iterator[Problem]:
         if objective.measure == "relative" and all(task.metric == "mcc" for task in config.tasks):
             expected = "noisy_score, worst or curve_area where mcc is the score, which may be 0 or less"
             yield Problem(("objectives", number, "measure"), expected, "relative")
+
+
+def _out_of_reach(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[Problem]:
+    """Constraints whose least value no structure has."""
+    most: dict[str, tuple[float, str]] = {}
+    if not any(task.metric in METRICS.added() for task in config.tasks):
+        best = 1.0, "the best that built-in metrics give"
+        relative = any(objective.measure == "relative" for objective in config.objectives)
+        most = {"score": best} if relative else {"score": best, "robustness": best}
+    size = config.size_control
+    if isinstance(size, BudgetSize):
+        accounts = 1 if size.scope == "union" else len(config.tasks)
+        budget = accounts * _largest(size.parameters, "size_control.parameters", found)
+        most["exported_parameters"] = budget, "the largest budget"
+    for number, constraint in enumerate(config.constraints):
+        reached, what = most.get(constraint.name, (math.inf, ""))
+        if constraint.min is not None and constraint.min > reached:
+            expected = f"a number of at most {reached:.10g}, {what}"
+            yield Problem(("constraints", number, "min"), expected, f"{constraint.min:.10g}")
 
 
 def _largest(value: Any, name: str, found: tuple[Parameter, ...]) -> float:

@@ -195,6 +195,11 @@ class Store:
         query = sa.select(*columns).where(SlaCheckpoint.trial_id.in_(trial_ids)).order_by(SlaCheckpoint.id)
         return tuple(Checkpoint(**row) for row in self._rows(query))
 
+    def saved_attempts(self, study_id: int) -> set[int]:
+        """Ids of a study's attempts that have saved checkpoints."""
+        query = sa.select(SlaCheckpoint.trial_id).join(SlaTrial, SlaTrial.id == SlaCheckpoint.trial_id)
+        return {row["trial_id"] for row in self._rows(query.where(SlaTrial.study_id == study_id).distinct())}
+
     def events(self, study_id: int) -> list[EventRow]:
         """The events of a study and its trials, the oldest first."""
         columns = (SlaEvent.trial_id, SlaEvent.at, SlaEvent.level, SlaEvent.kind, SlaEvent.message)

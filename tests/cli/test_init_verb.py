@@ -70,6 +70,14 @@ def test_rare_classes_are_scored_by_the_mean_of_their_f1(command: Any) -> None:
     assert (task.text, task.label, task.metric, task.max_tokens) == ("message", "label", "macro_f1", 16)
 
 
+def test_columns_are_judged_by_all_rows(command: Any) -> None:
+    """In a table that is sorted by class the first thousand rows are all alike."""
+    columns = ["text", "rating", "label"]
+    table(Path("sorted.csv"), columns, lambda n: (words(n, 4), n % 5, "neg" if n < 1200 else "pos"), rows=2400)
+    (task,) = written(command, "sorted.yaml", "--task", "sorted=sorted.csv").tasks
+    assert (task.text, task.label) == ("text", "label")
+
+
 def test_several_tasks_share_the_pool_and_large_tables_are_limited(command: Any) -> None:
     tickets(Path("tickets.csv"))
     rows = [json.dumps({"premise": words(n, 3), "hypothesis": words(n, 2), "entails": n % 3 == 0}) for n in range(2000)]

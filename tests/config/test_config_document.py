@@ -38,6 +38,9 @@ HOSTILE = {
     "tab": ("a:\n\t- 1\n", "x.yaml:2:", "valid YAML"),
     "open bracket": ("a: [1, 2\n", "x.yaml:2:", "valid YAML"),
     "two colons": ("a: b: c\n", "x.yaml:1:", "valid YAML"),
+    "an escape beyond Unicode": ('a: 1\nb: "\\U00110000"\n', "x.yaml:2:", "valid YAML"),
+    "an escape beyond any number": ('a: "\\UFFFFFFFF"\n', "x.yaml:1:", "valid YAML"),
+    "an endless version": (f"%YAML 1.{'1' * 5000}\n---\na: 1\n", "x.yaml:1:", "valid YAML"),
     "directive": ("%YAML 9.9\n---\na: 1\n", "x.yaml:1:", "valid YAML"),
 }
 

@@ -159,6 +159,14 @@ def test_texts_that_are_no_study(change: str, wanted: str) -> None:
         ("size_control=[]", "size_control: expected a mapping of fields, got []"),
         ("size_control.mode=both", "size_control.mode: expected 'penalty' or 'budget', got \"both\""),
         ("size_control={}", "size_control.mode: expected 'penalty' or 'budget', got nothing"),
+        (
+            "training.kind_factors={lora: {log_flat: [1, 10]}}",
+            "log_flat: expected one of float, log_float, int, categorical, when, got an unknown field; did you mean",
+        ),
+        (
+            "tasks.0.splits={dev: validation}",
+            "splits.dev: expected 'train', 'validation' or 'test' as a key, got \"dev\". Our name stands before",
+        ),
         ("phases.optimise=3", "phases.optimise: expected a mapping of fields, got 3"),
         ("phases={}", "phases: expected at least one of design and optimise, got neither"),
         ("backbone.id=x", "expected 'bundled:NAME', 'path:DIR' or 'hub:ORG/NAME@REVISION', got 'x'"),
@@ -173,6 +181,8 @@ def test_texts_that_are_no_study(change: str, wanted: str) -> None:
         ("training.epochs=.inf", "training.epochs: expected a finite number, got Infinity"),
         ("pool.ranks={int: [1, 2.5]}", "pool.ranks.int.1: expected a whole number, got 2.5"),
         ("pool.ranks={categorical: [[1], [1]]}", "pool.ranks.categorical: expected different choices"),
+        ("training.learning_rate={categorical: [1, 1.0]}", "learning_rate.categorical: expected different choices"),
+        ("pool.kinds={categorical: [[lora, bias], [bias, lora]]}", "kinds.categorical: expected different choices"),
         ("pool.ranks={categorical: [[1], {}]}", "pool.ranks.categorical.1: expected"),
         ("pool.ranks={int: [1]}", "pool.ranks.int.1: expected a value, got nothing"),
         ("phases.design={sampler: {name: qmc}}", "expected a number of points with qmc, got none"),
@@ -183,6 +193,9 @@ def test_texts_that_are_no_study(change: str, wanted: str) -> None:
         ("conditions.measured=[{kind: typos, levels: [0.1]}, {kind: typos, levels: [0.2]}]", "expected each kind once"),
         ("phases.optimise.pruner.name=mediann", "expected a known pruner"),
         ("tasks.0.name=mean", "expected another name than 'mean', which tables and figures call the average"),
+        ("tasks.0.text=label", "tasks.0: expected another column for label than that of text, got 'label'"),
+        ("tasks.0.text_pair=label", "tasks.0: expected another column for label than that of text_pair, got 'label'"),
+        ("tasks.0.text_pair=text", "text_pair: expected another column for text_pair than that of text, got 'text'"),
         ("tasks.0.source=data/rows.csv", "'SOURCE:NAME', got 'data/rows.csv'; did you mean 'file:data/rows.csv'?"),
         ("tasks.0.source=rows.jsonl", "did you mean 'file:rows.jsonl'?"),
         (
@@ -195,6 +208,13 @@ def test_single_problems_name_the_override_as_their_place(study: str, override: 
     found = problems(study, override)
     assert len(found) == 1
     assert wanted in found[0]
+
+
+def test_choices_of_several_types_are_told_apart(study: str) -> None:
+    config = parse_study(
+        study, "s.yaml", ["training.steps={categorical: [1, true, '1', [1], ['1']]}", "training.epochs="]
+    )
+    assert isinstance(config.training.steps, Distribution)
 
 
 def test_problems_between_sections_name_the_field_to_change(study: str) -> None:
@@ -282,6 +302,11 @@ def test_wrong_overrides_are_problems_beside_those_of_the_file(study: str, overr
     found = problems(study.replace("trials: 3", "trials: 0"), override)
     assert any(line.startswith(wanted) for line in found)
     assert "s.yaml:12: phases.optimise.trials: expected a number of at least 1, got 0" in found
+
+
+def test_an_empty_list_is_set_whole(study: str) -> None:
+    wanted = "constraints: expected an entry to change, got an empty list. Set it whole, as constraints=[…]"
+    assert problems(study + "constraints: []\n", "constraints.0.max=3") == [f"--set constraints.0.max=3: {wanted}"]
 
 
 def test_files_that_cannot_be_read_are_config_errors(tmp_path: Path, study: str) -> None:

@@ -255,6 +255,12 @@ def test_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert locate("sqlite:////other/x.db").home == tmp_path / "elsewhere"
     assert redacted(url) == "postgresql+psycopg://user:***@host/database"
     assert redacted("postgresql://me@/x?host=h&password=secret") == "postgresql://me@/x?host=h&password=***"
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.setenv("SLASEARCH_HOME", "~/runs")
+    assert locate("sqlite:///~/x.db").storage_url == f"sqlite:///{tmp_path}/me/x.db"
+    assert locate("sqlite:///~/x.db").home == tmp_path / "me" / "runs"
+    with pytest.raises(ConfigError, match="expected ~ or the name of a user after it, got '~nobody-here/x"):
+        locate("sqlite:///~nobody-here/x.db")
     with pytest.raises(ConfigError, match="expected a database URL"):
         locate("results.db")
 

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from slasearch.errors import StorageError
+from slasearch.errors import ClusterError, StorageError
 from slasearch.orchestrate import local_ray as local_ray_module
 from slasearch.orchestrate.local_ray import PREFIX, end_leftovers, environment, local_ray
 from slasearch.search.lease import this_process
@@ -52,6 +52,17 @@ def test_processes_and_folder_of_a_dead_driver_are_ended(tmp_path: Path, sleeper
     assert ended(sleeper)
     assert not folder.exists()
     assert not path.exists()
+
+
+def test_the_folder_of_a_killed_drivers_ray_tune_is_removed(tmp_path: Path) -> None:
+    killed, living = tmp_path / "runs" / "study-1", tmp_path / "runs" / "study-2"
+    for folder, driver in ((killed, {"started": "0"}), (living, {})):
+        (folder / "trial").mkdir(parents=True)
+        record = local_ray_module._Record(tmp_path / f"{PREFIX}{folder.name}.json", tmp_path / PREFIX, folder)
+        record._driver.update(driver)
+        record.begin()
+    end_leftovers(tmp_path)
+    assert (killed.exists(), living.exists()) == (False, True)
 
 
 def test_a_later_process_with_the_same_id_is_left_alone(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
@@ -109,6 +120,24 @@ def test_a_home_folder_that_refuses_is_an_error_before_ray_starts(
         local_ray(tmp_path, cpus=1, variables={}),
     ):
         pass
+
+
+def test_a_ray_that_does_not_start_is_an_error_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def times_out(**_: Any) -> None:
+        raise Exception("The current node timed out during startup")
+
+    (tmp_path / "t").mkdir()
+    monkeypatch.setattr(local_ray_module, "_short_temporary_folder", lambda: str(tmp_path / "t"))
+    monkeypatch.setattr(ray, "init", times_out)
+    with (
+        pytest.raises(ClusterError, match=r"a Ray that starts, got: The current node timed out.* in .*/t, then"),
+        local_ray(tmp_path / "ray", cpus=1, variables={}),
+    ):
+        pass
+    assert not any((tmp_path / "t").iterdir())
+    assert not any((tmp_path / "ray").iterdir())
 
 
 def test_a_heartbeat_whose_note_cannot_be_written_says_so_once(

@@ -113,3 +113,15 @@ def test_folders_are_left_by_ended_trials_that_were_once_lost(where):
     session.finish(begun(session).trial_id, no_room)
     assert session.leftovers() == [Path(lost.checkpoints.folder), Path(starved.checkpoints.folder)]
     session.close()
+
+
+def test_a_pruned_trial_that_had_saved_may_have_left_its_folder(session):
+    """Its driver is killed between the answer that prunes it and the worker's obedience."""
+    for saved in (FIRST, None):
+        ask = begun(session)
+        last = replace(progress(3, 0.5), checkpoint=saved)
+        session.progress(ask.trial_id, last)
+        session.prune(ask.trial_id, last)
+        if saved is not None:
+            folder = Path(ask.checkpoints.folder)
+    assert session.leftovers() == [folder]

@@ -330,7 +330,13 @@ def test_other_data_under_the_same_study_are_refused_by_the_name_of_the_task(ope
     before = Store(where.storage_url).study("toy")
     session.check_data(digests)
     assert Store(where.storage_url).study("toy") == before
-    with pytest.raises(StudyConflictError, match=r"study toy: .* got other data for bbc\. Put the old data back"):
+    with pytest.raises(
+        StudyConflictError, match=r"study toy: .* got other data for bbc\. Put the old data back"
+    ) as told:
+        session.check_data({**digests, "bbc": "c" * 64})
+    assert "`slasearch delete toy`: no trial of it has begun" in str(told.value)
+    session.started(session.next().trial_id, ray_trial_id="r")
+    with pytest.raises(StudyConflictError, match="Put the old data back, or give the study file another name"):
         session.check_data({**digests, "bbc": "c" * 64})
     session.close()
     assert json.loads(Store(where.storage_url).study("toy").data) == digests

@@ -3,8 +3,10 @@
 import http.client
 import json
 import re
+import socket
 import sqlite3
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from optuna_dashboard import wsgi
 
 from slasearch.errors import StorageError
 from slasearch.service import dashboard
-from slasearch.service.dashboard import make_dashboard_server, read_only, read_only_storage
+from slasearch.service.dashboard import address, make_dashboard_server, read_only, read_only_storage
 from slasearch.service.read_only import read_only_engine_arguments
 from slasearch.storage.engine import optuna_template
 
@@ -220,6 +222,27 @@ def test_a_server_that_is_open_to_others_answers_by_any_name(database: Path) -> 
         assert app is not None
         list(app(environ, lambda line, *rest: told.append(line)))  # type: ignore[arg-type, return-value]
         assert told == ["200 OK"]
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as tried:
+            tried.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+def test_it_listens_on_addresses_of_ipv6_too(database: Path) -> None:
+    with make_dashboard_server(f"sqlite:///{database}", host="::1", port=0) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        url = f"http://{address('::1', server.server_port)}/api/studies"
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=30) as answer:
+            assert [study["study_name"] for study in json.load(answer)["study_summaries"]] == ["mine"]
+        server.shutdown()
+        thread.join()
 
 
 def test_a_taken_port_is_said(database: Path, port: int) -> None:

@@ -56,6 +56,7 @@ TPE = "phases.optimise.sampler={name: tpe, options: {%s}}"
         ("training.weight_decay={float: [0, 1], when: {gates.famly: sigmoid}}", "searched over a categorical, got"),
         ("training.weight_decay={float: [0, 1], when: {training.batch_size: 8}}", "searched over a categorical, got"),
         ("gates.temperature.when.gates.family=[sigmoid, tanh]", "one of sigmoid, hard_concrete, got"),
+        ("gates.temperature.when.gates.family=[]", "gates.family: expected one of sigmoid, hard_concrete, so that"),
         ("pool.kinds.when={pool.ranks: [[1]]}", "conditions without a circle, got one that leads back to pool.kinds"),
         ("pool.kinds.when={pool.kinds: [[lora]]}", "conditions without a circle"),
         (

@@ -103,6 +103,25 @@ def told(config: StudyConfig) -> list[str]:
             (*BUDGET, "gates={family: budget, initial_openness: {float: [0.5, 0.9]}}"),
             "gates.initial_openness: expected a value, got a distribution, though no gate family (budget) has a start",
         ),
+        (
+            ("constraints=[{name: score, min: 80}]",),
+            "constraints.0.min: expected a number of at most 1, the best that built-in metrics give, got 80",
+        ),
+        (
+            ("constraints=[{name: score, min: 1}, {name: robustness, min: 1.01}]",),
+            "constraints.1.min: expected a number of at most 1, the best that built-in metrics give, got 1.01",
+        ),
+        (
+            (*BUDGET, "constraints=[{name: exported_parameters, min: 20001}]"),
+            "constraints.0.min: expected a number of at most 20000, the largest budget, got 20001",
+        ),
+        (
+            (
+                "size_control={mode: budget, parameters: {int: [10000, 20000]}, scope: per_task}",
+                "constraints=[{name: exported_parameters, min: 40001}]",
+            ),
+            "constraints.0.min: expected a number of at most 40000, the largest budget, got 40001",
+        ),
     ],
 )
 def test_contradictions_are_told(overrides: tuple[str, ...], wanted: str, study: Study) -> None:
@@ -143,6 +162,15 @@ def test_controls_about_several_tasks_need_them(name: str, study: Study) -> None
         (*BUDGET, "finalisation={finish: progressive, ranking: saliency}"),
         ("gates.learn_on={categorical: [auto, train]}",),
         ("training={steps: 10}", "size_control={mode: penalty, path: [0.1, 1, 2]}"),
+        (
+            "tasks.1.metric=accuracy",
+            "objectives=[{name: robustness, measure: relative}]",
+            "constraints=[{name: robustness, min: 1.1}, {name: exported_parameters, min: 100000}]",
+        ),
+        (
+            "size_control={mode: budget, parameters: {int: [10000, 20000]}}",
+            "constraints=[{name: exported_parameters, min: 15000}, {name: score, min: 1}]",
+        ),
     ],
 )
 def test_what_goes_together_is_not_refused(overrides: tuple[str, ...], study: Study) -> None:

@@ -9,9 +9,11 @@ import huggingface_hub.constants
 import pytest
 from hub_layout import COMMIT, add_repository, hub_server, json_lines, parquet
 
+from slasearch.config.load import plain_study
 from slasearch.errors import TaskError
 from slasearch.records import SplitLimits, TaskSpec
 from slasearch.registry import SOURCES
+from slasearch.tasks.columns import column_problems
 from slasearch.tasks.load import load_task
 from slasearch.testing.sources import SOURCE_CHECKS
 
@@ -172,6 +174,35 @@ def test_a_configuration_must_be_named_where_there_are_several(hub):
 def test_names_of_classes_stored_in_a_parquet_file_are_used(hub):
     hub({"train.parquet": parquet(rows(100), names={"label": NAMES})})
     assert labels_by_text(load_task(task()))["Sentence 1 is it."] == "positive"
+
+
+def test_a_study_file_is_told_what_the_cache_knows_of_a_data_set(hub):
+    def told(source, **columns):
+        study = {
+            "name": "s",
+            "tasks": [{"name": "t", "source": source, **columns}],
+            "size_control": {"mode": "penalty"},
+            "training": {"steps": 3},
+            "phases": {"optimise": {"trials": 1}},
+        }
+        return list(column_problems(plain_study(study, "s").config))
+
+    assert told(f"hub:org/set@{COMMIT}") == [], "the cache knows nothing"
+    hub(GLUE)
+    ((path, expected, got),) = told(f"hub:org/set@{COMMIT}")
+    assert (path, expected) == (("tasks", 0, "source"), "data that can be read")
+    assert "expected one of the configurations rte, sst2, got none. Write hub:ORG/NAME/CONFIG@" in got
+    source = f"hub:org/set/rte@{COMMIT}"
+    assert told(source, text="sentence") == []
+    assert {(path, expected, got) for path, expected, got in told(source, text="sentense")} == {
+        (
+            ("tasks", 0, "text"),
+            f"one of the columns of {source} ({split}) (sentence, label, idx)",
+            "'sentense'; did you mean 'sentence'?",
+        )
+        for split in ("train", "validation", "test")
+    }
+    assert told(f"hub:org/set/sst2@{COMMIT}", text="sentense") == [], "its tables are not in the cache"
 
 
 def test_a_list_of_names_in_a_readme_without_configurations_is_used(hub):

@@ -419,9 +419,9 @@ def test_made_tasks_are_balanced_and_keep_their_words():
 # ---------------------------------------------------------------- columns of a study file
 
 
-def columns_told(*sources, **columns):
+def columns_told(*places, scheme="file", **columns):
     named = "".join(f", {role}: {column}" for role, column in columns.items())
-    tasks = "".join(f'  - {{name: t{number}, source: "file:{path}"{named}}}\n' for number, path in enumerate(sources))
+    tasks = "".join(f'  - {{name: t{n}, source: "{scheme}:{place}"{named}}}\n' for n, place in enumerate(places))
     study = f"""
 name: s
 tasks:
@@ -466,6 +466,20 @@ def test_columns_are_looked_for_in_each_table_of_each_task(write, tmp_path):
     assert found[3].path == ("tasks", 3, "source"), "that nothing is there is told of its source"
     assert "b.jsonl:1: expected a JSON object" in found[3].got
     assert len(found) == 4
+
+
+def test_columns_of_bundled_tasks_are_fixed():
+    assert columns_told("sms_spam", "unknown", scheme="bundled") == []
+    assert columns_told("sms_spam", scheme="bundled", text="message", text_pair="other") == [
+        (("tasks", 0, "text"), "one of the columns of bundled:sms_spam (text, label)", "'message'"),
+        (("tasks", 0, "text_pair"), "one of the columns of bundled:sms_spam (text, label)", "'other'"),
+    ]
+
+
+def test_splits_of_a_single_table_are_told(write):
+    ((path, _, got),) = columns_told(write("a.csv", table(rows(3))), splits="{test: dev}")
+    assert path == ("tasks", 0, "source")
+    assert "expected a folder of split files, as splits are named, got a single file" in got
 
 
 def test_columns_are_read_without_the_rows(write):

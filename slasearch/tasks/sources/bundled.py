@@ -137,6 +137,10 @@ class BundledSource(Source):
             raise TaskError(f"bundled:{place}: expected {task.distribution}'s data, got nothing. Install it again.")
         return {UNSPLIT: rows}
 
+    def columns(self, place: str, splits: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+        """The two that every task has."""
+        return {f"bundled:{place}": ("text", "label")} if place in _TASKS else {}
+
     def describe(self) -> list[dict[str, Any]]:
         """The tasks; `rows` are those that are left after cleaning and without duplicates."""
         return [

@@ -34,11 +34,7 @@ class FileSource(Source):
         path = existing(place)
         if path is None:
             raise TaskError(f"{place}: expected a file or a folder, got nothing there. Check tasks.source.")
-        if path.is_dir():
-            return {split: _rows(file, spec) for split, file in _split_files(path, dict(spec.splits)).items()}
-        if spec.splits:
-            raise TaskError(f"{path}: expected a folder of split files, as splits are named, got a single file.")
-        return {UNSPLIT: _rows(path, spec)}
+        return {part: _rows(file, spec) for part, file in _files(path, dict(spec.splits)).items()}
 
     def problem(self, place: str) -> Problem | None:
         """A path that leads nowhere."""
@@ -51,8 +47,7 @@ class FileSource(Source):
         path = existing(place)
         if path is None:
             return {}
-        files = _split_files(path, splits).values() if path.is_dir() else [path]
-        return {str(file): read_columns(file) for file in files}
+        return {str(file): read_columns(file) for file in _files(path, splits).values()}
 
     def describe(self) -> list[dict[str, Any]]:
         """The two forms of data."""
@@ -62,6 +57,15 @@ class FileSource(Source):
             {"name": "file:FILE", "what": f"one table ({kinds}, also .gz), split 70/15/15 by the seed", **rest},
             {"name": "file:FOLDER", "what": "tables train.*, validation.*, test.* in one folder", **rest},
         ]
+
+
+def _files(path: Path, splits: Mapping[str, str]) -> dict[str, Path]:
+    """The table of each part: the file itself, or those of the folder."""
+    if path.is_dir():
+        return _split_files(path, splits)
+    if splits:
+        raise TaskError(f"{path}: expected a folder of split files, as splits are named, got a single file.")
+    return {UNSPLIT: path}
 
 
 def _split_files(folder: Path, splits: Mapping[str, str]) -> dict[str, Path]:

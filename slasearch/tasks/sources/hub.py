@@ -20,7 +20,7 @@ from slasearch.tasks.sources._base import Problem, Row, Source, register_source,
 from slasearch.tasks.sources._hub_cache import HUB_FORM, HubId, cached, fetch
 from slasearch.tasks.sources._hub_layout import CARD, Layout, class_names, layout_of, read_card
 from slasearch.tasks.sources._rows import columns_of, named, row_of, value_of
-from slasearch.tasks.sources._tables import read_records, table_suffix
+from slasearch.tasks.sources._tables import read_columns, read_records, table_suffix
 
 __all__ = ["HubSource"]
 
@@ -64,6 +64,17 @@ class HubSource(Source):
         except ValueError:
             return f"{HUB_FORM} with a commit hash or a tag (a branch such as main moves)", f"hub:{place}"
         return None
+
+    def columns(self, place: str, splits: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+        """Those of each split's first table, where the cache has all that the README names."""
+        if self.problem(place) is not None:
+            return {}
+        hub = HubId.parse(place)
+        folder, wanted = cached(hub), wanted_splits(splits, str(hub)).values()
+        if folder is None or not _holds(folder, hub, wanted):
+            return {}
+        tables = layout_of(read_card(folder), hub).tables(folder, wanted)
+        return {f"{hub} ({split})": read_columns(parts[0]) for split, parts in tables.items()}
 
     def download(self, place: str, splits: Mapping[str, str]) -> str | None:
         """The data set's id, unless the cache has it."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import closing, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from slasearch.config.locations import Locations
@@ -20,7 +19,7 @@ from slasearch.errors import ClusterError
 from slasearch.orchestrate.cluster import cluster, remove_on_all_nodes
 from slasearch.orchestrate.desk import RENEW_SECONDS, RunEnded, TrialDesk, idle_study
 from slasearch.orchestrate.interrupts import Interrupts
-from slasearch.orchestrate.local_ray import environment, local_ray, require_token
+from slasearch.orchestrate.local_ray import RUNS, environment, local_ray, require_token
 from slasearch.orchestrate.progress import ProgressPrinter
 from slasearch.orchestrate.versions import installed
 from slasearch.records import TaskData
@@ -188,12 +187,12 @@ def _loop(
         threads=resources.cpus_per_trial,
     )
     trainable = tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial})
-    runs = _runs(config, locations)
+    name, runs = _run_name(config), locations.ray / RUNS
     scheduler = StudyScheduler(desk)
     try:
         tune.run(
             trainable,
-            name=runs.name,
+            name=name,
             search_alg=StudySearcher(desk),
             scheduler=scheduler,
             callbacks=[StudyHooks(desk, interrupts, scheduler.end_workers)],
@@ -202,19 +201,19 @@ def _loop(
             reuse_actors=True,
             max_failures=0,
             raise_on_failed_trial=False,
-            storage_path=str(runs.parent),
+            storage_path=str(runs),
             trial_dirname_creator=lambda trial: trial.trial_id,
             verbose=0,
         )
     except RunEnded:
         pass
     finally:
-        shutil.rmtree(runs, ignore_errors=True)
+        shutil.rmtree(runs / name, ignore_errors=True)
 
 
-def _runs(config: StudyConfig, locations: Locations) -> Path:
-    """Folder of Ray Tune's own files."""
-    return locations.ray / "runs" / f"{config.name}-{os.getpid()}"
+def _run_name(config: StudyConfig) -> str:
+    """What Ray Tune calls this run, and its folder."""
+    return f"{config.name}-{os.getpid()}"
 
 
 # ---------------------------------------------------------------- Ray
@@ -237,8 +236,8 @@ def _ray(config: StudyConfig, locations: Locations, address: str | None) -> Iter
             yield _nothing
     else:
         cpus = max(len(os.sched_getaffinity(0)), threads)
-        runs = _runs(config, locations)
-        with local_ray(locations.ray, cpus=cpus, variables=thread_variables(threads), runs=runs) as heartbeat:
+        variables, runs = thread_variables(threads), _run_name(config)
+        with local_ray(locations.ray, cpus=cpus, variables=variables, runs=runs) as heartbeat:
             yield heartbeat
 
 

@@ -32,9 +32,11 @@ from slasearch.orchestrate.interrupts import SIGNALS, sigterm_kept
 from slasearch.search.lease import Holder, is_dead, this_process
 from slasearch.storage.places import disk_errors
 
-__all__ = ["end_leftovers", "environment", "local_ray", "require_token"]
+__all__ = ["RUNS", "end_leftovers", "environment", "local_ray", "require_token"]
 
 PREFIX = "sla-ray-"
+RUNS = "runs"
+"""Folder beside the notes where Ray Tune writes, a folder for each driver."""
 LONGEST_FOLDER = 20
 SERVERS = ("gcs_server", "raylet")
 NOT_FOR_WORKERS = dict.fromkeys((STORAGE, PASSWORD_FILE, "PGPASSWORD", "PGPASSFILE"))
@@ -78,7 +80,7 @@ def require_token() -> None:
 
 @contextmanager
 def local_ray(
-    records: Path, *, cpus: int, variables: Mapping[str, str], runs: Path | None = None
+    records: Path, *, cpus: int, variables: Mapping[str, str], runs: str | None = None
 ) -> Iterator[Callable[[], None]]:
     """Starts Ray and ends it, whatever happens. Yields what notes its processes again, to be called now and then.
 
@@ -86,7 +88,8 @@ def local_ray(
         records: Folder of the notes.
         cpus: CPUs that Ray may give out; it counts the GPUs itself.
         variables: Environment of Ray's processes, which have the present one too, but for what opens the database.
-        runs: Folder that Ray Tune writes to, which the caller removes; the next driver does if this one is killed.
+        runs: Name of the folder in `RUNS` that Ray Tune writes to, which the caller removes; the next driver does if
+            this one is killed.
 
     Raises:
         ClusterError: Ray does not start.
@@ -117,26 +120,27 @@ def end_leftovers(records: Path) -> None:
         try:
             held = json.loads(path.read_text(encoding="utf-8"))
             holder, folder, processes = Holder(**held["driver"]), Path(held["folder"]), held["processes"]
-            runs = held.get("runs")
+            runs = held.get("runs")  # a name, which leads nowhere else
         except (ValueError, KeyError, TypeError):
             path.unlink(missing_ok=True)
             continue
         if is_dead(holder, renewed_at=float("inf"), now=0.0):
             _end([(pid, started) for pid, started in processes])
             _remove(folder)
-            if runs is not None:
-                shutil.rmtree(runs, ignore_errors=True)
+            for one in (records / RUNS).glob("*"):
+                if one.name == runs:
+                    shutil.rmtree(one, ignore_errors=True)
             path.unlink(missing_ok=True)
 
 
 class _Record:
     """The note of one driver: who it is, the folders of its Ray and of Ray Tune, and its processes."""
 
-    def __init__(self, path: Path, folder: Path, runs: Path | None = None) -> None:
+    def __init__(self, path: Path, folder: Path, runs: str | None = None) -> None:
         self._path = path
         self._fresh = path.with_suffix(".new")
         self._folder = folder
-        self._runs = None if runs is None else str(runs)
+        self._runs = runs
         self._driver = asdict(this_process(time.time()))
         self._foreign = set(psutil.Process().children())
         self._roots: set[psutil.Process] = set()

@@ -58,8 +58,12 @@ def test_the_folder_of_a_killed_drivers_ray_tune_is_removed(tmp_path: Path) -> N
     killed, living = tmp_path / "runs" / "study-1", tmp_path / "runs" / "study-2"
     for folder, driver in ((killed, {"started": "0"}), (living, {})):
         (folder / "trial").mkdir(parents=True)
-        record = local_ray_module._Record(tmp_path / f"{PREFIX}{folder.name}.json", tmp_path / PREFIX, folder)
+        record = local_ray_module._Record(tmp_path / f"{PREFIX}{folder.name}.json", tmp_path / PREFIX, folder.name)
         record._driver.update(driver)
+        record.begin()
+    for name in (".", "..", "../..", str(living)):  # a note that somebody has written leads nowhere else
+        record = local_ray_module._Record(tmp_path / f"{PREFIX}{len(name)}.json", tmp_path / PREFIX, name)
+        record._driver.update(started="0")
         record.begin()
     end_leftovers(tmp_path)
     assert (killed.exists(), living.exists()) == (False, True)

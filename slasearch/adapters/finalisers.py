@@ -27,7 +27,7 @@ class Finaliser:
 
 
 FINALISERS: tuple[Finaliser, ...] = (
-    Finaliser("gate", "ranking", "the gate's own strength: p, or |z| of proximal", "none", "the seed's gates; ours"),
+    Finaliser("gate", "ranking", "the gate's own strength: p, or |z| of proximal", "none", "the paper's gates; ours"),
     Finaliser(
         "saliency",
         "ranking",

@@ -241,12 +241,13 @@ class Trainer:
         last = self.step + 1 in (self.plan.gated, self.plan.total)
         if loss.device.type != "cpu" and self.step % _LOOK_EVERY and not last:
             return
-        self.check(f"the loss is {float(loss)} at step {self.step + 1} of {self.plan.total}")
-
-    def check(self, reason: str = "a loss was not finite") -> None:
-        """Raises `Diverged` if a loss so far was not finite."""
         if bool(self._worst):
-            raise Diverged(reason)
+            raise Diverged(f"the loss is {float(loss)} at step {self.step + 1} of {self.plan.total}")
+
+    def check(self) -> None:
+        """Raises `Diverged` if a loss so far was not finite, of which a device may not have been asked yet."""
+        if bool(self._worst):
+            raise Diverged("a loss was not finite")
 
     def _weight_step(self, gates: Tensor | Structure | None, learner: GateLearner | None = None) -> None:
         share = (self.step - self._schedule_start) / self._schedule_length

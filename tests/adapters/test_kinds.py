@@ -26,6 +26,15 @@ def test_a_name_that_no_slot_could_bear_is_refused(name: str) -> None:
         register_kind(name, sites=("attn.v",), equation="b", source="a user", cost="d_out")
 
 
+def test_a_kind_says_which_weights_take_on_its_gate() -> None:
+    class Silent(AdapterModule):
+        pass
+
+    with pytest.raises(RegistryError, match="kind 'silent': expected in linear_in the names of the weights"):
+        register_kind("silent", sites=("attn.v",), equation="b", source="a user", cost="d_out")(Silent)
+    assert "silent" not in KINDS.names()
+
+
 def warm_pool(model: nn.Module, *slots: Slot) -> Pool:
     pool = Pool(slots, host_shapes(model), ("a",), generator=torch.Generator().manual_seed(0))
     disturb_weights(pool)

@@ -211,7 +211,7 @@ def register_kind(
         reads_weight: Whether it is made of the host's weight.
 
     Raises:
-        RegistryError: The name is taken or none.
+        RegistryError: The name is taken or none, or the class does not say what it is `linear_in`.
     """
     if _NAME.fullmatch(name) is None:
         raise RegistryError(
@@ -220,6 +220,11 @@ def register_kind(
         )
 
     def add(module: M) -> M:
+        if not getattr(module, "linear_in", ()):
+            raise RegistryError(
+                f"kind {name!r}: expected in linear_in the names of the weights that Δ is linear in, got none. "
+                "A gate's value is folded into these when training ends."
+            )
         entry = KindEntry(
             name,
             module,

@@ -230,9 +230,8 @@ class GateLearner:
         if gradient is not None:
             return  # weights have no gradient of their own in this pass
         there = [column for column, slot in enumerate(self._pool.candidates) if slot in self._pool.present]
-        found = torch.stack([first_order(self._pool.modules_of(self._pool.candidates[column])) for column in there])
-        columns = torch.tensor(there).to(found.device, non_blocking=True)
-        now = found / self._costs[columns]
+        columns = torch.tensor(there).to(self._costs.device, non_blocking=True)
+        now = first_order(self._pool) / self._costs[columns]
         self._saliency[:, columns] = _MEMORY * self._saliency[:, columns] + (1 - _MEMORY) * now
 
     def prune(self, step: int) -> bool:

@@ -20,7 +20,7 @@ from slasearch.trial.backbone import load_backbone
 from slasearch.trial.data import TrainingData
 from slasearch.trial.model import TaskModel, make_heads
 from slasearch.trial.prefix import PrefixStore
-from slasearch.trial.ranking import _ablation, _losses, _saliency, rank_slots, within_tasks
+from slasearch.trial.ranking import _ablation, _losses, _saliency, first_order, rank_slots, within_tasks
 from slasearch.trial.reuse import Reuse
 
 
@@ -49,6 +49,38 @@ def test_saliency_does_not_depend_on_the_batches(tmp_path: Path) -> None:
         ]
     assert found[0].min() > 0
     torch.testing.assert_close(*found, rtol=1e-4, atol=0)
+
+
+def test_first_order_is_summed_slot_by_slot(tmp_path: Path) -> None:
+    """Of several modules and weights a slot, of which some have no gradient, after a slot has gone."""
+    backbone = load_backbone(BackboneSpec(f"path:{save_tiny('llama', tmp_path)}"), torch.device("cpu"))
+    slots = [Slot(0, "attn.q", "lora", 2), Slot(0, "ffn.in", "lora", 1), Slot(0, "ffn.out", "bottleneck", 2)]
+    slots += [Slot(1, "attn.out", "bias", 1), Slot(1, "ffn.out", "lora", 1)]
+    pool = Pool(slots, backbone.shapes.hosts, ["one"], generator=torch.Generator().manual_seed(0))
+    disturb_weights(pool)
+    noise = torch.Generator().manual_seed(1)
+    for weight in pool.parameters():
+        weight.grad = torch.randn(weight.shape, generator=noise)
+    pool.discard([slots[1]])
+    first, *_, last = pool.slots
+    assert len(pool.slots) == len(slots) - 1
+    for weight in (w for module in pool.modules_of(last) for w in module.parameters()):
+        weight.grad = None
+    next(pool.modules_of(first)[0].parameters()).grad = None
+    by_hand = [
+        sum(
+            float((weight.detach() * weight.grad).abs().sum())
+            for module in pool.modules_of(slot)
+            for weight in module.parameters()
+            if weight.grad is not None
+        )
+        for slot in pool.slots
+    ]
+    assert by_hand[0] > 0
+    assert by_hand[-1] == 0
+    assert first_order(pool).tolist() == pytest.approx(by_hand, rel=1e-5)
+    pool.zero_grad(set_to_none=True)
+    assert first_order(pool).tolist() == [0.0] * len(pool.slots)
 
 
 def upper_model(folder: Path) -> tuple[TaskModel, TrainingData]:

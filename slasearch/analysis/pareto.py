@@ -132,7 +132,7 @@ def pareto_front(frames: StudyFrames) -> ParetoFront:
         confirmed=tuple(_confirmed(frames, objectives)),
         left_out=int((~finite).sum()),
         method=f"non-dominated over {', '.join(objectives)} on validation, one seed pair a trial",
-        warnings=("Each point is one training: points closer than the seed intervals are not told apart.", *bounds),
+        warnings=("each point is one training: points closer than the seed intervals are not told apart", *bounds),
     )
 
 
@@ -144,7 +144,7 @@ def _within_bounds(frames: StudyFrames) -> tuple[pd.DataFrame, tuple[str, ...]]:
         keeps &= within(bound, complete)
     if keeps.all():
         return complete, ()
-    return complete[keeps], (f"{int((~keeps).sum())} trials break a constraint and are not weighed.",)
+    return complete[keeps], (f"{int((~keeps).sum())} trials break a constraint and are not weighed",)
 
 
 def _confirmed(frames: StudyFrames, objectives: tuple[str, ...]) -> Iterator[ConfirmedPoint]:

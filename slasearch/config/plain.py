@@ -29,7 +29,7 @@ def finite(value: Any) -> Any:
 
 def digits(value: float, count: int = 4) -> str:
     """A number in a few significant digits, whole where that needs more: `0.8412`, `1.5e-05`, `19650`."""
-    return f"{value:.{count}g}" if abs(value) < 10**count or math.isinf(value) else f"{value:.0f}"
+    return f"{value:.{count}g}" if abs(value) < 10**count - 0.5 or math.isinf(value) else f"{value:.0f}"
 
 
 def _adapter(cls: type[Any]) -> TypeAdapter[Any]:

@@ -75,7 +75,7 @@ def _searched(fields: Sequence[Parameter]) -> str:
 def _range(field: Parameter) -> str:
     name, kind = short_factor(field.name), field.distribution
     if isinstance(kind, FloatDistribution | IntDistribution):
-        return f"{name} from {kind.low:g} to {kind.high:g}{' (logarithmic)' if kind.log else ''}"
+        return f"{name} from {level_label(kind.low)} to {level_label(kind.high)}{' (logarithmic)' if kind.log else ''}"
     return f"{name} ({', '.join(level_label(field.encode(choice)) for choice in field.choices)})"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -28,14 +29,16 @@ __all__ = [
 ]
 
 _GOALS = {"score": "score", "exported_parameters": "size", "robustness": "robustness"}
+_MARKUP = re.compile(r"[\\`*<\[]")
 _LABELS = 12
 """No more of a task's labels are named than this."""
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table, one line a row; `|` in a cell is escaped."""
+    """A Markdown table, one line a row: line breaks in a cell become spaces, and `|` is escaped."""
     lines = [columns, ["---"] * len(columns), *rows]
-    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
+    cells = ([" ".join(cell.splitlines()).replace("|", r"\|") for cell in line] for line in lines)
+    return [f"| {' | '.join(line)} |" for line in cells]
 
 
 # ---------------------------------------------------------------- data and structure
@@ -56,7 +59,7 @@ def data_section(card: AdapterCard, origin: Origin) -> Iterator[str]:
 
 
 def _labels(labels: Sequence[str]) -> str:
-    named = ", ".join(labels[:_LABELS])
+    named = ", ".join(_MARKUP.sub(r"\\\g<0>", label) for label in labels[:_LABELS])
     return named if len(labels) <= _LABELS else f"{named}, … ({len(labels)} in all)"
 
 

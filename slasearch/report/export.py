@@ -97,6 +97,7 @@ def export_adapter(
         BackboneError: The backbone is needed and is not found.
         StorageError: The disk refuses.
     """
+    out = out.absolute()  # `.` has no parent of its own, in which what is made could lie
     with disk_errors(out):
         _refuse_occupied(out)
     card, tensors = of_task(*_stored(locations, study, trial), options.task)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 
 from slasearch.analysis.compare import Arm, Comparisons, Verdict
@@ -136,12 +135,14 @@ def _robustness(results: Results) -> Iterator[Finding]:
 def _drops(curve: Curve, rates: Mapping[str, Estimate]) -> list[str]:
     """What each arm loses; of many controls those that lose least and most."""
     winner, *controls = (_drop(series, rates.get(series.name)) for series in curve.series)
-    if len(controls) <= MOST_NAMED:
-        return [winner, *controls]
     roles = [series.name for series in curve.series[1:]]
-    lost = [rates[role].mean if role in rates else math.inf for role in roles]
-    least, *_, most = (text for _, text in sorted(zip(lost, controls, strict=True)))
-    return [winner, f"of {len(controls)} controls least: {least}", f"most: {most}"]
+    told = [(rates[role].mean, text) for role, text in zip(roles, controls, strict=True) if role in rates]
+    if len(controls) <= MOST_NAMED or len(told) < 2:
+        return [winner, *controls]
+    least, *_, most = (text for _, text in sorted(told))
+    rest = len(controls) - len(told)
+    without = [f"{rest} without a rate, as not every clean score is above 0"] if rest else []
+    return [winner, f"of {len(told)} controls least: {least}", f"most: {most}", *without]
 
 
 def _drop(series: Series, rate: Estimate | None) -> str:
@@ -166,10 +167,11 @@ def _front(results: Results) -> Iterator[Finding]:
         for index in order
         if front.on_front[index]
     ]
+    keeping = " that keep the constraints" if results.frames.config.constraints else ""
     if len(ends) == 1:
-        text = f"No trial of {front.n} is better in anything than {ends[0]}."
+        text = f"No trial of {front.n}{keeping} is better in anything than {ends[0]}."
     else:
-        text = f"{len(ends)} of {front.n} complete trials are on the front, from {ends[0]} to {ends[-1]}."
+        text = f"{len(ends)} of {front.n} complete trials{keeping} are on the front, from {ends[0]} to {ends[-1]}."
     yield Finding("Trade-off", text)
 
 

@@ -122,7 +122,7 @@ def factor_label(path: str) -> str:
 def level_label(level: Level) -> str:
     """A level on an axis or in a table; lists, which samplers hold as JSON text, become `1 + 4`."""
     if not isinstance(level, str):
-        return f"{level:g}"
+        return short_number(level, 6)
     try:
         decoded = json.loads(level)
     except json.JSONDecodeError:
@@ -210,7 +210,7 @@ def thousands(value: float) -> str:
 
 def short_number(value: float, digits: int = 4) -> str:
     """A value whose range is not known: `0.8412`, `1.5e-05`, and from five digits on in full: `19 650`."""
-    return f"{value:.{digits}g}" if abs(value) < 10**digits else thousands(value)
+    return f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else thousands(value)
 
 
 def runs_label(runs: float) -> str:

@@ -268,18 +268,22 @@ def plain_ticks(axes: Axes, which: str = "y", most: int = 6) -> None:
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
 
 
-def count_ticks(values: Sequence[float]) -> list[float]:
-    """Ticks of a logarithmic axis of counts around the values above 0: 1, 2 and 5 times powers of ten.
+def count_ticks(low: float, high: float) -> list[float]:
+    """Ticks of a logarithmic axis of counts from `low` to `high`, both above 0: 1, 2 and 5 times powers of ten.
 
-    Over more than three decades powers of ten alone, within a factor of three more of them.
+    Over more than three decades powers of ten alone, within a factor of three more of them, and round steps as on a
+    linear axis where of these fewer than two are in sight.
     """
-    found = [value for value in values if value > 0] or [1.0]
-    low, high = math.floor(math.log10(min(found))), math.ceil(math.log10(max(found)))
-    steps: tuple[float, ...] = (1,) if high - low > 3 else (1, 2, 5)
-    if max(found) <= 3 * min(found):
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    steps: tuple[float, ...] = (1,) if last - first > 3 else (1, 2, 5)
+    if high <= 3 * low:
         steps = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
-    ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
-    return [tick for tick in ticks if min(found) / 2.2 <= tick <= max(found) * 2.2]
+    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+    found = [tick for tick in ticks if low <= tick <= high]
+    if len(found) > 1:
+        return found
+    even = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return [tick for tick in even.tolist() if low <= tick <= high] or [low]
 
 
 def compact(value: float, _: object = None) -> str:

@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from optuna.storages import RDBStorage
 
-__all__ = ["address", "dashboard_app", "is_loopback", "make_dashboard_server", "read_only", "read_only_storage"]
+__all__ = [
+    "address",
+    "dashboard_app",
+    "is_loopback",
+    "local_only",
+    "make_dashboard_server",
+    "read_only",
+    "read_only_storage",
+]
 
 READING = ("GET", "HEAD")
 

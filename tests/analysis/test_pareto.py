@@ -64,7 +64,7 @@ def test_trials_that_break_a_constraint_are_not_weighed(frames: StudyFrames) -> 
     front = pareto_front(replace(frames, config=frames.config.model_copy(update={"constraints": (bound,)})))
     assert front.column("exported_parameters").max() == most
     assert front.n == (sizes <= most).sum()
-    assert f"{(sizes > most).sum()} trials break a constraint and are not weighed." in front.warnings
+    assert f"{(sizes > most).sum()} trials break a constraint and are not weighed" in front.warnings
 
 
 def test_trials_that_lack_an_objective_are_counted(frames: StudyFrames) -> None:

@@ -182,6 +182,15 @@ def test_no_color_switches_colour_off(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert seen == [False, None]
 
 
+def test_an_encoding_that_lacks_a_letter_ends_nothing() -> None:
+    code = "from slasearch.cli import main as m; m._run = lambda _: m.click.echo('−.01 · é') or 0; m.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=60, check=False,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\u2212.01 · é\n".encode("latin-1"), b"")
+
+
 def test_a_closed_pipe_is_no_traceback() -> None:
     command = f"{sys.executable} -m slasearch schema | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)

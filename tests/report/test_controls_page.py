@@ -159,6 +159,15 @@ def test_sentences_about_robustness_name_the_ends_of_many_controls(many: Results
     assert "least:" not in said(results, "Robustness")
 
 
+def test_a_control_without_a_rate_is_not_called_the_one_that_loses_most(many: Results) -> None:
+    """A clean score that is not above 0 has no rate: of a linear probe at an MCC of 0 it is not known."""
+    drops = tuple(drop for drop in many.drops[0].drops if drop.role != ROLES[0])
+    text = said(replace(many, drops=(replace(many.drops[0], drops=drops),)), "Robustness")
+    assert f"of {len(ROLES) - 1} controls least: " in text
+    assert "; 1 without a rate, as not every clean score is above 0" in text
+    assert text.count("a drop of") == 3 * 2
+
+
 def test_the_drop_of_a_sentence_is_that_of_the_figure_and_the_table(results: Results) -> None:
     """The mean of the runs' and tasks' own rates: the ratio of mean scores is another number."""
     for drop in results.drops[0].of("winner"):

@@ -38,7 +38,7 @@ from slasearch.records import (
     TrialSpec,
 )
 from slasearch.registry import BACKBONES, SOURCES
-from slasearch.report.card_tables import _among_runs
+from slasearch.report.card_tables import _among_runs, _labels, markdown_table
 from slasearch.report.export import ExportOptions, export_adapter
 from slasearch.report.model_card import _hub_id
 from slasearch.report.origin import Origin, examples_of, licence_of
@@ -217,6 +217,21 @@ def test_an_adapter_is_exported_from_where_the_study_keeps_it(tmp_path: Path) ->
     kept.write_bytes(b"changed")
     with pytest.raises(ArtifactError, match=f"artifact {kept}: expected SHA-256"):
         study.export(tmp_path / "again")
+
+
+def test_an_adapter_may_be_exported_into_the_working_folder(
+    joint: Joint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # an earlier export is replaced
+        joint.export(Path())
+        assert {path.name for path in tmp_path.iterdir()} == {"README.md", "adapter.json", "adapter.safetensors"}
+
+
+def test_labels_of_a_card_are_no_markup_and_stay_in_their_row() -> None:
+    named = _labels(["a|b", "new\nline", "`x", "<img src=x onerror=1>", "not_entailed"])
+    (*_, line) = markdown_table(["labels"], [[named]])
+    assert line == r"| a\|b, new line, \`x, \<img src=x onerror=1>, not_entailed |"
 
 
 def test_a_card_tells_scores_of_a_sample_from_those_of_the_split(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from importlib.resources import files
 from itertools import pairwise
 
 import pytest
@@ -12,11 +14,22 @@ from synthetic import RANKS
 
 from slasearch.analysis.curves import Curve, CurvePoint, Series
 from slasearch.analysis.intervals import t_interval
-from slasearch.registry import CONTROLS
+from slasearch.registry import CONTROLS, KINDS
 from slasearch.report.figures._base import LegendItem
+from slasearch.report.figures._path_grid import kind_marks
 from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels
 from slasearch.report.figures.sensitivity import _spoken
-from slasearch.report.style import finish, legend_above, new_figure, role_marks, series_marks, style
+from slasearch.report.style import (
+    compact,
+    count_ticks,
+    finish,
+    legend_above,
+    new_figure,
+    role_marks,
+    series_marks,
+    state_marks,
+    style,
+)
 
 CHOICES = ('["attn.q", "attn.v"]', '["attn.out"]', '["attn.q", "attn.k", "attn.v", "attn.out", "ffn.in", "ffn.out"]',
            '["ffn.in", "ffn.out"]')  # fmt: skip
@@ -62,6 +75,27 @@ def test_twelve_tasks_have_marks_of_their_own() -> None:
     marks = series_marks([f"task {place}" for place in range(12)]).values()
     assert len({(mark.color, mark.symbol) for mark in marks}) == 13
     assert len({(mark.color, str(mark.marker), mark.line) for mark in marks}) == 13
+
+
+def test_every_mark_has_its_own_form_in_the_page() -> None:
+    """What a legend of the page shows is what its chart draws."""
+    marks = [*role_marks(["winner", *(f"control:{name}" for name in CONTROLS.names())]).values()]
+    marks += [*state_marks().values(), *series_marks(TASKS).values(), *kind_marks(KINDS.names()).values()]
+    template = files("slasearch.report").joinpath("template.html").read_text("utf8")
+    drawn = set(re.findall(r'item\.mark\.symbol == "([a-z0-9-]+)"', template))
+    assert {mark.symbol for mark in marks} <= drawn
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(33_600, 38_300), (30_300, 38_500), (8_400, 9_300), (1_630, 2_350), (9_050, 9_110), (2_000, 40_000), (3, 5e7)],
+)
+def test_an_axis_of_sizes_has_ticks_in_sight_however_short_it_is(low: float, high: float) -> None:
+    ticks = count_ticks(low, high)
+    assert 2 <= len(ticks) <= 10
+    assert low <= ticks[0] < ticks[-1] <= high
+    assert all(compact(tick) == compact(float(f"{tick:.6g}")) for tick in ticks)
+    assert count_ticks(low, low) == [low]
 
 
 def test_names_of_choices_do_not_touch() -> None:

@@ -13,6 +13,7 @@ from slasearch.analysis.roles import role_label
 from slasearch.analysis.sensitivity import level_p_values
 from slasearch.analysis.structure import gate_map
 from slasearch.config.constraints import ConstraintConfig
+from slasearch.config.plain import digits
 from slasearch.errors import ReportError
 from slasearch.report.figures import gates as gate_figures
 from slasearch.report.figures import sensitivity
@@ -20,7 +21,15 @@ from slasearch.report.figures._base import ReportFigure
 from slasearch.report.figures.all import all_figures
 from slasearch.report.findings import Finding, findings
 from slasearch.report.html import render
-from slasearch.report.labels import factor_label, level_label, measure_label, percent, short_factor, thousands
+from slasearch.report.labels import (
+    factor_label,
+    level_label,
+    measure_label,
+    percent,
+    short_factor,
+    short_number,
+    thousands,
+)
 from slasearch.report.results import Results, analyse
 from slasearch.report.table import aligned, result_table
 from slasearch.report.tables import Table
@@ -59,16 +68,25 @@ def test_what_the_constraints_keep_out_is_told_with_its_reasons(frames: StudyFra
     search = frames.search_trials("complete").index
     trials.loc[search, "latency"] = [1.5 + (place < 3) for place in range(len(search))]
 
-    def told(**latency: float) -> str:
+    def kept(**latency: float) -> Results:
         bounds = ConstraintConfig(name="latency", **latency), ConstraintConfig(name="exported_parameters", max=1e9)
         config = frames.config.model_copy(update={"constraints": bounds})
-        results = analyse(replace(frames, trials=trials, config=config), whole_design=False)
-        return topic(findings(results), "Constraints")
+        return analyse(replace(frames, trials=trials, config=config), whole_design=False)
+
+    def told(**latency: float) -> str:
+        return topic(findings(kept(**latency)), "Constraints")
 
     assert told(max=2) == (
         f"3 of {len(search)} complete trials of the search are kept out of the front, winners and exports by the "
         "constraints: 3 break latency of at most 2 ms."
     )
+    some = kept(max=2)
+    assert f"of {len(search) - 3} complete trials that keep the constraints are on" in topic(
+        findings(some), "Trade-off"
+    )
+    noted = [figure.note for figure in all_figures(some) if figure.name in ("pareto", "pareto_robustness")]
+    assert len(noted) == 2
+    assert all("3 trials break a constraint" in " ".join(note.split()) for note in noted)
     assert told(max=3, min=1) == (
         f"All {len(search)} complete trials of the search keep latency of at least 1 ms and at most 3 ms and exported "
         "parameters of at most 1\u202f000\u202f000\u202f000."
@@ -199,6 +217,10 @@ def test_labels_name_things_with_units() -> None:
     assert (level_label("[1, 4]"), level_label(0.10), level_label("cosine"), level_label("3")) == (
         "1 + 4", "0.1", "cosine", "3",
     )  # fmt: skip
+    levels = {999999.0: "999999", 1179648: "1\u202f179\u202f648", 0.004567891: "0.00456789"}
+    assert {level: level_label(level) for level in levels} == levels
+    assert [short_number(value) for value in (9999.4, 9999.7, 1.5e-5)] == ["9999", "10\u202f000", "1.5e-05"]
+    assert [digits(value) for value in (9999.4, 9999.7, float("inf"))] == ["9999", "10000", "inf"]
     assert role_label("control:my_baseline") == "My baseline"
     assert thousands(1234567) == "1\u202f234\u202f567"
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import runpy
 import socket
 import sqlite3
 import threading
@@ -278,3 +279,14 @@ def test_braces_in_a_password_reach_the_database(monkeypatch: pytest.MonkeyPatch
 def test_text_that_is_no_url_is_refused() -> None:
     with pytest.raises(StorageError, match="expected a URL"):
         read_only_engine_arguments("my database")
+
+
+def test_another_server_answers_for_this_machine_alone(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLASEARCH_STORAGE", f"sqlite:///{database}")
+    application = runpy.run_path("dashboards/app.py")["application"]
+    for host, status in (("127.0.0.1:8080", "200 OK"), ("page.example", "403 Forbidden")):
+        environ: dict[str, object] = {"HTTP_HOST": host, "PATH_INFO": "/api/studies"}
+        setup_testing_defaults(environ)
+        seen: list[str] = []
+        b"".join(application(environ, lambda said, *_, seen=seen: seen.append(said)))
+        assert seen == [status]

@@ -74,8 +74,7 @@ class ShapeSheet:
     @property
     def count_ticks(self) -> list[float]:
         """Ticks of a logarithmic count."""
-        low, high = self.ends
-        return [tick for tick in count_ticks([low, high]) if low <= tick <= high]
+        return count_ticks(*self.ends)
 
 
 def draw_sheet(sheet: ShapeSheet) -> Figure:

@@ -134,14 +134,9 @@ def _draw_bar(figure: Figure, axes: list[Axes], maps: SurfaceMaps, mesh: QuadMes
     bar.set_label(wrapped(maps.label, 28))
     bar.outline.set_visible(False)
     if maps.counts:
-        bar.set_ticks(_count_ticks(maps))
+        bar.set_ticks(count_ticks(*maps.ends))
         bar.minorticks_off()
         bar.ax.yaxis.set_major_formatter(FuncFormatter(compact))
-
-
-def _count_ticks(maps: SurfaceMaps) -> list[float]:
-    low, high = maps.ends
-    return [tick for tick in count_ticks([low, high]) if low <= tick <= high]
 
 
 def _draw_legend(figure: Figure, maps: SurfaceMaps) -> None:
@@ -172,7 +167,7 @@ def _panel(maps: SurfaceMaps, index: int) -> go.Figure:
     bar: dict[str, object] = {"thickness": 12, "outlinewidth": 0}
     bar["title"] = {"text": maps.label.partition(" (")[0], "side": "top", "font": {"size": 12}}
     if maps.counts:
-        ticks = _count_ticks(maps)
+        ticks = count_ticks(*maps.ends)
         bar |= {"tickvals": np.log10(ticks).tolist(), "ticktext": [compact(tick) for tick in ticks]}
     low, high = np.log10(maps.ends) if maps.counts else maps.ends
     figure.add_trace(

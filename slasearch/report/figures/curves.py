@@ -187,7 +187,7 @@ def _set_axes(ax: Axes, curve: Curve, grid: CurveGrid, letters: int) -> None:
     if grid.counts:
         ax.set_yscale("log")
         ax.set_ylim(10**shown.low, 10**shown.high)
-        ax.set_yticks(_count_ticks(shown))
+        ax.set_yticks(count_ticks(10**shown.low, 10**shown.high))
         ax.minorticks_off()
         compact_axis(ax, "y")
     else:
@@ -212,11 +212,6 @@ def y_range(curves: Sequence[Curve], barred: Sequence[str], *, counts: bool = Fa
         # At least a factor of two, so that equal sizes look equal.
         values = [value + shift for value in values for shift in (-0.15, 0.15)]
     return axis_range(values, ends)
-
-
-def _count_ticks(shown: AxisRange) -> list[float]:
-    ticks = count_ticks([10**shown.low, 10**shown.high])
-    return [tick for tick in ticks if shown.low <= math.log10(tick) <= shown.high]
 
 
 def grid_table(curves: Sequence[Curve], tasks: Sequence[str]) -> pd.DataFrame:
@@ -251,7 +246,7 @@ def _panel(curve: Curve, grid: CurveGrid, x_label: str) -> go.Figure:
     shown = y_range(grid.curves if grid.share_y else (curve,), grid.barred, counts=grid.counts)
     figure.update_yaxes(range=[shown.low, shown.high])
     if grid.counts:
-        ticks = _count_ticks(shown)
+        ticks = count_ticks(10**shown.low, 10**shown.high)
         figure.update_yaxes(type="log", tickvals=ticks, ticktext=[compact(tick) for tick in ticks])
     if grid.zero:
         figure.add_hline(y=0, line={"color": MUTED, "width": 1})

@@ -25,13 +25,13 @@ def figures(results: Results) -> list[ReportFigure]:
         return []
     marks = state_marks()
     legend = tuple(
-        LegendItem(state, "failed" if state == "fail" else state, marks[state], line=False)
+        LegendItem(state, _label(state, table), marks[state], line=False)
         for state in marks
         if (table["state"] == state).any()
     )
     text = note(
         "line: best complete score so far",
-        "pruned trials stand at their last score, failed ones at the bottom",
+        "pruned trials stand at their last score, failed and lost ones at the bottom",
         "search: " + results.counts_of("design", "optimise").text(),
     )
     y_label = objective_label(results.frames.config, "score")
@@ -52,12 +52,24 @@ def figures(results: Results) -> list[ReportFigure]:
 
 
 def history_table(results: Results) -> pd.DataFrame:
-    """One row for each attempt of the search that has ended: `number, phase, state, score, best, reason`."""
+    """One row for each attempt of the search that has ended.
+
+    Columns: `trial_id, number, phase, attempt, state, score, best, lost, reason`; `lost` were tried again.
+    """
     trials = results.frames.search_trials()
     ended = trials[trials["state"].isin(["complete", "pruned", "fail"])].sort_values("number", kind="stable")
     best = ended["score"].where(ended["state"] == "complete").cummax().ffill()
     columns = ["trial_id", "number", "phase", "attempt", "state", "score"]
-    return ended[columns].assign(best=best, reason=ended["reason"]).reset_index(drop=True)
+    lost = ended["trial_id"].isin(results.frames.trials["retry_of"].dropna())
+    return ended[columns].assign(best=best, lost=lost, reason=ended["reason"]).reset_index(drop=True)
+
+
+def _label(state: str, table: pd.DataFrame) -> str:
+    """What a state is called; of attempts that failed, those that were lost and repeated are no failed trials."""
+    if state != "fail":
+        return state
+    lost = table.loc[table["state"] == "fail", "lost"]
+    return "lost and repeated" if lost.all() else "failed or lost" if lost.any() else "failed"
 
 
 def _draw(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str, text: str) -> Figure:
@@ -85,7 +97,7 @@ def _draw(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str, tex
 
 
 def _draw_state(ax: Axes, rows: pd.DataFrame, item: LegendItem, *, dense: bool) -> None:
-    """Failed trials have no score: they stand as crosses at the bottom, whatever the axis shows."""
+    """Failed attempts have no score: they stand as crosses at the bottom, whatever the axis shows."""
     failed = item.series == "fail"
     ax.scatter(
         rows["number"], pd.Series(0.03, index=rows.index) if failed else rows["score"],
@@ -130,8 +142,11 @@ def _panel(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str) ->
 
 def _trace(rows: pd.DataFrame, y: pd.Series[float], mark: Mark, item: LegendItem) -> go.Scatter:
     texts = [
-        f"trial {number:g} ({phase}), {state}" + ("" if pd.isna(score) else f", score {score:.3f}")
-        for number, phase, state, score in zip(rows["number"], rows["phase"], rows["state"], rows["score"], strict=True)
+        f"trial {number:g} ({phase}), {'lost and repeated' if lost else state}"
+        + ("" if pd.isna(score) else f", score {score:.3f}")
+        for number, phase, state, score, lost in zip(
+            *(rows[name] for name in ("number", "phase", "state", "score", "lost")), strict=True
+        )
     ]
     line = {"color": mark.color, "width": 2 if mark.color == VERMILION else 0}
     return go.Scatter(

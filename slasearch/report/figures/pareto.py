@@ -61,6 +61,7 @@ def figures(results: Results) -> list[ReportFigure]:
         "validation split, one seed pair each",
         *confirmed_note(front, "exported_parameters", "score"),
         f"{front.left_out} left out: an objective is missing" if front.left_out else "",
+        *front.warnings,
         "search: " + results.counts_of("design", "optimise").text(),
     )
     return [
@@ -164,10 +165,10 @@ def _set_axes(ax: Axes, front: ParetoFront) -> None:
     size = front.column("exported_parameters")
     if size.min() > 0:
         ax.set_xscale("log")
-        ax.set_xticks(count_ticks(size.tolist()))
-        ax.minorticks_off()
         shown = shown_range(front, "exported_parameters")
         ax.set_xlim(10**shown.low, 10**shown.high)
+        ax.set_xticks(count_ticks(10**shown.low, 10**shown.high))
+        ax.minorticks_off()
     shown = shown_range(front, "score")
     ax.set_ylim(shown.low, shown.high)
     ax.set_xlabel("Exported parameters")
@@ -207,7 +208,7 @@ def _panel(front: ParetoFront, y_label: str, colour: str | None) -> go.Figure:
     if sizes.min() > 0:
         shown = shown_range(front, "exported_parameters")
         figure.update_xaxes(range=[shown.low, shown.high])
-        ticks = count_ticks(sizes.tolist())
+        ticks = count_ticks(10**shown.low, 10**shown.high)
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[compact(tick) for tick in ticks])
     return figure
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from slasearch.analysis.pareto import ParetoFront, non_dominated
 from slasearch.records import DIRECTIONS
-from slasearch.report.figures._base import Panel, ReportFigure, note, panel_figure, thinned
+from slasearch.report.figures._base import AxisRange, Panel, ReportFigure, note, panel_figure, thinned
 from slasearch.report.figures._confirmed import (
     CONFIRMED,
     confirmed_handle,
@@ -56,6 +56,7 @@ def figures(results: Results) -> list[ReportFigure]:
         f"trials: {front.n}; on the front over score, size and robustness: {int(front.on_front.sum())}",
         "validation split, one seed pair each",
         *confirmed_note(front, *front.objectives),
+        *front.warnings,
         "search: " + results.counts_of("design", "optimise").text(),
     )
     best = int(front.column("robustness").argmax())
@@ -89,9 +90,9 @@ def _staircase(front: ParetoFront, x_name: str) -> tuple[NDArray[np.float64], ND
     return best[:, 0], best[:, 1]
 
 
-def _ticks(sizes: NDArray[np.float64]) -> list[float]:
+def _ticks(shown: AxisRange) -> list[float]:
     """Ticks of an axis of sizes that is half as wide as others: over two decades powers of ten alone."""
-    ticks = count_ticks(sizes.tolist())
+    ticks = count_ticks(10**shown.low, 10**shown.high)
     return ticks if len(ticks) <= 6 else [tick for tick in ticks if tick == 10.0 ** round(np.log10(tick))]
 
 
@@ -132,7 +133,7 @@ def _draw_pair(ax: Axes, front: ParetoFront, x_name: str) -> None:
     if _logarithmic(front, x_name):
         ax.set_xscale("log")
         ax.set_xlim(10**shown.low, 10**shown.high)
-        ax.set_xticks([tick for tick in _ticks(x) if shown.low <= np.log10(tick) <= shown.high])
+        ax.set_xticks(_ticks(shown))
         ax.minorticks_off()
     elif x_name != "exported_parameters":
         ax.set_xlim(shown.low, shown.high)
@@ -166,7 +167,7 @@ def _panel(front: ParetoFront, x_name: str, labels: dict[str, str]) -> go.Figure
     figure.add_traces(confirmed_traces(front, x_name, "robustness"))
     shown, height = shown_range(front, x_name), shown_range(front, "robustness")
     if _logarithmic(front, x_name):
-        ticks = _ticks(front.column(x_name))
+        ticks = _ticks(shown)
         figure.update_xaxes(type="log", tickvals=ticks, ticktext=[compact(tick) for tick in ticks])
     if x_name != "exported_parameters" or _logarithmic(front, x_name):
         figure.update_xaxes(range=[shown.low, shown.high])

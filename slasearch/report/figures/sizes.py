@@ -92,9 +92,10 @@ def _draw_panel(ax: Axes, arms: Sequence[SizedArm], marks: dict[str, Mark]) -> N
     sizes = [arm.parameters.mean for arm in arms if arm.parameters.mean]
     if sizes:
         ax.set_xscale("log")
-        ax.set_xticks(count_ticks(sizes))
+        ends = min(sizes) / 1.4, max(sizes) * 1.4
+        ax.set_xticks(count_ticks(*ends))
         ax.minorticks_off()
-        ax.set_xlim(min(sizes) / 1.4, max(sizes) * 1.4)
+        ax.set_xlim(*ends)
     compact_axis(ax, "x")
     plain_ticks(ax)
     ax.set_xlabel("Exported parameters")

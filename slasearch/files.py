@@ -30,9 +30,13 @@ def existing(name: str) -> Path | None:
 def write_durably(path: Path, data: bytes) -> None:
     """Writes a file under a temporary name in its folder, fsyncs it, renames it, and fsyncs the folder.
 
+    A folder that is not there is made, with those above it; what they are in is fsynced too.
+
     Raises:
         OSError: The disk refuses; what stood at `path` before is still there.
     """
+    made = [folder for folder in path.parents if not folder.is_dir()]
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -43,8 +47,9 @@ def write_durably(path: Path, data: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    for folder in (path.parent, *(folder.parent for folder in made)):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -37,3 +37,14 @@ def test_a_disk_that_refuses_leaves_what_was_there_and_nothing_else(
     with pytest.raises(OSError, match="No space"):
         write_durably(path, b"new")
     assert {found.name: found.read_bytes() for found in tmp_path.iterdir()} == {"file": b"old"}
+
+
+def test_folders_that_are_made_are_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each in the folder that holds it: else its name, and the file with it, may be gone after a power failure."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    write_durably(tmp_path / "a" / "b" / "file", b"new")
+    assert set(synced[1:]) == {folder.stat().st_ino for folder in (tmp_path / "a" / "b", tmp_path / "a", tmp_path)}
+    synced.clear()
+    write_durably(tmp_path / "a" / "b" / "other", b"new")
+    assert synced[1:] == [(tmp_path / "a" / "b").stat().st_ino]

@@ -131,8 +131,8 @@ class Book:
         assert row.number is not None
         self._optuna[row.optuna_study].start(row.number)
 
-    def report(self, row: TrialRow, progress: Progress, *, to_optuna: bool) -> None:
-        """Stores an intermediate report, once for each step."""
+    def report(self, row: TrialRow, progress: Progress, *, percent: int | None) -> None:
+        """Stores an intermediate report, once for each step; in Optuna at `percent` of the budget, None: not there."""
         score = MetricRow(WHOLE_TRIAL, "validation", "clean", 0.0, "score", progress.score, progress.budget)
         metrics = self._new_metrics(row, (score, *progress.metrics))
         if not metrics:
@@ -154,9 +154,8 @@ class Book:
         if saved is not None:
             self._saved[row.id] = saved
         self._rows[row.id] = replace(row, **changes)
-        if to_optuna and changes["score"] is not None:
+        if percent is not None and changes["score"] is not None:
             assert row.number is not None
-            percent = round(100 * progress.budget / progress.budget_max)
             self._optuna[row.optuna_study].report(row.number, percent, progress.score)
 
     def end(
@@ -177,6 +176,7 @@ class Book:
             changes.update(budget=report.budget, budget_max=report.budget_max)
         if state == "complete" and report is not None:
             changes.update({name: finite_or_none(report.objectives.get(name)) for name in _RESULTS})
+        self._store.write(lambda _: None)  # a driver that has lost its lease writes no files either
         trained = {} if report is None or state != "complete" else report.artifact
         files = self._artifacts.write(row.id, trained)
         changes["log"] = write_log(self._home, self._study, replace(row, **changes), report)

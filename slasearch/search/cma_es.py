@@ -1,14 +1,16 @@
 """CMA-ES (Hansen 2016, arXiv 1604.00772) in the unit cube of the searched numbers, by the library `cmaes`.
 
 Optuna's own sampler keeps its state as a pickle among the trials' attributes. Here there is no state: the strategy is
-told again of every finished generation each time that it is asked, which takes microseconds a trial. So a restarted
+told again of every finished generation each time that it is asked: a quarter of a second at 10,000 trials. So a restarted
 driver goes on where the last one stopped, and nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -72,7 +74,10 @@ class CmaEsSampler(BaseSampler):
         return self._by_chance.sample_independent(study, trial, param_name, param_distribution)
 
     def _told(self, study: Study) -> CMA:
-        """The strategy after every generation of which enough trials are complete."""
+        """The strategy after every generation of which enough trials are complete.
+
+        It learns of those that ended first: what the next generation was drawn from is not changed by one that is late.
+        """
         costs = partial(_cost, 1.0 if study.direction is StudyDirection.MINIMIZE else -1.0)
         drawn = [other for other in study.get_trials(deepcopy=False) if GENERATION in other.system_attrs]
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -85,15 +90,23 @@ class CmaEsSampler(BaseSampler):
             seed=self._seed,
             population_size=self._population_size,
         )
+        generations: dict[int, list[FrozenTrial]] = defaultdict(list)
+        for other in sorted(complete, key=_ended):
+            if GENERATION in other.system_attrs:
+                generations[other.system_attrs[GENERATION]].append(other)
         while True:
-            mine = [other for other in complete if other.system_attrs.get(GENERATION) == strategy.generation]
-            if len(mine) < strategy.population_size:
+            first = generations[strategy.generation][: strategy.population_size]
+            if len(first) < strategy.population_size:
                 return strategy
-            told = mine[: strategy.population_size]
-            strategy.tell([(self._point(other), costs(other)) for other in told])
+            strategy.tell([(self._point(other), costs(other)) for other in first])
 
     def _point(self, trial: FrozenTrial) -> NDArray[np.float64]:
         return np.array([parameter.share(trial.params[parameter.name]) for parameter in self._numbers])
+
+
+def _ended(trial: FrozenTrial) -> tuple[datetime, int]:
+    assert trial.datetime_complete is not None
+    return trial.datetime_complete, trial.number
 
 
 def _cost(sign: float, trial: FrozenTrial) -> float:

@@ -174,10 +174,12 @@ class Lease:
     def renew(self, store: Store, now: float) -> None:
         """Says that the holder lives, at most every `RENEW_SECONDS`; `store` is guarded by this lease.
 
+        `now` is the system's clock, by which others judge; where that is set back, renewals go on.
+
         Raises:
             LeaseError: Another driver has taken the study.
         """
-        if now - self._renewed_at >= RENEW_SECONDS:
+        if abs(now - self._renewed_at) >= RENEW_SECONDS:
             store.write(lambda writer: self._update(writer, renewed_at=now))
             self._renewed_at = now
 

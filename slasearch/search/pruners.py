@@ -30,6 +30,7 @@ __all__ = [
     "curves",
     "ended_early",
     "make_pruner",
+    "share_done",
 ]
 
 
@@ -43,6 +44,20 @@ class Report:
     share: float
     score: float
     warm: bool = True
+
+
+def share_done(budget: int, budget_max: int, reports: int) -> float:
+    """The share of its budget that a trial has done when it reports, in (0, 1]: that of the nearest of its reports.
+
+    A report comes after a whole step, up to half a step before or after its place. Trials of other lengths would else
+    be late for a rung by a whole report, and be measured there against scores of half the budget.
+
+    Args:
+        budget: Steps done.
+        budget_max: Steps in all.
+        reports: How often a trial reports, its end included.
+    """
+    return round(reports * budget / budget_max) / reports
 
 
 Curves = Mapping[int, Sequence[Report]]
@@ -191,7 +206,9 @@ def make_pruner(config: PrunerConfig, *, is_bad: Callable[[int, BasePruner], boo
     return NoPruner()
 
 
-def curves(rows: Iterable[TrialRow], reports: Mapping[int, Iterable[tuple[int, float]]]) -> dict[int, list[Report]]:
+def curves(
+    rows: Iterable[TrialRow], reports: Mapping[int, Iterable[tuple[int, float]]], count: int
+) -> dict[int, list[Report]]:
     """What search trials have reached, by the numbers of their first attempts: a rung counts what came there first.
 
     A trial that ended early on a plateau stands at its last score from there on.
@@ -199,6 +216,7 @@ def curves(rows: Iterable[TrialRow], reports: Mapping[int, Iterable[tuple[int, f
     Args:
         rows: All trials of a study.
         reports: (step, score) pairs by the trial's id.
+        count: How often a trial reports.
     """
     found: dict[int, list[Report]] = {}
     first: dict[int, int] = {}
@@ -208,7 +226,10 @@ def curves(rows: Iterable[TrialRow], reports: Mapping[int, Iterable[tuple[int, f
         first[row.id] = row.number if row.retry_of is None else first[row.retry_of]
         if row.budget_max:
             warm_up = round(_warm_up(row) * row.budget_max)
-            curve = [Report(step / row.budget_max, score, step > warm_up) for step, score in reports.get(row.id, ())]
+            curve = [
+                Report(share_done(step, row.budget_max, count), score, step > warm_up)
+                for step, score in reports.get(row.id, ())
+            ]
             found.setdefault(first[row.id], []).extend((*curve, *ended_early(row)))
     return found
 

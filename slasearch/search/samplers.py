@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,10 +96,33 @@ class _DistinctFields(_GroupDecomposedSearchSpace):
 
 
 class _ParentsByNumber(BaseGASampler):
-    """Optuna gives parents to whoever asks first in the order of their ranks, to others in that of their numbers."""
+    """Draws one trial. Optuna gives parents to whoever asks first in the order of their ranks, to others by number.
+
+    After a restart no generation's parents are known, and each follows from those of the one before. They are found
+    from the first one on: Optuna goes back from the last one, deeper than Python's stack after some 300 generations.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._parents: dict[int, list[FrozenTrial]] = {0: []}
+        self._populations: dict[int, list[FrozenTrial]] | None = None
 
     def get_parent_population(self, study: Study, generation: int) -> list[FrozenTrial]:
-        return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
+        if generation not in self._parents:
+            stored = study._storage.get_study_system_attrs(study._study_id)
+            name = self._get_parent_cache_key_prefix()
+            known = next(one for one in range(generation, -1, -1) if one in self._parents or f"{name}{one}" in stored)
+            for one in range(max(known, 1), generation + 1):
+                found = super().get_parent_population(study, one)
+                self._parents[one] = sorted(found, key=lambda trial: trial.number)
+        return list(self._parents[generation])
+
+    def get_population(self, study: Study, generation: int) -> list[FrozenTrial]:
+        if self._populations is None:
+            self._populations = defaultdict(list)
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+                self._populations[trial.system_attrs.get(self._get_generation_key(), -1)].append(trial)
+        return list(self._populations[generation])
 
 
 class NSGAIISampler(_ParentsByNumber, optuna.samplers.NSGAIISampler):

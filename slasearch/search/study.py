@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from slasearch.search.limits import Limits
 from slasearch.search.mirror import MirroredStudy
 from slasearch.search.opening import checkpoint_folder, find_or_make, grown, optuna_studies, refuse_deleted, with_data
 from slasearch.search.plan import plan
-from slasearch.search.pruners import Pruner, Report, curves, ended_early, make_pruner
+from slasearch.search.pruners import Pruner, Report, curves, ended_early, make_pruner, share_done
 from slasearch.search.race import Race, make_race, standing
 from slasearch.search.requests import Carried, carry_out
 from slasearch.search.samplers import make_sampler
@@ -113,6 +114,7 @@ class StudySession:
         artifacts: Artifacts,
         checkpoints: Path,
         now: Callable[[], float],
+        clock: Callable[[], float],
     ) -> None:
         self._config = config
         self._store = store
@@ -124,7 +126,7 @@ class StudySession:
         self._artifacts = artifacts
         self._checkpoints = checkpoints
         self._closing = ExitStack()
-        self._now = now
+        self._now, self._clock = now, clock  # the second is the system's, by which others judge whether we live
         self._design = design_points(config)
         self._space = parameters(config)
         self._limits = Limits(config.limits, now())
@@ -159,21 +161,21 @@ class StudySession:
         """
         if problems := list(option_problems(config)):
             raise ConfigError([problem_line(f"study {config.name}", problem) for problem in problems])
-        now = now or steady_clock()
+        clock, now = now or time.time, now or steady_clock()
         store = Store(locations.storage_url, patience)
         store.upgrade()
         with ExitStack() as undo, storage_errors(store.url):
             undo.callback(store.close)
             study = find_or_make(store, config, now())
             earlier = {request.id for request in store.requests(study.id)}
-            lease = _take_lease(store, study, undo, now())
+            lease = _take_lease(store, study, undo, clock())
             study = grown(store, study, config, now())
 
             def due(request: RequestRow) -> bool:
                 """Whether it is carried out now: one that asks this run to stop is left for it to obey."""
                 return request.trials is not None or request.id in earlier
 
-            return cls._opened(config, locations, store, lease, study, undo, now, due)
+            return cls._opened(config, locations, store, lease, study, undo, now, clock, due)
 
     @classmethod
     def attend(cls, name: str, locations: Locations) -> StudySession:
@@ -189,10 +191,11 @@ class StudySession:
         store = Store(locations.storage_url)
         with ExitStack() as undo, storage_errors(store.url):
             undo.callback(store.close)
-            lease = _take_lease(store, store.study(name), undo, now())
+            lease = _take_lease(store, store.study(name), undo, time.time())
             study = store.study(name)  # as the last driver has left it
             refuse_deleted(study)
-            return cls._opened(stored_study(study.config), locations, store, lease, study, undo, now, lambda _: True)
+            config = stored_study(study.config)
+            return cls._opened(config, locations, store, lease, study, undo, now, time.time, lambda _: True)
 
     @classmethod
     def _opened(
@@ -204,6 +207,7 @@ class StudySession:
         study: StudyRow,
         undo: ExitStack,
         now: Callable[[], float],
+        clock: Callable[[], float],
         due: Callable[[RequestRow], bool],
     ) -> StudySession:
         """The session on a study whose lease is held; requests that are `due` are carried out."""
@@ -217,7 +221,7 @@ class StudySession:
         book.mend(lease.previous, now())
         carry_out(store, book, filter(due, store.requests(study.id)), now(), at_work=False)
         checkpoints = checkpoint_folder(study, config.resources.checkpoint_folder, locations)
-        session = cls(config, store, lease, study, warm, book, search, artifacts, checkpoints, now)
+        session = cls(config, store, lease, study, warm, book, search, artifacts, checkpoints, now, clock)
         session._closing = undo.pop_all()  # only now: what fails before gives the lease back
         return session
 
@@ -414,7 +418,7 @@ class StudySession:
             return self._race is not None and self._raced(self._race, row, progress)
         if row.optuna_study == "confirm" or self._book[trial_id].score is None:
             return False
-        reached = Report(progress.budget / progress.budget_max, progress.score, progress.prunable)
+        reached = Report(self._share(progress), progress.score, progress.prunable)
         return self._pruner.judge(self._first_number(row), reached, prunable=row.phase == "optimise")
 
     def _first_number(self, row: TrialRow) -> int:
@@ -433,7 +437,11 @@ class StudySession:
     def _report(self, row: TrialRow, progress: Progress) -> None:
         """Stores a report; Optuna, whose pruner compares what it is given, hears of training with warm gates."""
         training = progress.prunable and progress.exported_parameters is None
-        self._book.report(row, progress, to_optuna=self._reports_to_optuna and training)
+        to_optuna = self._reports_to_optuna and training
+        self._book.report(row, progress, percent=round(100 * self._share(progress)) if to_optuna else None)
+
+    def _share(self, progress: Progress) -> float:
+        return share_done(progress.budget, progress.budget_max, self._config.training.reports)
 
     def _raced(self, race: Race, row: TrialRow, progress: Progress) -> bool:
         """Whether the trial is out of the race over conditions."""
@@ -509,7 +517,7 @@ class StudySession:
     @_database
     def renew(self) -> None:
         """Says that the driver lives. Call it every few seconds."""
-        self._lease.renew(self._store, self._now())
+        self._lease.renew(self._store, self._clock())
 
     @_database
     def tell(self, event: Event) -> bool:
@@ -542,5 +550,6 @@ class StudySession:
     def _make_pruner(self) -> Pruner:
         optimise = self._config.phases.optimise
         config = PrunerConfig() if optimise is None else optimise.pruner
-        earlier = {} if config.name == "none" else curves(self._book.rows, self._store.reports(self._study.id))
+        reports = {} if config.name == "none" else self._store.reports(self._study.id)
+        earlier = curves(self._book.rows, reports, self._config.training.reports)
         return make_pruner(config, is_bad=self._judged_bad, earlier=earlier)

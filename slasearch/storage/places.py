@@ -78,7 +78,6 @@ class Folder:
         """As `Place` has it."""
         path = self.root / folder
         with disk_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
             for name, data in files.items():
                 write_durably(path / name, data)
 

@@ -79,7 +79,6 @@ class Checkpoints:
         }
         text = json.dumps(content).encode()
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
             write_durably(self._folder / f"{step:09d}.safetensors", data)
             write_durably(self._folder / f"{step:09d}.json", text)
             self._keep_newest()

@@ -107,6 +107,12 @@ def test_renewal_is_written_now_and_then(store):
     assert stored(store).renewed_at == NOW + RENEW_SECONDS
 
 
+def test_a_clock_that_is_set_back_stops_no_renewal(store):
+    lease = Lease.take(store, 1, "example", NOW)
+    lease.renew(store, NOW - 3600)
+    assert stored(store).renewed_at == NOW - 3600
+
+
 def test_an_overtaken_holder_can_neither_renew_nor_write_nor_release(store):
     old = Lease.take(store, 1, "example", NOW)
     hold_as(store, None)

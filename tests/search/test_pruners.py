@@ -4,7 +4,7 @@ import pytest
 from session_kit import RATE, WEIGHT, progress, report, study, trials_of
 
 from slasearch.config.schema import SamplerConfig
-from slasearch.search.pruners import Hyperband, MedianPruner, NoPruner, Report, SuccessiveHalving, curves
+from slasearch.search.pruners import Hyperband, MedianPruner, NoPruner, Report, SuccessiveHalving, curves, share_done
 from slasearch.search.samplers import make_sampler, sampler_seed
 from slasearch.search.study import StudySession
 from slasearch.space import parameters, suggest
@@ -125,6 +125,23 @@ def test_halving_saves_training_and_keeps_the_best():
     assert set(ended) & set(np.argsort(quality)[-3:])
 
 
+@pytest.mark.parametrize("reports", [2, 3, 4, 7])
+def test_trials_of_every_length_reach_each_place_of_a_report(reports):
+    """A report comes after a whole step: at 189 steps the first of four comes before a quarter, at 375 behind it."""
+    for steps in range(reports, 400):
+        due = [round(steps / reports * number) for number in range(1, reports)]
+        assert [share_done(step, steps, reports) for step in due] == [number / reports for number in range(1, reports)]
+    assert share_done(399, 399, reports) == 1
+
+
+def test_halving_compares_trials_of_other_lengths_at_equal_shares():
+    pruner = SuccessiveHalving(reduction_factor=3, first_share=0.25)
+    for trial in range(6):  # .5 at a quarter of 189 steps, .7 at half
+        judge(pruner, trial, share_done(47, 189, 4), 0.5)
+        judge(pruner, trial, share_done(94, 189, 4), 0.7)
+    assert judge(pruner, 6, share_done(94, 375, 4), 0.6) is False
+
+
 def test_hyperband_saves_less_than_halving_and_more_than_nothing():
     halving, _, _ = noisy_search(SuccessiveHalving(), 100)
     reports, ended, quality = noisy_search(Hyperband(), 100)
@@ -229,7 +246,8 @@ def test_a_trial_that_was_lost_and_tried_again_counts_once(where):
     assert at_rung(again, 0.9) is False
     assert at_rung(begin(), 0.8) is False
     rows, reports = trials_of(where), session._store.reports(session._study.id)
-    assert {number: len(curve) for number, curve in curves(rows, reports).items()} == {0: 2, 2: 1}
+    found = curves(rows, reports, config.training.reports)
+    assert {number: len(curve) for number, curve in found.items()} == {0: 2, 2: 1}
     session.close()
     session = StudySession.open(config, where)
     assert at_rung(begin(), 0.7) is False, "a restart counts no trial twice either: .7 is one of three"

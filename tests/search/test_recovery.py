@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ from slasearch.search.study import StudySession
 from slasearch.search.winners import last_attempts
 from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.engine import optuna_storage
-from slasearch.storage.models import SlaArtifact, SlaEvent, SlaStudy
+from slasearch.storage.models import SlaArtifact, SlaEvent, SlaLease, SlaStudy
 from slasearch.storage.store import Store
 
 
@@ -98,6 +99,7 @@ STEPS = [
     "set_trial_state_values",
     "commit",  # the report
     "set_trial_intermediate_value",
+    "commit",  # the lease is still ours
     "write",  # its adapter
     "write_log",
     "commit",  # our rows, complete
@@ -260,6 +262,20 @@ def test_the_time_until_a_driver_that_was_lost_while_it_mended_is_charged_to_no_
     assert (old.state, old.started_at, old.ended_at) == ("fail", 1000.0, 1000.0)
 
 
+def test_a_driver_that_has_lost_its_lease_writes_no_files(opened, where):
+    """The next driver has thrown away what it left of the trial, and said in its log what became of it."""
+    late = opened(CONFIG)
+    ask = late.next()
+    late.started(ask.trial_id, ray_trial_id="r")
+    opened(CONFIG)  # takes over, as from a dead one
+    (log,) = (where.home / "logs").rglob("*.log")
+    before = log.read_bytes()
+    with pytest.raises(LeaseError):
+        late.finish(ask.trial_id, report(ask))
+    assert log.read_bytes() == before
+    assert not [path for path in (where.home / "artifacts").rglob("*") if path.is_file()]
+
+
 def test_the_time_after_a_close_that_was_interrupted_is_charged_to_no_trial(where, monkeypatch):
     """A third Ctrl-C while running trials are put back to wait: the lease is given back, and one still runs."""
     session = StudySession.open(CONFIG, where, now=lambda: 1000.0)
@@ -380,3 +396,18 @@ def test_a_driver_killed_by_sigkill_is_taken_over_at_once(tmp_path, where):
     check_truth(config, where)
     assert len(trials_of(where)) == session.summary().planned
     assert column(where, sa.select(SlaStudy.state)) == ["finished"]
+
+
+def test_a_driver_whose_clock_was_set_after_its_start_lives(where, monkeypatch):
+    """As of a machine that begins before its clock is right: others judge it by the time that it is now."""
+    real, late = time.time, 120.0
+    monkeypatch.setattr(time, "time", lambda: real() - late)
+    session = StudySession.open(CONFIG, where)
+    late, right = 0.0, real()
+    session.renew()
+    store = Store(where.storage_url)
+    with store.engine.connect() as connection:
+        (renewed_at,) = connection.execute(sa.select(SlaLease.renewed_at)).one()
+    store.close()
+    session.close()
+    assert renewed_at >= right

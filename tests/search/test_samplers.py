@@ -12,10 +12,11 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import TPESampler
 from session_kit import RATE, WEIGHT, locations, optuna_trials, report, study, trials_of
 
+from slasearch.config.schema import SamplerConfig
 from slasearch.errors import ConfigError
 from slasearch.search.cma_es import CmaEsSampler
 from slasearch.search.mirror import MirroredStudy
-from slasearch.search.samplers import GroupedTpeSampler
+from slasearch.search.samplers import GroupedTpeSampler, make_sampler
 from slasearch.search.study import StudySession
 from slasearch.space import Parameter
 
@@ -119,6 +120,66 @@ def test_a_trial_that_is_tried_again_stays_in_its_generation_and_changes_no_late
     run_some(config, where, 8, near)
     assert drawn(where) == drawn(undisturbed)
     assert drawn(where)[1] == [0] * 4 + [1] * 4 + [2] * 2
+
+
+@pytest.mark.parametrize("sampler", ["nsgaii", "nsgaiii"])
+def test_a_restart_after_hundreds_of_generations_finds_the_parents_of_the_last_one(sampler):
+    """Of which each follows from those before: the same as a study finds that knows those of the first 300."""
+    space = [Parameter("x", ("x",), FloatDistribution(0.0, 1.0))]
+    name = {"nsgaii": "NSGAIISampler", "nsgaiii": "NSGAIIISampler"}[sampler] + ":generation"
+
+    def made(first, last):
+        return [
+            optuna.trial.create_trial(
+                params={"x": math.sin(number) ** 2},
+                distributions={"x": FloatDistribution(0.0, 1.0)},
+                values=[math.sin(3 * number), math.cos(5 * number)],
+                system_attrs={name: number // 3},
+            )
+            for number in range(3 * first, 3 * last)
+        ]
+
+    def asked(optuna_study, number):
+        config = SamplerConfig.model_validate({"name": sampler, "options": {"population_size": 3}})
+        optuna_study.sampler = make_sampler(config, seed=1, number=number, index=0, space=space)
+        return optuna_study.ask({"x": FloatDistribution(0.0, 1.0)})
+
+    fresh, knowing = (optuna.create_study(directions=["minimize", "minimize"]) for _ in range(2))
+    for last in (100, 200, 300):
+        knowing.add_trials(made(last - 100, last))
+        asked(knowing, last)
+    knowing.add_trials(made(300, 500))
+    fresh.add_trials(made(0, 500))
+    assert asked(fresh, 9).params == asked(knowing, 9).params
+    found = [study._storage.get_study_system_attrs(study._study_id) for study in (fresh, knowing)]
+    assert all(len(attributes) >= 500 for attributes in found)
+
+
+def test_cmaes_does_not_unlearn_what_it_was_told_by_one_that_ends_late():
+    """Four trials at a time of generations of four: the first to be drawn ends after the second generation began."""
+    space = [Parameter(name, (name,), FloatDistribution(0.0, 1.0)) for name in ("x", "y")]
+    config = SamplerConfig.model_validate({"name": "cmaes", "options": {"population_size": 4}})
+    optuna_study = optuna.create_study()
+    fields = {parameter.name: parameter.distribution for parameter in space}
+    asked = []
+
+    def ask():
+        number = len(asked)
+        optuna_study.sampler = make_sampler(config, seed=1, number=number, index=number, space=space)
+        asked.append(optuna_study.ask(fields))
+
+    def told():
+        strategy = CmaEsSampler(space, seed=0, population_size=4)._told(optuna_study)
+        return strategy.generation, strategy._mean.tolist()
+
+    for _ in range(5):
+        ask()
+    for trial in (4, 1, 3, 2):
+        optuna_study.tell(asked[trial], asked[trial].params["x"])
+    before = told()
+    assert before[0] == 1
+    optuna_study.tell(asked[0], -1.0)
+    assert told() == before
 
 
 def broken(*_args):

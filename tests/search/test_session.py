@@ -672,14 +672,14 @@ def test_a_trial_that_ended_early_on_a_plateau_stands_at_its_last_score_from_the
     session = opened(config)
     for score in (0.9, 0.8):
         ask = started(session)
-        assert session.progress(ask.trial_id, progress(3, score)) is False
-        session.finish(ask.trial_id, report(ask, budget=3, objectives={"score": score}))
+        assert session.progress(ask.trial_id, progress(2, score)) is False
+        session.finish(ask.trial_id, report(ask, budget=2, objectives={"score": score}))
     if restarted:
         session = opened(config)
     asks = [started(session) for _ in range(2)]
     assert session.progress(asks[0].trial_id, progress(4, 0.85)) is False
     assert session.progress(asks[1].trial_id, progress(4, 0.7)) is True
-    assert [(row.state, row.budget, row.budget_max) for row in trials_of(where)][:2] == [("complete", 3, 8)] * 2
+    assert [(row.state, row.budget, row.budget_max) for row in trials_of(where)][:2] == [("complete", 2, 8)] * 2
     assert [trial.state.name for trial in optuna_trials(where)][:2] == ["COMPLETE"] * 2
 
 

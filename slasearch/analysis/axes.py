@@ -19,11 +19,10 @@ from slasearch.analysis.coordinates import Coordinates
 from slasearch.analysis.curves import Level
 from slasearch.space.parameters import Parameter
 
-__all__ = ["Axes", "Setting", "axes_of", "point_blocks", "point_means", "point_noise"]
+__all__ = ["Axes", "Setting", "axes_of"]
 
 Floats = NDArray[np.float64]
 
-_SWEEPS = 50
 _MOST_LEVELS = 100
 """A whole number with more values than this is as good as continuous."""
 _NODES = 40
@@ -168,46 +167,6 @@ def axes_of(coordinates: Coordinates) -> Axes:
     taken = tuple(np.unique(unit[active[:, column], column]) for column in range(len(fields)))
     varied = tuple(column for column, levels in enumerate(taken) if len(levels) > 1)
     return replace(axes, varied=varied, levels=taken if coordinates.sampler == "grid" else axes.levels)
-
-
-def point_means(coordinates: Coordinates) -> tuple[Floats, Floats]:
-    """The mean over seed repeats at each point: `p x k` coordinates and `p` values.
-
-    Repeats are blocks: what a seed pair adds to every point is taken off first (least squares), so that a point which
-    lacks a repeat is not shifted by it.
-    """
-    first, _, means, _ = _points(coordinates)
-    return coordinates.unit[first], means
-
-
-def point_blocks(coordinates: Coordinates) -> NDArray[np.int64]:
-    """The block of each of `p` points, in the order of `point_means`; of most designs each its own."""
-    return np.unique(coordinates.points) // coordinates.block
-
-
-def point_noise(coordinates: Coordinates) -> float:
-    """The variance that seeds leave in the mean at a point: within points, pooled, over the repeats of a point.
-
-    0 where no point is repeated, and nothing is known of it.
-    """
-    _, point, _, rest = _points(coordinates)
-    counts = np.bincount(point)
-    freedom = len(rest) - len(counts) - (len(np.unique(coordinates.repeats)) - 1)
-    return float(rest @ rest / freedom * np.mean(1 / counts)) if freedom > 0 else 0.0
-
-
-def _points(coordinates: Coordinates) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats, Floats]:
-    """The first trial of each of `p` points, the point of each trial, `p` means, and what is left of each trial."""
-    _, first, point = np.unique(coordinates.points, return_index=True, return_inverse=True)
-    _, block = np.unique(coordinates.repeats, return_inverse=True)
-    values = coordinates.values
-    shifts = np.zeros(block.max() + 1)
-    means = np.bincount(point, values) / np.bincount(point)
-    for _ in range(_SWEEPS):
-        shifts = np.bincount(block, values - means[point]) / np.bincount(block)
-        shifts -= shifts.mean()
-        means = np.bincount(point, values - shifts[block]) / np.bincount(point)
-    return first, point, means, values - shifts[block] - means[point]
 
 
 def _cells(field: Parameter) -> int | None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from slasearch.analysis.axes import point_blocks, point_means
 from slasearch.analysis.coordinates import Coordinates, empty_words
 from slasearch.analysis.curves import pairs_of_seeds
+from slasearch.analysis.points import DesignPoints
 
 __all__ = ["Blocks", "complete_blocks"]
 
@@ -19,6 +19,7 @@ class Blocks:
     """The complete blocks of a design of k fields, one after another, each point once.
 
     Args:
+        places: `count·size`, where each point stands among all that have a result.
         unit: `count·size x k`, each coordinate in [0, 1].
         values: `count·size`, the mean over each point's seed repeats, seed pairs as blocks.
         count: How many blocks.
@@ -27,6 +28,7 @@ class Blocks:
         warnings: What was left out, and what is uneven.
     """
 
+    places: NDArray[np.int64]
     unit: NDArray[np.float64]
     values: NDArray[np.float64]
     count: int
@@ -35,20 +37,19 @@ class Blocks:
     warnings: tuple[str, ...]
 
 
-def complete_blocks(found: Coordinates, planned: int, *, called: str) -> Blocks:
+def complete_blocks(found: Coordinates, points: DesignPoints, planned: int, *, called: str) -> Blocks:
     """The blocks of which every point has at least one complete trial.
 
     Args:
         found: The complete trials of a design of blocks: point p stands in block p // `found.block`.
+        points: Its points.
         planned: How many blocks the study file asks for.
         called: What blocks are called in warnings, in the plural.
     """
-    _, repeats = np.unique(found.points, return_counts=True)
-    unit, means = point_means(found)
-    block = point_blocks(found)
-    blocks, filled = np.unique(block, return_counts=True)
+    repeats = points.counts
+    blocks, filled = np.unique(points.blocks, return_counts=True)
     complete = blocks[filled == found.block]
-    kept = np.isin(block, complete)
+    kept = np.isin(points.blocks, complete)
     lacking = max(planned, int(blocks.max()) + 1) - len(complete)
     most = int(repeats.max())
     uneven = int((repeats[kept] < most).sum())
@@ -63,8 +64,9 @@ def complete_blocks(found: Coordinates, planned: int, *, called: str) -> Blocks:
     if uneven:
         warnings.append(f"{uneven} of {int(kept.sum())} points have fewer than {pairs_of_seeds(most)}")
     return Blocks(
-        unit=unit[kept],
-        values=means[kept],
+        places=np.flatnonzero(kept),
+        unit=points.unit[kept],
+        values=points.means[kept],
         count=len(complete),
         n=int(repeats[kept].sum()),
         repeats=most,

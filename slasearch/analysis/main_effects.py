@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 from scipy import stats
 
-from slasearch.analysis.axes import Axes, axes_of, point_means
+from slasearch.analysis.axes import Axes, axes_of
 from slasearch.analysis.coordinates import (
     DesignResponse,
     design_coordinates,
@@ -26,6 +26,7 @@ from slasearch.analysis.coordinates import (
 )
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.intervals import holm
+from slasearch.analysis.points import points_of
 from slasearch.errors import ReportError
 from slasearch.space.parameters import Parameter
 
@@ -101,7 +102,8 @@ def main_effects(frames: StudyFrames, response: DesignResponse = "score") -> Mai
         ReportError: There is no such design, it has too few points for its fields, or two fields always move together.
     """
     coordinates = design_coordinates(frames, response, ("qmc",), what="Main effects")
-    unit, values = point_means(coordinates)
+    points = points_of(coordinates)
+    unit, values = points.unit, points.means
     axes = axes_of(coordinates)
     blocks = [_Block.of(axes, unit, column) for column in axes.varied]
     model = np.hstack([np.ones((len(unit), 1)), *(block.columns for block in blocks)])

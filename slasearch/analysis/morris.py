@@ -6,8 +6,8 @@
 step of the unit cube was. From one choice to another Δ' is 1.
 
 The mean size of effects is above 0 whatever a field does, as the scores of any two trainings differ. Where points have
-several seed pairs, it is known what seeds alone make of it: d_i is then normal, of variance 2 s² / Δ'² for means over
-seed pairs of variance s², and the mean of d_i² beside that follows an F distribution.
+several seed pairs, it is known what seeds alone make of it: d_i is then normal, of variance g_i² s² for trials of
+variance s², and the mean of (d_i / g_i)² beside s² follows an F distribution.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from scipy import stats
 
 from slasearch.analysis.blocks import Blocks, complete_blocks
-from slasearch.analysis.coordinates import Coordinates, DesignResponse, design_coordinates, response_words
+from slasearch.analysis.coordinates import DesignResponse, design_coordinates, response_words
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.intervals import holm
+from slasearch.analysis.points import DesignPoints, points_of
 from slasearch.errors import ReportError
 from slasearch.space.design import morris_levels
 from slasearch.space.parameters import Parameter
@@ -107,20 +107,23 @@ def morris_screening(frames: StudyFrames, response: DesignResponse = "score") ->
     design = frames.config.phases.design
     assert design is not None
     assert design.points is not None
-    blocks = complete_blocks(found, design.points, called="trajectories")
+    points = points_of(found)
+    blocks = complete_blocks(found, points, design.points, called="trajectories")
     if blocks.count < _FEWEST:
         raise ReportError(
             f"Morris screening: expected at least {_FEWEST} complete trajectories of {found.block} points each, got "
             f"{blocks.count}. Run the study further, or look at its failures with `slasearch trials`."
         )
     seeds = f", means over {pairs_of_seeds(blocks.repeats)}" if blocks.repeats > 1 else ""
+    places = blocks.places.reshape(-1, found.block)
+    gaps = points.gap_variance(places[:, :-1], places[:, 1:])
     effects = [
-        _effect(field, *_elementary(blocks, field, column, found.block), np.random.default_rng(frames.config.seed))
+        _effect(field, *_elementary(blocks, gaps, field, column), np.random.default_rng(frames.config.seed))
         for column, field in enumerate(found.fields)
     ]
     return MorrisScreening(
         response=response,
-        effects=_tested(effects, _noise(found), blocks.count),
+        effects=_tested(effects, points),
         trajectories=blocks.count,
         n=blocks.n,
         method=(
@@ -133,12 +136,16 @@ def morris_screening(frames: StudyFrames, response: DesignResponse = "score") ->
 
 
 def _elementary(
-    blocks: Blocks, field: Parameter, column: int, size: int
+    blocks: Blocks, gaps: NDArray[np.float64], field: Parameter, column: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The field's effect in each trajectory, and 1 / Δ' there, by which what seeds do is multiplied."""
-    went = np.diff(blocks.unit[:, column].reshape(-1, size))
+    """The field's effect in each trajectory, and g there: its deviation by seeds, in units of that of a trial.
+
+    `gaps` has the variances of all steps, `trajectories x k`, in units of that of a trial.
+    """
+    went = np.diff(blocks.unit[:, column].reshape(blocks.count, -1))
     went[abs(went) < _STILL] = 0
-    changed = np.diff(blocks.values.reshape(-1, size))
+    changed = np.diff(blocks.values.reshape(blocks.count, -1))
+    changed[abs(changed) < _STILL * np.ptp(blocks.values)] = 0
     if isinstance(field.distribution, CategoricalDistribution):
         went = np.sign(went)
     elif isinstance(field.distribution, IntDistribution):
@@ -146,17 +153,18 @@ def _elementary(
         went *= count / max(1, count - 1)  # n values lie in the middles of n cells: from first to last it is (n − 1)/n
     effects, gains = (
         np.divide(above, went, out=np.zeros_like(changed), where=went != 0).sum(axis=1)
-        for above in (changed, np.ones_like(changed))
+        for above in (changed, np.sqrt(gaps))
     )
     return effects, abs(gains)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """An effect before it is tested, and the factor from the deviation of a point to that of its effects."""
+    """An effect before it is tested: d and g of the trajectories in which the field went anywhere."""
 
     effect: Effect
-    gain: float
+    effects: NDArray[np.float64]
+    gains: NDArray[np.float64]
 
 
 def _effect(
@@ -174,44 +182,32 @@ def _effect(
         sigma=float(effects.std(ddof=1)),
         choice=isinstance(field.distribution, CategoricalDistribution),
     )
-    return _Found(effect, float(np.sqrt(2 * np.mean(gains**2))))
+    return _Found(effect, effects[gains > 0], gains[gains > 0])
 
 
-def _noise(found: Coordinates) -> tuple[float, int] | None:
-    """The standard deviation that seeds leave in a point's mean, and its degrees of freedom; None with one seed pair.
-
-    From what is left of each trial without its point's and its seed pair's own mean, over points with every repeat.
-    """
-    table = pd.DataFrame({"point": found.points, "repeat": found.repeats, "value": found.values})
-    wide = table.pivot_table(index="point", columns="repeat", values="value").dropna()
-    points, repeats = wide.shape
-    if points < 2 or repeats < 2:
-        return None
-    rest = (wide.sub(wide.mean(axis=1), axis=0) - wide.mean() + wide.to_numpy().mean()).to_numpy()
-    if np.abs(rest).max() <= _STILL * np.ptp(wide.to_numpy()):
-        rest = np.zeros_like(rest)  # of a response that seeds do not change this is rounding
-    free = (points - 1) * (repeats - 1)
-    return float(np.sqrt((rest**2).sum() / free / repeats)), free
-
-
-def _tested(found: list[_Found], noise: tuple[float, int] | None, count: int) -> tuple[Effect, ...]:
-    """Effects with what seeds alone would make of them, from `count` trajectories."""
-    if noise is None:
+def _tested(found: list[_Found], points: DesignPoints) -> tuple[Effect, ...]:
+    """Effects with what seeds alone would make of them; as they are where no point is repeated."""
+    if not points.freedom:
         return tuple(one.effect for one in found)
-    deviation, free = noise
-    alone = [one.gain * deviation for one in found]
-    spread = [(count - 1) * one.effect.sigma**2 for one in found]
-    square = [count * one.effect.mu**2 + about for one, about in zip(found, spread, strict=True)]
-    moves = holm([_p(one, by, count, free) for one, by in zip(square, alone, strict=True)])
-    bends = holm([_p(one, by, count - 1, free) for one, by in zip(spread, alone, strict=True)])
+    variance, free = points.variance, points.freedom
+    moves = holm([_p(one.effects / one.gains, len(one.gains), variance, free) for one in found])
+    bends = holm([_p(_apart(one) / one.gains, len(one.gains) - 1, variance, free) for one in found])
+    floors = [math.sqrt(2 / math.pi * variance) * float(np.mean(one.gains)) for one in found]
     return tuple(
-        replace(one.effect, floor=by * math.sqrt(2 / math.pi), p_moves=p, p_bends=q)
-        for one, by, p, q in zip(found, alone, moves, bends, strict=True)
+        replace(one.effect, floor=floor, p_moves=p, p_bends=q)
+        for one, floor, p, q in zip(found, floors, moves, bends, strict=True)
     )
 
 
-def _p(square: float, deviation: float, count: int, free: int) -> float:
-    """How likely a sum of `count` squares is by chance of a standard deviation that is known with `free` degrees."""
-    if deviation == 0:
+def _apart(one: _Found) -> NDArray[np.float64]:
+    """How far each effect is from their mean, in which those count most that seeds move least."""
+    apart = one.effects - np.average(one.effects, weights=one.gains**-2)
+    return np.where(np.abs(apart) > _STILL * np.abs(one.effects).max(), apart, 0.0)
+
+
+def _p(standard: NDArray[np.float64], count: int, variance: float, free: int) -> float:
+    """How likely values are by chance: `count` free squares beside a variance that is known with `free` degrees."""
+    square = float(standard @ standard)
+    if variance == 0:
         return 0.0 if square > 0 else 1.0
-    return float(stats.f.sf(square / count / deviation**2, count, free))
+    return float(stats.f.sf(square / count / variance, count, free))

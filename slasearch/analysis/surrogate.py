@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from slasearch.analysis.averages import averages_of
-from slasearch.analysis.axes import Axes, axes_of, point_blocks, point_means, point_noise
+from slasearch.analysis.axes import Axes, axes_of
 from slasearch.analysis.coordinates import (
     Coordinates,
     DesignResponse,
@@ -31,6 +31,7 @@ from slasearch.analysis.coordinates import (
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.gaussian import FOLDS, Process, cross_validated, fit_process
+from slasearch.analysis.points import point_noise, points_of
 from slasearch.analysis.sobol import Index, PairIndex, SobolIndices
 from slasearch.errors import ReportError
 
@@ -101,11 +102,12 @@ def surrogate_of(coordinates: Coordinates, response: DesignResponse) -> Surrogat
     """The surrogate of what was measured at some coordinates. Raises ReportError as `fit_surrogate` does."""
     what = f"Surrogate of {response_words(response)}"
     axes = axes_of(coordinates)
-    points, values = point_means(coordinates)
-    blocks = point_blocks(coordinates)
-    _check(what, axes, values, len(np.unique(blocks)))
-    kept = np.sort(np.random.default_rng(_SEED).permutation(len(points))[:_LARGEST])
-    x, y, noise = axes.features(points[kept]), values[kept], point_noise(coordinates)
+    points = points_of(coordinates)
+    blocks = points.blocks
+    _check(what, axes, points.means, len(np.unique(blocks)))
+    kept = np.sort(np.random.default_rng(_SEED).permutation(len(blocks))[:_LARGEST])
+    unit, noise = points.unit[kept], point_noise(points) or 0.0
+    x, y = axes.features(unit), points.means[kept]
     process, r2, partial = cross_validated(x, y, fit_process(x, y, least=noise), blocks=blocks[kept], least=noise)
     if r2 < MINIMUM_R2:
         raise ReportError(
@@ -117,11 +119,11 @@ def surrogate_of(coordinates: Coordinates, response: DesignResponse) -> Surrogat
         response=response,
         coordinates=coordinates,
         axes=axes,
-        points=points[kept],
+        points=unit,
         process=process,
         without=partial,
         r2=r2,
-        method=_method(coordinates, len(kept), len(points), r2),
+        method=_method(coordinates, len(kept), len(blocks), r2),
         warnings=tuple(_cautions(coordinates, axes, process.widened)),
     )
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from slasearch.analysis.axes import point_noise
 from slasearch.analysis.blocks import Blocks, complete_blocks
-from slasearch.analysis.coordinates import Coordinates, DesignResponse, design_coordinates, response_words
+from slasearch.analysis.coordinates import DesignResponse, design_coordinates, response_words
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.points import DesignPoints, point_noise, points_of
 from slasearch.analysis.sobol import SobolIndices, direct_indices
 from slasearch.analysis.surrogate import surrogate_indices
 from slasearch.errors import ReportError
@@ -21,6 +21,11 @@ ONE_PAIR = (
     "one seed pair: the total order indices (ST) hold what seeds do, and cannot tell it from what fields do together"
 )
 """Caution of indices from the trials of one seed pair each."""
+FEW_PAIRS = (
+    "hardly any point has several seed pairs yet: the total order indices (ST) hold what seeds do, and cannot tell it "
+    "from what fields do together"
+)
+"""The same while the first repeats are on their way."""
 
 
 def sobol_indices(frames: StudyFrames, response: DesignResponse = "score") -> SobolIndices:
@@ -44,13 +49,14 @@ def sobol_indices(frames: StudyFrames, response: DesignResponse = "score") -> So
     design = frames.config.phases.design
     assert design is not None
     assert design.points is not None
-    blocks = complete_blocks(found, design.points, called="base points")
+    points = points_of(found)
+    blocks = complete_blocks(found, points, design.points, called="base points")
     if blocks.count < _FEWEST:
         raise ReportError(
             f"Sobol indices: expected at least {_FEWEST} base points with all their {found.block} points complete, got "
             f"{blocks.count}. Run the study further, or look at its failures with `slasearch trials`."
         )
-    noise = _noise(found, blocks) if blocks.repeats > 1 else None
+    noise = _noise(points, blocks)
     if noise is not None and noise >= 1:
         raise ReportError(
             f"Sobol indices: expected a {response_words(response)} that fields move more than seeds do, got one that "
@@ -73,13 +79,22 @@ def sobol_indices(frames: StudyFrames, response: DesignResponse = "score") -> So
             f"Sobol indices of the {response_words(response)} from the trials of {blocks.count} Saltelli base "
             f"points{seeds}; 95 % bootstrap intervals"
         ),
-        warnings=(*blocks.warnings, *((ONE_PAIR,) if noise is None else ())),
+        warnings=(
+            *blocks.warnings,
+            *(() if noise is not None else (ONE_PAIR,) if blocks.repeats == 1 else (FEW_PAIRS,)),
+        ),
         noise=noise,
     )
 
 
-def _noise(found: Coordinates, blocks: Blocks) -> float:
-    """The share of the variance that seeds have, at Saltelli's independent points (the first and last of a block)."""
+def _noise(points: DesignPoints, blocks: Blocks) -> float | None:
+    """The share of the variance that seeds have, at Saltelli's independent points (the first and last of a block).
+
+    None where too few points are repeated to know.
+    """
+    noise = point_noise(points)
+    if noise is None:
+        return None
     ends = blocks.values.reshape(blocks.count, -1)[:, [0, -1]]
     variance = float(np.var(ends))
-    return point_noise(found) / variance if variance > 0 else 0.0
+    return noise / variance if variance > 0 else 0.0

@@ -32,7 +32,7 @@ def screening_findings(results: Results) -> Iterator[Finding]:
 
 def _screening(item: MorrisScreening) -> str:
     ordered = sorted(item.effects, key=lambda one: -one.mu_star)
-    parts = _tested(ordered, item) if item.repeats > 1 else _ranked(ordered, item)
+    parts = _ranked(ordered, item) if ordered[0].p_moves is None else _tested(ordered, item)
     return f"{'; '.join(parts)}. {_basis(item)}"
 
 
@@ -105,8 +105,9 @@ def _size(one: Effect, *, sized: bool) -> str:
 
 def _basis(item: MorrisScreening) -> str:
     trials = f"{item.trajectories} Morris trajectories, {item.n} trials"
-    if item.repeats == 1:
-        return f"({trials}; with one seed pair nothing is told from what seeds do.)"
+    if item.effects[0].p_moves is None:
+        few = "one seed pair" if item.repeats == 1 else "so few repeats"
+        return f"({trials}; with {few} nothing is told from what seeds do.)"
     sized = item.response == "exported_parameters"
     floor = max(one.floor for one in item.effects)
     alone = f"a factor of {math.exp(floor):.2f}" if sized else number(floor)

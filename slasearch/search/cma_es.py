@@ -1,8 +1,8 @@
 """CMA-ES (Hansen 2016, arXiv 1604.00772) in the unit cube of the searched numbers, by the library `cmaes`.
 
 Optuna's own sampler keeps its state as a pickle among the trials' attributes. Here there is no state: the strategy is
-told again of every finished generation each time that it is asked: a quarter of a second at 10,000 trials. So a restarted
-driver goes on where the last one stopped, and nothing is ever unpickled.
+told again of every finished generation each time that it is asked, a quarter of a second at 10,000 trials. So a
+restarted driver goes on where the last one stopped, and nothing is ever unpickled.
 """
 
 from __future__ import annotations

@@ -153,6 +153,45 @@ def test_with_few_trajectories_no_more_idle_fields_are_told_than_said() -> None:
         assert sum(any(getattr(effect, name) < 0.05 for effect in item.effects) for item in found) <= 8, name
 
 
+REPEATS = {
+    "half of the second": lambda point: point.repeat == 0 or point.point < 30,
+    "twenty of the second and of the third": lambda point: point.repeat == 0 or point.point < 20,
+    "a third of the third": lambda point: point.repeat < 2 or point.point < 20,
+    "three of the third": lambda point: point.repeat < 2 or point.point < 3,
+}
+"""Which trials of fifteen trajectories under three seed pairs a study has run so far."""
+
+
+def unfinished(ran: Callable[[DesignPoint], bool], seed: int, slope: float = 0.0) -> MorrisScreening:
+    noise, config = random.Random(seed), designed("morris", 15, "phases.design.seeds=3")
+    linear = of(config, lambda u, v, w: slope * u)
+
+    def score(point: DesignPoint) -> float | None:
+        moved = linear(point)
+        assert moved is not None
+        return moved + 0.1 * point.repeat + noise.gauss(0, 0.02) if ran(point) else None
+
+    return morris_screening(design_frames(config, score))
+
+
+@pytest.mark.parametrize("ran", REPEATS.values(), ids=REPEATS)
+def test_idle_fields_stay_idle_while_repeats_are_on_their_way(ran: Callable[[DesignPoint], bool]) -> None:
+    """Points with more repeats are surer than others: some field moves in 1 of 20 studies all the same."""
+    found = [unfinished(ran, seed) for seed in range(60)]
+    for name in ("p_moves", "p_bends"):
+        assert sum(any(getattr(effect, name) < 0.05 for effect in item.effects) for item in found) <= 7, name
+
+
+def test_the_first_trials_of_a_new_repeat_take_nothing_away() -> None:
+    for ran in (REPEATS["three of the third"], lambda point: point.repeat < 2 or point.point == 0):
+        moved, *rest = unfinished(ran, 2, slope=0.1).effects
+        assert moved.p_moves is not None
+        assert moved.p_moves < 1e-6
+        assert all(one.p_moves is not None and one.p_moves > 0.05 for one in rest)
+    first = unfinished(lambda point: point.repeat == 0 or point.point == 0, 2, slope=0.1)
+    assert {one.p_moves for one in first.effects} == {None}
+
+
 def test_what_moves_and_what_bends_is_told_beyond_seeds() -> None:
     noise, config = random.Random(1), designed("morris", 8, "phases.design.seeds=2")
     score = of(config, lambda u, v, w: 0.1 * u + 0.4 * (v - 0.5) ** 2)

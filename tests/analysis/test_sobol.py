@@ -17,7 +17,7 @@ from synthetic import Plan
 from slasearch.analysis.coordinates import design_coordinates
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.sobol import direct_indices
-from slasearch.analysis.variance import ONE_PAIR, sobol_indices
+from slasearch.analysis.variance import FEW_PAIRS, ONE_PAIR, sobol_indices
 from slasearch.errors import ReportError
 from slasearch.space import DesignPoint, saltelli_unit
 from slasearch.testing.known_responses import ishigami, sobol_g
@@ -212,6 +212,20 @@ def test_one_seed_pair_says_that_totals_hold_what_seeds_do() -> None:
     found = sobol_indices(design_frames(designed("saltelli", 32), noisy(0.012)))
     assert found.noise is None
     assert found.warnings == (ONE_PAIR,)
+
+
+@pytest.mark.parametrize("second", [1, 2, 8])
+def test_hardly_any_repeats_say_nothing_of_what_seeds_do(second: int) -> None:
+    """A study that has only begun with its second seed pair is told like one of one pair."""
+    score = noisy(0.012)
+    frames = design_frames(
+        designed("saltelli", 32, "phases.design.seeds=2"),
+        lambda point: score(point) if point.repeat == 0 or point.point < second else None,
+    )
+    found = sobol_indices(frames)
+    assert found.noise is None
+    assert FEW_PAIRS in found.warnings
+    assert "taken off" not in found.method
 
 
 def test_seeds_that_do_as_much_as_all_fields_are_refused() -> None:

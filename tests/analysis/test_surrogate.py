@@ -19,10 +19,11 @@ from designed import (
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from slasearch.analysis.axes import axes_of, point_means, point_noise
+from slasearch.analysis.axes import axes_of
 from slasearch.analysis.coordinates import design_coordinates
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.gaussian import cross_validated, fit_process, negative_log_likelihood
+from slasearch.analysis.points import point_noise, points_of
 from slasearch.analysis.sobol import SobolIndices
 from slasearch.analysis.surrogate import fit_surrogate, indices_of, surrogate_indices, surrogate_of
 from slasearch.errors import ReportError
@@ -177,7 +178,8 @@ def test_what_a_seed_pair_adds_does_not_shift_a_point(tmp_path: Path) -> None:
     lost = [(4, 0), (9, 2), (9, 1)]
     frames = write_design(tmp_path, config, lambda unit: unit[:, 0], blocks=(-5.0, 1.0, 4.0), failed=lost)
     coordinates = design_coordinates(frames, "score", ("qmc",), what="Test")
-    unit, means = point_means(coordinates)
+    points = points_of(coordinates)
+    unit, means = points.unit, points.means
     assert len(unit) == 32
     assert means - unit[:, 0] == pytest.approx(np.full(32, (means - unit[:, 0]).mean()), abs=1e-6)
     assert any("3 trials of the design failed" in text for text in fit_surrogate(frames, "score").warnings)
@@ -189,10 +191,14 @@ def test_what_seeds_leave_in_a_mean_is_known_from_repeats(tmp_path: Path) -> Non
     seeds = {"noise": 0.3, "blocks": (-5.0, 1.0, 4.0), "failed": [(4, 0)]}
     frames = write_design(tmp_path, config, lambda unit: unit[:, 0], **seeds)
     found = design_coordinates(frames, "score", ("qmc",), what="Test")
-    assert point_noise(found) == pytest.approx(0.3**2 / 3, rel=0.1)
+    assert point_noise(points_of(found)) == pytest.approx(0.3**2 / 3, rel=0.1)
     alone = found.repeats == 0
     once = replace(found, **{name: getattr(found, name)[alone] for name in ("unit", "values", "points", "repeats")})
-    assert point_noise(once) == 0.0
+    assert point_noise(points_of(once)) is None
+    few = alone | ((found.repeats == 1) & (found.points < 8))  # one degree of freedom is taken off for the seed pair
+    once = replace(found, **{name: getattr(found, name)[few] for name in ("unit", "values", "points", "repeats")})
+    assert points_of(once).freedom == 6
+    assert point_noise(points_of(once)) is None, "so few repeats hardly tell of it"
 
 
 def test_a_process_does_not_run_through_noise_that_is_known() -> None:

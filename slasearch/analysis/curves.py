@@ -81,7 +81,7 @@ def build_series(
 
     Args:
         data: Columns `series`, `level`, `repeat`, `trial_id`, `value`. Values of one series, level and repeat are
-            averaged before the interval is taken, so that its n counts repeats and not trials.
+            averaged by the same mean before the interval is taken, so that its n counts repeats and not trials.
         names: Series to build, in this order; those without data are left out.
         levels: Levels in order; those without data are left out of the series.
         interval: The estimate over the repeats of a level.
@@ -98,7 +98,7 @@ def build_series(
 
 def _point(level: Level, rows: pd.DataFrame, interval: Callable[[Iterable[float]], Estimate]) -> CurvePoint:
     rows = rows.sort_values(["repeat", "trial_id"], kind="stable")
-    repeats = rows.groupby("repeat")["value"].mean()
+    repeats = [interval(values).mean for _, values in rows.groupby("repeat")["value"]]
     return CurvePoint(
         level=level,
         estimate=interval(repeats),

@@ -17,7 +17,7 @@ from scipy import stats
 
 from slasearch.analysis.paired import Statistic
 
-__all__ = ["FEW_RUNS", "RESAMPLES", "iqm", "iqm_difference"]
+__all__ = ["FEW_RUNS", "RESAMPLES", "iqm_difference"]
 
 RESAMPLES = 5_000
 """Bootstrap draws."""
@@ -28,20 +28,6 @@ FEW_RUNS = 10
 CUT = 0.25
 
 Floats = NDArray[np.float64]
-
-
-def iqm(scores: ArrayLike, *, seed: int = 0) -> Statistic:
-    """The interquartile mean of one arm.
-
-    Args:
-        scores: `n x m`, runs by tasks. Runs that lack a task are left out.
-        seed: Of the bootstrap.
-    """
-    runs = _whole(scores)
-    if not runs.size:
-        return _statistic(math.nan, None, 0, "interquartile mean")
-    draws = _resampled(runs, _indices(np.random.default_rng(seed), runs)) if len(runs) > 1 else None
-    return _statistic(_middle(runs), draws, len(runs), "interquartile mean")
 
 
 def iqm_difference(first: ArrayLike, second: ArrayLike, *, paired: bool, seed: int = 0) -> Statistic:
@@ -60,20 +46,22 @@ def iqm_difference(first: ArrayLike, second: ArrayLike, *, paired: bool, seed: i
         a, b = together[:, : a.shape[1]], together[:, a.shape[1] :]
     else:
         a, b = _whole(a), _whole(b)
-    what, n = "difference of interquartile means", len(a) if paired else len(a) + len(b)
+    n, fewest = len(a) if paired else len(a) + len(b), min(len(a), len(b))
     if not a.size or not b.size:
-        return _statistic(math.nan, None, n, what)
+        return _statistic(math.nan, None, n, fewest)
     draws = None
-    if min(len(a), len(b)) > 1:
+    if fewest > 1:
         generator = np.random.default_rng(seed)
         drawn = _indices(generator, a)
         draws = _resampled(a, drawn) - _resampled(b, drawn if paired else _indices(generator, b))
-    return _statistic(_middle(a) - _middle(b), draws, n, what, fewest=min(len(a), len(b)))
+    return _statistic(_middle(a) - _middle(b), draws, n, fewest)
 
 
-def _statistic(estimate: float, draws: Floats | None, n: int, what: str, fewest: int | None = None) -> Statistic:
-    runs = n if fewest is None else fewest
-    method = f"{what}; percentile bootstrap over runs, every task in each draw, {RESAMPLES} draws"
+def _statistic(estimate: float, draws: Floats | None, n: int, runs: int) -> Statistic:
+    """`runs` are those of the arm that has fewer."""
+    method = (
+        f"difference of interquartile means; percentile bootstrap over runs, every task in each draw, {RESAMPLES} draws"
+    )
     if draws is None:
         said = f"{runs} run{'' if runs == 1 else 's'}: no interval"
         return Statistic(estimate=estimate, low=None, high=None, n=n, method=method, warnings=(said,))

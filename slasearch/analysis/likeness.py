@@ -22,21 +22,22 @@ def refuse_same_data(studies: Mapping[str, StudyFrames]) -> None:
     """Refuses studies that share the data of a task: averaged as if they were independent, examples would count twice.
 
     Args:
-        studies: By the names that they are to be called by.
+        studies: By the names that they are to be called by, with the tasks that are averaged.
 
     Raises:
         ReportError: Two of them have a task on the same data; the text names both.
     """
     seen: dict[str, str] = {}
     for label, frames in studies.items():
-        for task, digest in data_of(frames).items():
+        mine = {task: digest for task, digest in data_of(frames).items() if task in frames.tasks}
+        for task, digest in mine.items():
             if digest in seen:
                 raise ReportError(
                     "Average over studies: expected data of its own in each, so that no test example counts twice, got "
                     f"the data of {task} in {seen[digest]} and in {label}. Leave one of them out, or compare them "
                     "without --pooled (sizes with --by-size)."
                 )
-        seen |= dict.fromkeys(data_of(frames).values(), label)
+        seen |= dict.fromkeys(mine.values(), label)
 
 
 def same_sources(studies: Mapping[str, StudyFrames]) -> Iterator[str]:

@@ -67,13 +67,14 @@ def points_of(coordinates: Coordinates) -> DesignPoints:
     counts = table.sum(axis=1)
     shares, sums = table / counts[:, None], np.bincount(point, values)
     within = np.diag(table.sum(axis=0)) - table.T @ shares
-    cover = np.linalg.pinv(within, hermitian=True)
+    cover = np.linalg.pinv(within, _STILL, hermitian=True)
     shifts = cover @ (np.bincount(pair, values) - shares.T @ sums)
     means = sums / counts - shares @ shifts
     rest = values - means[point] - shifts[pair]
     if np.abs(rest).max() <= _STILL * np.ptp(values):
         rest = np.zeros_like(rest)
-    freedom = len(values) - len(numbers) - int(np.linalg.matrix_rank(within, hermitian=True))
+    known = np.linalg.eigvalsh(within) > _STILL * len(values)  # of r seed pairs r − 1, where points connect them
+    freedom = len(values) - len(numbers) - int(known.sum())
     return DesignPoints(
         unit=coordinates.unit[first],
         means=means,

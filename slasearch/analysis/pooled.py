@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from slasearch.analysis.arm_words import failed_caution, other_winners, unequal_sizes
@@ -107,11 +106,9 @@ def compare_pooled(
         raise ReportError(
             f"{WHAT}: expected the test split, whose predictions are kept, got {measure.split}. Leave the split out."
         )
-    refuse_same_data(studies)
-    groups = [
-        group_of(label, measuring(frames, measure), (trials or {}).get(label), measure)
-        for label, frames in studies.items()
-    ]
+    measured = {label: measuring(frames, measure) for label, frames in studies.items()}
+    refuse_same_data(measured)
+    groups = [group_of(label, frames, (trials or {}).get(label), measure) for label, frames in measured.items()]
     (first, *_) = [group.named(role).role for group in groups]
     others = _others(groups, first)
     contrasts = [_contrast(groups, first, other, measure, margin, seed) for other in others]
@@ -238,8 +235,10 @@ def _contrast(
 
 
 def _sizes(groups: Sequence[Group], role: str) -> Estimate:
-    runs = pd.concat([group.complete(role).drop_duplicates("trial_id") for group in groups])
-    return log_interval(runs["exported_parameters"])
+    """The geometric mean over studies, which count alike as in the difference, however many runs they have."""
+    runs = [group.complete(role).drop_duplicates("trial_id")["exported_parameters"] for group in groups]
+    over = log_interval(log_interval(sizes).mean for sizes in runs)
+    return Estimate(over.mean, None, None, sum(len(sizes) for sizes in runs), geometric=True)
 
 
 def _cautions(groups: Sequence[Group], first: str, others: Sequence[str]) -> Iterator[str]:

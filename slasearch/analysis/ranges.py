@@ -16,7 +16,7 @@ import pandas as pd
 
 from slasearch.analysis.curves import Curve, Level
 from slasearch.analysis.frames import MEAN
-from slasearch.analysis.intervals import holm, p_of_zero, t_interval
+from slasearch.analysis.intervals import Estimate, holm, p_of_zero, t_interval
 
 __all__ = ["BestRange", "Fall", "best_range", "fall"]
 
@@ -27,10 +27,12 @@ _SIGNIFICANT = 0.05
 class BestRange:
     """The best level and those that are not told apart from it, in order, from `n` pairs; of numbers its neighbours.
 
-    `rest_worse`: whether every other level is told apart from it, and not only the next ones.
+    `means` are those of all levels over these pairs. `rest_worse`: whether every other level is told apart from the
+    best, and not only the next ones.
     """
 
     best: Level
+    means: Mapping[Level, Estimate]
     alike: tuple[Level, ...]
     n: int
     rest_worse: bool
@@ -75,17 +77,18 @@ def best_range(curve: Curve, blocks: Mapping[int, int] | None = None) -> BestRan
     order: list[Level] = list(table.columns)
     low = high = int(np.argmax(table.mean()))
     best = order[low]
+    means = {level: t_interval(table[level]) for level in order}
     known = _beside(table, best)
     if all(p is None for p in known.values()):
         return None
     as_good = [level for level in order if level == best or _alike(known[level])]
     if curve.scale == "category":
-        return BestRange(best, tuple(as_good), len(table), True)
+        return BestRange(best, means, tuple(as_good), len(table), True)
     while low > 0 and order[low - 1] in as_good:
         low -= 1
     while high + 1 < len(order) and order[high + 1] in as_good:
         high += 1
-    return BestRange(best, tuple(order[low : high + 1]), len(table), len(as_good) == high + 1 - low)
+    return BestRange(best, means, tuple(order[low : high + 1]), len(table), len(as_good) == high + 1 - low)
 
 
 def fall(curve: Curve, blocks: Mapping[int, int] | None = None) -> Fall | None:

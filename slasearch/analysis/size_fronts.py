@@ -3,8 +3,8 @@
 The share of a box that a method's means dominate (hypervolume, Zitzler and Thiele 1998), sizes as logarithms. The box
 is common to all methods of the same tasks: from the best values that any of them has to the worst, moved out by a tenth
 of the range. The difference to the winner has a t-interval, its variance by a bootstrap over seed pairs, drawn
-anew the same for all arms, so that pairs stay pairs, and for all studies that have the same seed pairs, as what a seed
-does may be alike at every size. Of studies with other seed pairs variances add; degrees of freedom as in `crossed`.
+anew the same for all arms, so that pairs stay pairs, and for all studies that share seed pairs, as what a seed does may
+be alike at every size. Of studies with other seed pairs variances add; degrees of freedom as in `crossed`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from slasearch.registry import UNSIZED_CONTROLS
 __all__ = ["SizeFront", "fronts_by_size"]
 
 DRAWS = 1_000
-"""Bootstrap draws over the seed pairs of a study, or of several that have the same."""
+"""Bootstrap draws over the seed pairs of a study, or of several that share some."""
 
 _NOTHING = 1e-18
 """A variance of shares below this is rounding."""
@@ -93,15 +93,13 @@ def _fronts(tasks: tuple[str, ...], groups: Sequence[Group], seed: int) -> list[
     fewest = min(len(table) for table in runs)
     if not fewest:
         return []
-    alike: dict[tuple[Any, ...], list[int]] = {}
-    for study, (pairs, _) in enumerate(found):
-        alike.setdefault(pairs, []).append(study)
+    alike = _sharing([pairs for pairs, _ in found])
     means = np.stack([table.mean(axis=0) for table in runs])
     worst, best = means.max(axis=(0, 1)), means.min(axis=(0, 1))
     span = np.where(worst > best, worst - best, 1.0)
     shares = _shares((means - best) / span)
-    variances = np.stack([_variance(runs, together, best, span, seed) for together in alike.values()])
-    counts = [len(pairs) for pairs in alike]
+    variances = np.stack([_variance(found, together, best, span, seed) for together in alike])
+    counts = [min(len(runs[study]) for study in together) for together in alike]
     studies = tuple(group.label for group in groups)
 
     def difference(column: int) -> Estimate:
@@ -118,19 +116,42 @@ def _fronts(tasks: tuple[str, ...], groups: Sequence[Group], seed: int) -> list[
     ]
 
 
-def _variance(runs: Sequence[Floats], together: Sequence[int], best: Floats, span: Floats, seed: int) -> Floats:
-    """What the pairs that some studies share add to the variance of the winner's share minus each role's (`roles`)."""
-    generator, count = np.random.default_rng([seed, together[0]]), len(runs[together[0]])
-    means = np.stack([table.mean(axis=0) for table in runs])
+def _sharing(pairs: Sequence[tuple[Any, ...]]) -> list[list[int]]:
+    """Studies by the seed pairs that they share, with one another or by way of others."""
+    groups: list[tuple[set[Any], list[int]]] = []
+    for study, mine in enumerate(pairs):
+        seeds, studies = set(mine), [study]
+        for group in [group for group in groups if group[0] & seeds]:
+            groups.remove(group)
+            seeds |= group[0]
+            studies += group[1]
+        groups.append((seeds, studies))
+    return [sorted(studies) for _, studies in groups]
+
+
+def _variance(
+    found: Sequence[tuple[tuple[Any, ...], Floats]], together: Sequence[int], best: Floats, span: Floats, seed: int
+) -> Floats:
+    """What the pairs that some studies share add to the variance of the winner's share minus each role's (`roles`).
+
+    Each draw is of all their pairs, and each study takes of it those that it has.
+    """
+    union = sorted({pair for study in together for pair in found[study][0]})
+    rows = {study: [union.index(pair) for pair in found[study][0]] for study in together}
+    count = min(len(found[study][0]) for study in together)
+    generator = np.random.default_rng([seed, together[0]])
+    means = np.stack([table.mean(axis=0) for _, table in found])
     draws = np.empty((DRAWS, means.shape[1]))
     for number in range(DRAWS):
-        drawn = generator.integers(0, count, count)
+        times = np.bincount(generator.integers(0, len(union), len(union)), minlength=len(union))
+        while not all(times[rows[study]].any() for study in together):
+            times = np.bincount(generator.integers(0, len(union), len(union)), minlength=len(union))
         for study in together:
-            means[study] = runs[study][drawn].mean(axis=0)
+            means[study] = np.average(found[study][1], axis=0, weights=times[rows[study]])
         draws[number] = _shares((means - best) / span)
     # A bootstrap of few pairs spreads too little.
-    found: Floats = (draws[:, :1] - draws).var(axis=0) * count / max(1, count - 1)
-    return found
+    variance: Floats = (draws[:, :1] - draws).var(axis=0) * count / max(1, count - 1)
+    return variance
 
 
 def _runs(group: Group, roles: Sequence[str]) -> tuple[tuple[Any, ...], Floats]:

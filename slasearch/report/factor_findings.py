@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from slasearch.analysis.curves import Curve, Level
 from slasearch.analysis.frames import MEAN
-from slasearch.analysis.ranges import best_range, fall
+from slasearch.analysis.ranges import BestRange, best_range, fall
 from slasearch.analysis.sensitivity import level_p_values
 from slasearch.report.finding import Finding, listed, some
 from slasearch.report.labels import condition_label, level_label, p_text, short_factor, thousands
@@ -27,20 +27,27 @@ def factor_findings(results: Results) -> Iterator[Finding]:
     repeats = dict(zip(trials["trial_id"], trials["repeat"], strict=True))
     for curve in results.design.get("score", ()):
         change, size = changes.get(curve.factor), sizes.get(curve.factor)
-        parts = [_best_level(curve), *_range(curve, repeats)]
+        found = best_range(curve, repeats)
+        parts = [_best_level(curve, found), *_range(curve, found, repeats)]
         if change or len(parts) == 1:
             parts.append(_shifts(change, p_values) if change else _UNTOLD)
         parts += _growth(size) if size else ()
         yield Finding("Sensitivity", f"{'; '.join(parts)}.")
 
 
-def _best_level(curve: Curve) -> str:
-    """Where the mean is best, with every level that shares it; sums of equal scores may differ in their last bits."""
-    name, points = short_factor(curve.factor), curve.named(MEAN).points
-    most = max(point.estimate.mean for point in points)
-    tied = [point for point in points if math.isclose(point.estimate.mean, most, rel_tol=1e-9, abs_tol=1e-12)]
-    best = listed([f"{point.estimate.text()} at {level_label(point.level)}" for point in tied])
-    return f"{name[:1].upper()}{name[1:]}: best mean score {best}"
+def _best_level(curve: Curve, found: BestRange | None) -> str:
+    """Where the mean is best, with every level that shares it; sums of equal scores may differ in their last bits.
+
+    Where levels are told apart, by the runs by which they are.
+    """
+    name, all_runs = short_factor(curve.factor), {point.level: point.estimate for point in curve.named(MEAN).points}
+    means = all_runs if found is None else found.means
+    most = max(mean.mean for mean in means.values())
+    tied = [level for level, mean in means.items() if math.isclose(mean.mean, most, rel_tol=1e-9, abs_tol=1e-12)]
+    best = listed([f"{means[level].text()} at {level_label(level)}" for level in tied])
+    left = found is not None and any(mean.n > found.n for mean in all_runs.values())
+    over = f" over the {found.n} seed pairs that every level has" if found is not None and left else ""
+    return f"{name[:1].upper()}{name[1:]}: best mean score{over} {best}"
 
 
 def _shifts(change: Curve, p_values: Mapping[tuple[str, Level], float | None]) -> str:
@@ -48,7 +55,8 @@ def _shifts(change: Curve, p_values: Mapping[tuple[str, Level], float | None]) -
     found = [(point, p_values.get((change.factor, point.level))) for point in change.named(MEAN).points]
     if all(p is None for _, p in found):
         return _UNTOLD
-    holm = f"after Holm over the {len(p_values)} levels of the design"
+    tested = sum(p is not None for p in p_values.values())
+    holm = f"after Holm over the {tested} levels of the design"
     told = [
         f"{point.estimate.text(signed=True)} at {level_label(point.level)} ({p_text(p)})"
         for point, p in found
@@ -65,9 +73,8 @@ def _growth(size: Curve) -> Iterator[str]:
         yield f"exported parameters go from {first} to {last} (geometric means)"
 
 
-def _range(curve: Curve, repeats: Mapping[int, int]) -> Iterator[str]:
+def _range(curve: Curve, found: BestRange | None, repeats: Mapping[int, int]) -> Iterator[str]:
     """Which levels are as good as the best; along what is trained under, from which level on the score falls."""
-    found = best_range(curve, repeats)
     if found is not None and len(found.alike) == 1:
         worse = "every other level is" if found.rest_worse else "the levels next to it are"
         yield f"{worse} told to be worse"

@@ -283,7 +283,7 @@ def count_ticks(low: float, high: float) -> list[float]:
     if len(found) > 1:
         return found
     even = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return [tick for tick in even.tolist() if low <= tick <= high] or [low]
+    return [float(tick) for tick in even if low <= tick <= high] or [low]
 
 
 def compact(value: float, _: object = None) -> str:

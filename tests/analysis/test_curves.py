@@ -36,6 +36,19 @@ def test_interval_counts_repeats_not_trials() -> None:
     assert series.points[0].estimate == t_interval([0.0, 1.0])
 
 
+def test_sizes_have_a_geometric_mean_within_a_repeat_too() -> None:
+    """Of a grid, where a level stands once for each level of the other field."""
+    rows = [
+        ("a", 1.0, repeat, 2 * repeat + place, size) for repeat in (0, 1) for place, size in enumerate((100.0, 1e4))
+    ]
+    data = pd.DataFrame(rows, columns=["series", "level", "repeat", "trial_id", "value"])
+    (series,) = build_series(data, ["a"], [1.0], log_interval)
+    assert series.points[0].estimate.mean == pytest.approx(1000)
+    data.loc[0, "value"] = 0.0
+    (series,) = build_series(data, ["a"], [1.0], log_interval)
+    assert series.points[0].estimate.mean == 0
+
+
 def test_design_curves_follow_the_study_file(frames: StudyFrames) -> None:
     curves = design_curves(frames)
     assert [curve.factor for curve in curves] == list(LEVELS)

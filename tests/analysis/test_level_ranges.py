@@ -118,16 +118,31 @@ def test_choices_have_no_neighbours() -> None:
     found = best_range(curve, blocks(curve))
     assert found is not None
     assert (found.best, found.alike, found.rest_worse) == ("[1, 4]", ("[8]", "[1, 4]"), True)
-    assert list(_range(curve, blocks(curve))) == ["not told apart from the best: 8"]
+    assert list(_range(curve, best_range(curve, blocks(curve)), blocks(curve))) == ["not told apart from the best: 8"]
     rates = curve_of({0.0045: [0.9, 0.94], 0.0015: [0.93, 0.9]}, scale="category")
-    assert list(_range(rates, blocks(rates))) == ["no level is told apart from the best"]
+    assert list(_range(rates, best_range(rates, blocks(rates)), blocks(rates))) == [
+        "no level is told apart from the best"
+    ]
     assert fall(rates, blocks(rates)) is None
 
 
 def test_levels_of_the_same_mean_are_both_the_best() -> None:
     """The mean of .1, .2 and .6 is not bit for bit that of .3, .3 and .3."""
     curve = curve_of({0.1: [0.1, 0.2, 0.6], 1.0: [0.3, 0.3, 0.3 + 1e-13], 10.0: [0.2, 0.1, 0.2]})
-    assert _best_level(curve) == "Sparsity weight λ: best mean score 0.300 ± 0.657 at 0.1 and 0.300 at 1"
+    assert _best_level(curve, None) == "Sparsity weight λ: best mean score 0.300 ± 0.657 at 0.1 and 0.300 at 1"
+
+
+def test_a_run_that_failed_does_not_make_its_level_the_best() -> None:
+    """The fourth seed pair is weak, and a level that lacks it has the highest mean of its own runs."""
+    scores = {0.01: [0.800, 0.801, 0.802], 0.1: [0.820, 0.8215, 0.8218, 0.700], 1.0: [0.780, 0.783, 0.781, 0.660]}
+    curve = curve_of(scores)
+    found = best_range(curve, blocks(curve))
+    assert found is not None
+    assert (found.best, found.alike, found.n) == (0.1, (0.1,), 3)
+    assert _best_level(curve, found).startswith(
+        "Sparsity weight λ: best mean score over the 3 seed pairs that every level has 0.821 ± "
+    )
+    assert list(_range(curve, found, blocks(curve))) == ["every other level is told to be worse"]
 
 
 def test_a_grid_of_one_seed_pair_says_that_it_tells_nothing_apart(frames_of: Callable[[Plan], StudyFrames]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from slasearch.analysis.effects import (
@@ -17,8 +18,8 @@ from slasearch.analysis.effects import (
     unpaired_effect,
     unpaired_improvement,
 )
-from slasearch.analysis.iqm import iqm, iqm_difference
-from slasearch.analysis.paired import non_inferiority, paired_difference, signed_rank, welch_difference
+from slasearch.analysis.iqm import iqm_difference
+from slasearch.analysis.paired import Statistic, non_inferiority, paired_difference, signed_rank, welch_difference
 from slasearch.errors import ReportError
 
 # Student's data on sleep (1908), whose results stand in the documentation of R's t.test.
@@ -270,6 +271,11 @@ def test_what_is_detectable_between_unpaired_arms() -> None:
 
 
 # ---------------------------------------------------------------- interquartile means
+
+
+def iqm(scores: ArrayLike, seed: int = 0) -> Statistic:
+    """That of one arm: its difference to nothing."""
+    return iqm_difference(scores, np.zeros_like(np.asarray(scores, np.float64)), paired=True, seed=seed)
 
 
 def test_the_interquartile_mean_is_that_of_the_middle_half() -> None:

@@ -104,6 +104,26 @@ def test_the_same_data_twice_are_refused(stored: dict[str, StudyFrames]) -> None
         compare_pooled({"one": one, "two": two})
 
 
+def test_studies_of_other_sizes_count_alike_however_many_runs_they_have(stored: dict[str, StudyFrames]) -> None:
+    sized = {}
+    for size, (name, frames) in zip((9_216.0, 36_864.0), stored.items(), strict=True):
+        trials = frames.trials.assign(exported_parameters=size)
+        lora = trials[(trials["role"] == "control:lora") & (trials["phase"] == "confirm")]
+        if name == "two":  # whose last runs of LoRA have failed
+            trials.loc[lora.index[-2:], "state"] = "fail"
+        sized[name] = replace(frames, trials=trials)
+    found = compare_pooled(sized)
+    assert found.parameters.mean == found.contrast("lora").parameters.mean == pytest.approx(18_432)
+    assert not [warning for warning in found.warnings if "of another size" in warning]
+
+
+def test_tasks_that_are_not_compared_may_have_the_same_data(stored: dict[str, StudyFrames]) -> None:
+    one, two = (with_data(stored[name], {task: f"{name}-{task}" for task in TASKS}) for name in PLANS)
+    two = with_data(two, {**json.loads(str(two.study.data)), "bbc": "one-bbc"})
+    assert TASKS["bbc"][1] != "mcc"
+    assert compare_pooled({"one": one, "two": two}, measure=Measure(metric="mcc")).contrasts
+
+
 def test_tasks_from_one_source_are_told(stored: dict[str, StudyFrames]) -> None:
     """Other limits make other data of the same file, whose test examples may be the same."""
     one, two = (with_data(stored[name], {task: f"{name}-{task}" for task in TASKS}) for name in PLANS)

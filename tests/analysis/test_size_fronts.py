@@ -108,6 +108,34 @@ def test_intervals_cover_the_truth_as_often_as_they_say(monkeypatch: pytest.Monk
     assert np.median(widths) < (0.2 if alike else 0.12)
 
 
+def test_runs_that_are_missing_make_no_interval_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four sizes under the same six seed pairs, which do the same at each: also where each lacks another pair."""
+    monkeypatch.setattr(size_fronts, "DRAWS", 200)
+    tables: dict[object, tuple[object, NDArray[np.float64]]] = {}
+    monkeypatch.setattr(size_fronts, "_runs", lambda group, roles: tables[group])
+    groups: Any = [_Group(str(size)) for size in range(4)]
+
+    def width(noise: NDArray[np.float64], lacking: Mapping[int, int]) -> float:
+        for size, group in enumerate(groups):
+            kept = [pair for pair in range(6) if lacking.get(size) != pair]
+            losses = np.stack([np.full((6, 2), float(size)), noise - np.array([0.5, 0.4]) - 0.1 * size], axis=2)
+            tables[group] = (tuple(kept), losses[kept])
+        difference = size_fronts._fronts(("any",), groups, 0)[1].difference
+        assert difference is not None
+        assert difference.low is not None
+        assert difference.high is not None
+        return difference.high - difference.low
+
+    noises = np.random.default_rng(4).normal(0, 0.01, (12, 6, 2))
+    whole = np.mean([width(noise, {}) for noise in noises])
+    for lacking in ({0: 1, 2: 4}, dict(enumerate(range(4)))):
+        assert np.mean([width(noise, lacking) for noise in noises]) > 0.95 * whole
+
+
+def test_studies_go_together_by_the_seed_pairs_that_they_share() -> None:
+    assert size_fronts._sharing([(0, 1), (2, 3), (7,), (1, 2)]) == [[2], [0, 1, 3]]
+
+
 @dataclass(frozen=True)
 class _Group:
     label: str

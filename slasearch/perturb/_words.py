@@ -10,7 +10,7 @@ import numpy as np
 __all__ = ["WORD", "change_words"]
 
 WORD = re.compile(r"\S*\w\S*")
-"""A word: what stands between spaces and has a letter, digit or underscore in it."""
+"""A word: what stands between spaces and has a letter, digit or underscore in it. Without spaces a text is one."""
 
 
 def change_words(text: str, level: float, rng: np.random.Generator, change: Callable[[str, int], str]) -> str:

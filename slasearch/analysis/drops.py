@@ -22,7 +22,7 @@ from slasearch.analysis.intervals import Estimate, holm, p_of_zero, t_interval
 from slasearch.analysis.sensitivity import measured_levels, of_kind
 from slasearch.errors import ReportError
 
-__all__ = ["Drop", "PerformanceDrops", "performance_drops"]
+__all__ = ["UNDEFINED", "Drop", "PerformanceDrops", "performance_drops"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ class PerformanceDrops:
         return max(found, key=lambda drop: drop.rate.mean, default=None)
 
 
-_UNDEFINED = "their clean score is not above 0, or a score is missing"
+UNDEFINED = "their clean score is not above 0, or a score is missing"
+"""Why the rate of a run may not exist."""
 
 
 def performance_drops(frames: StudyFrames) -> tuple[PerformanceDrops, ...]:
@@ -129,7 +130,7 @@ def _one_winner(frames: StudyFrames, pair_of: int, kinds: list[str]) -> Performa
         f"paired by seed over {pairs_of_seeds(repeats)}",
         warnings=(
             *(("one seed pair: no intervals",) if repeats < 2 else ()),
-            *((f"{undefined} rates of runs do not exist: {_UNDEFINED}",) if undefined else ()),
+            *((f"{undefined} rates of runs do not exist: {UNDEFINED}",) if undefined else ()),
         ),
     )
 

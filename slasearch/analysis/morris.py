@@ -53,7 +53,7 @@ class Effect:
     choices, and its effects are changes from one to another, of no direction.
 
     `floor` is the μ* that seeds alone would give. `p_moves` is of a field that does nothing, `p_bends` of effects that
-    are all alike but for seeds; both after Holm over the fields, None with one seed pair.
+    are all alike but for seeds; both after Holm over the fields, None where no point has two seed pairs.
     """
 
     field: str

@@ -63,7 +63,7 @@ class PooledContrast:
 
 @dataclass(frozen=True)
 class Pooled:
-    """A role of several studies beside their other roles; `parameters` is its size over all its runs."""
+    """A role of several studies beside their other roles; `parameters` is the geometric mean of its size in each."""
 
     role: str
     studies: tuple[str, ...]

@@ -17,6 +17,7 @@ from slasearch.analysis.curves import Level, Scale, pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.intervals import NORMAL, t_interval
 from slasearch.analysis.parameters import scale_of
+from slasearch.analysis.points import point_noise, points_of
 from slasearch.analysis.sobol import SobolIndices
 from slasearch.analysis.surrogate import Surrogate, fit_surrogate, indices_of
 
@@ -30,6 +31,7 @@ _CELLS = 15
 _LINES = 20
 _PAIRS = 3
 _ONE_PAIR = "one seed pair: no intervals"
+_FEW_PAIRS = "hardly any point has several seed pairs yet: no intervals"
 
 Floats = NDArray[np.float64]
 
@@ -178,12 +180,13 @@ def _known(surrogate: Surrogate, deviation: Floats) -> tuple[Floats, tuple[str, 
     """Half widths of 95 % intervals, and the warnings.
 
     Levels of a grid are points of the design, through which a process may run that takes the seeds' noise for the
-    response: with one seed pair nothing tells the two apart.
+    response: with one seed pair, or while hardly any point has a second one, nothing tells the two apart.
     """
     coordinates = surrogate.coordinates
-    if coordinates.sampler == "grid" and len(np.unique(coordinates.repeats)) < 2:
-        return np.full_like(deviation, math.nan), (*surrogate.warnings, _ONE_PAIR)
-    return NORMAL * deviation, surrogate.warnings
+    if coordinates.sampler != "grid" or point_noise(points_of(coordinates)) is not None:
+        return NORMAL * deviation, surrogate.warnings
+    few = _ONE_PAIR if len(np.unique(coordinates.repeats)) < 2 else _FEW_PAIRS
+    return np.full_like(deviation, math.nan), (*surrogate.warnings, few)
 
 
 def measured_surface(response: DesignResponse, coordinates: Coordinates) -> ResponseSurface:

@@ -52,7 +52,7 @@ class SobolIndices:
     `first` (S1) is what a field does alone, `total` (ST) what it does in all its interactions too, `second` (S2) of
     pairs, empty where the design cannot tell. `n` trials; `r2` is the cross-validated R² of the surrogate on which they
     were computed, None where they come from the trials themselves. `noise` is the share of the trials' variance that
-    came from seeds and was taken off, None where one seed pair tells nothing of it: every total then holds it.
+    came from seeds and was taken off, None where too few points have several seed pairs: every total then holds it.
     """
 
     response: DesignResponse

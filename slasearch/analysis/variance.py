@@ -31,8 +31,8 @@ FEW_PAIRS = (
 def sobol_indices(frames: StudyFrames, response: DesignResponse = "score") -> SobolIndices:
     """Sobol indices of every searched field: from the trials of a Saltelli design, from a surrogate of a qmc design.
 
-    On a Saltelli design, seed repeats of a point are averaged and their own variance is taken off. A point
-    without a result drops its whole block.
+    On a Saltelli design, seed repeats of a point are averaged and their own variance is taken off, once enough points
+    have several. A point without a result drops its whole block.
 
     Args:
         frames: The study.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -35,8 +37,9 @@ def say(message: str) -> None:
 
 
 def emit_json(data: Any) -> None:
-    """One JSON document on stdout."""
-    click.echo(json.dumps(finite(data), indent=2, ensure_ascii=False, allow_nan=False))
+    """One JSON document on stdout, with letters beyond ASCII as they are where its encoding has all of them."""
+    escaped = codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8"
+    click.echo(json.dumps(finite(data), indent=2, ensure_ascii=escaped, allow_nan=False))
 
 
 def _cell(value: Any) -> str:

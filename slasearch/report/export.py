@@ -97,7 +97,6 @@ def export_adapter(
         BackboneError: The backbone is needed and is not found.
         StorageError: The disk refuses.
     """
-    out = out.absolute()  # `.` has no parent of its own, in which what is made could lie
     with disk_errors(out):
         _refuse_occupied(out)
     card, tensors = of_task(*_stored(locations, study, trial), options.task)
@@ -105,8 +104,9 @@ def export_adapter(
     origin = origin_of(locations.storage_url, study, trial, options.backbone or card.backbone.id)
     writer = _Writer(origin, _backbone(card, options), options)
     with disk_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".slasearch-export-", dir=out.parent) as made:
+        beside = out.resolve().parent  # `.` and `..` have no parent of their own
+        beside.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".slasearch-export-", dir=beside) as made:
             for folder, part in parts.items():
                 (Path(made) / folder).mkdir(exist_ok=True)
                 writer.write(Path(made) / folder, *part)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from slasearch.analysis.compare import Arm, Comparisons, Verdict
 from slasearch.analysis.curves import Curve, Series
+from slasearch.analysis.drops import UNDEFINED
 from slasearch.analysis.evidence import Evidence
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.intervals import Estimate
@@ -137,12 +138,13 @@ def _drops(curve: Curve, rates: Mapping[str, Estimate]) -> list[str]:
     winner, *controls = (_drop(series, rates.get(series.name)) for series in curve.series)
     roles = [series.name for series in curve.series[1:]]
     told = [(rates[role].mean, text) for role, text in zip(roles, controls, strict=True) if role in rates]
-    if len(controls) <= MOST_NAMED or len(told) < 2:
+    if len(controls) <= MOST_NAMED:
         return [winner, *controls]
-    least, *_, most = (text for _, text in sorted(told))
-    rest = len(controls) - len(told)
-    without = [f"{rest} without a rate, as not every clean score is above 0"] if rest else []
-    return [winner, f"of {len(told)} controls least: {least}", f"most: {most}", *without]
+    named = [text for _, text in sorted(told)]
+    ends = [f"of {len(named)} controls least: {named[0]}", f"most: {named[-1]}"] if len(named) > 1 else named
+    rest = len(controls) - len(named)
+    without = [f"{rest} control{'' if rest == 1 else 's'} without a rate: {UNDEFINED}"] if rest else []
+    return [winner, *ends, *without]
 
 
 def _drop(series: Series, rate: Estimate | None) -> str:

@@ -1,7 +1,7 @@
 """What Morris screening found: which fields move a response, which act with others or bend, and which do nothing.
 
-With one seed pair what a field does is not told from what seeds do: fields then stand in their order, and no more is
-said of them.
+Where no point has two seed pairs, what a field does is not told from what seeds do: fields then stand in their order,
+and no more is said of them.
 """
 
 from __future__ import annotations

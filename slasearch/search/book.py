@@ -247,15 +247,14 @@ class Book:
 
     # ------------------------------------------------------------ after a crash
 
-    def mend(self, previous: tuple[Holder | None, float] | None, now: float) -> None:
+    def mend(self, lost: Holder | None, heard_of: float, now: float) -> None:
         """Brings rows and Optuna together after a driver has ended at whatever point.
 
         Args:
-            previous: The driver before if it was lost, None if it gave the study back, and when it was last heard of:
-                running attempts that it has left are charged until then.
+            lost: The driver before, if it was lost and did not give the study back.
+            heard_of: When one was last heard of, by its own clock: attempts left running are charged until then.
             now: Present time.
         """
-        lost, heard_of = previous or (None, now)
         if lost is not None:
             text = f"process {lost.pid} on {lost.host} ended in the middle of the study; this one goes on"
             event = Event("driver.took_over", text, "warning")

@@ -29,6 +29,8 @@ __all__ = ["GENERATION", "CmaEsSampler"]
 
 GENERATION = "cmaes:generation"
 """Attribute of a trial: the generation that it was drawn for."""
+PARENTS = "cmaes:parents:generation"
+"""Another: the numbers of the trials of the generation before that the strategy was told of when it was drawn."""
 _SIGMA = 1 / 6
 """First step size, as a share of each field's range."""
 _BROKEN = 1e12
@@ -60,8 +62,10 @@ class CmaEsSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """A point of the newest generation."""
-        strategy = self._told(study)
+        strategy, parents = self._told(study)
         study._storage.set_trial_system_attr(trial._trial_id, GENERATION, strategy.generation)
+        if parents:
+            study._storage.set_trial_system_attr(trial._trial_id, PARENTS, parents)
         point = strategy.ask().tolist()
         # A share of exactly 1 lies beyond the last whole number.
         shares = [min(share, math.nextafter(1.0, 0.0)) for share in point]
@@ -73,13 +77,15 @@ class CmaEsSampler(BaseSampler):
         """A uniform draw."""
         return self._by_chance.sample_independent(study, trial, param_name, param_distribution)
 
-    def _told(self, study: Study) -> CMA:
-        """The strategy after every generation of which enough trials are complete.
+    def _told(self, study: Study) -> tuple[CMA, list[int]]:
+        """The strategy after every generation of which enough trials are complete, and the trials of the last of these.
 
-        It learns of those that ended first: what the next generation was drawn from is not changed by one that is late.
+        It learns of those that ended first. What a generation was drawn from stands with its trials, and is not changed
+        by one that ends late.
         """
         costs = partial(_cost, 1.0 if study.direction is StudyDirection.MINIMIZE else -1.0)
-        drawn = [other for other in study.get_trials(deepcopy=False) if GENERATION in other.system_attrs]
+        trials = study.get_trials(deepcopy=False)
+        drawn = [other for other in trials if GENERATION in other.system_attrs]
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         before = [other for other in complete if not drawn or other.number < drawn[0].number]
         best = min(before, key=costs, default=None)
@@ -90,15 +96,19 @@ class CmaEsSampler(BaseSampler):
             seed=self._seed,
             population_size=self._population_size,
         )
-        generations: dict[int, list[FrozenTrial]] = defaultdict(list)
+        parents = {other.system_attrs[GENERATION]: other.system_attrs.get(PARENTS, []) for other in drawn}
+        generations: dict[int, list[int]] = defaultdict(list)
         for other in sorted(complete, key=_ended):
             if GENERATION in other.system_attrs:
-                generations[other.system_attrs[GENERATION]].append(other)
+                generations[other.system_attrs[GENERATION]].append(other.number)
+        told: list[int] = []
         while True:
-            first = generations[strategy.generation][: strategy.population_size]
-            if len(first) < strategy.population_size:
-                return strategy
-            strategy.tell([(self._point(other), costs(other)) for other in first])
+            size, generation = strategy.population_size, strategy.generation
+            first = parents.get(generation + 1) or generations[generation][:size]
+            if len(first) < size:
+                return strategy, told
+            told = first
+            strategy.tell([(self._point(trials[number]), costs(trials[number])) for number in told])
 
     def _point(self, trial: FrozenTrial) -> NDArray[np.float64]:
         return np.array([parameter.share(trial.params[parameter.name]) for parameter in self._numbers])

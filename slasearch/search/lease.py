@@ -81,16 +81,13 @@ class Lease:
         holder: This holder as it stands in the database; no other has the same.
         token: Larger than that of every earlier holder; grows with each write.
         renewed_at: When it was taken (epoch seconds).
-        previous: What was known of a dead holder that it was taken from, None if the last one gave it back; and when
-            that was last heard of. None: there was no holder before.
+        previous: What was known of a dead holder that it was taken from; None: there was none, or it gave it back.
 
     Attributes:
         lost: Whether a check has found another holder: nothing more can be written then.
     """
 
-    def __init__(
-        self, study_id: int, holder: str, token: int, renewed_at: float, previous: tuple[Holder | None, float] | None
-    ) -> None:
+    def __init__(self, study_id: int, holder: str, token: int, renewed_at: float, previous: Holder | None) -> None:
         self.study_id = study_id
         self.holder = holder
         self.token = token
@@ -171,16 +168,25 @@ class Lease:
         """The write that was checked last was given up, and may be committed: the next write is another one."""
         self._unsure = True
 
-    def renew(self, store: Store, now: float) -> None:
+    def renew(self, store: Store, now: float, heard_of: float) -> None:
         """Says that the holder lives, at most every `RENEW_SECONDS`; `store` is guarded by this lease.
 
-        `now` is the system's clock, by which others judge; where that is set back, renewals go on.
+        Args:
+            store: The study's.
+            now: The system's clock, by which others judge; where that is set back, renewals go on.
+            heard_of: The driver's own, on which the times of its trials are: what it leaves running is charged until
+                then.
 
         Raises:
             LeaseError: Another driver has taken the study.
         """
         if abs(now - self._renewed_at) >= RENEW_SECONDS:
-            store.write(lambda writer: self._update(writer, renewed_at=now))
+
+            def write(writer: Writer) -> None:
+                self._update(writer, renewed_at=now)
+                writer.update_study(self.study_id, updated_at=heard_of)
+
+            store.write(write)
             self._renewed_at = now
 
     def release(self, store: Store) -> None:
@@ -205,16 +211,16 @@ def has_driver(store: Store, study_id: int, now: float) -> bool:
     return not _is_over(Holder(**json.loads(row.holder)), row.renewed_at, now)
 
 
-def _free(row: Any, study: str, now: float) -> tuple[int, tuple[Holder | None, float] | None]:
+def _free(row: Any, study: str, now: float) -> tuple[int, Holder | None]:
     """The next token of a lease that may be taken, and what `Lease.previous` says of it; `row` None: no lease yet."""
     if row is None:
         return 1, None
     if row.holder is None:
-        return row.token + 1, (None, row.renewed_at)
+        return row.token + 1, None
     holder = Holder(**json.loads(row.holder))
     if not _is_over(holder, row.renewed_at, now):
         raise LeaseError(_held(study, holder))
-    return row.token + 1, (holder, row.renewed_at)
+    return row.token + 1, holder
 
 
 def _is_over(holder: Holder, renewed_at: float, now: float) -> bool:

@@ -169,13 +169,14 @@ class StudySession:
             study = find_or_make(store, config, now())
             earlier = {request.id for request in store.requests(study.id)}
             lease = _take_lease(store, study, undo, clock())
+            heard_of = study.updated_at
             study = grown(store, study, config, now())
 
             def due(request: RequestRow) -> bool:
                 """Whether it is carried out now: one that asks this run to stop is left for it to obey."""
                 return request.trials is not None or request.id in earlier
 
-            return cls._opened(config, locations, store, lease, study, undo, now, clock, due)
+            return cls._opened(config, locations, store, lease, study, heard_of, undo, now, clock, due)
 
     @classmethod
     def attend(cls, name: str, locations: Locations) -> StudySession:
@@ -194,8 +195,8 @@ class StudySession:
             lease = _take_lease(store, store.study(name), undo, time.time())
             study = store.study(name)  # as the last driver has left it
             refuse_deleted(study)
-            config = stored_study(study.config)
-            return cls._opened(config, locations, store, lease, study, undo, now, time.time, lambda _: True)
+            config, heard_of = stored_study(study.config), study.updated_at
+            return cls._opened(config, locations, store, lease, study, heard_of, undo, now, time.time, lambda _: True)
 
     @classmethod
     def _opened(
@@ -205,6 +206,7 @@ class StudySession:
         store: Store,
         lease: Lease,
         study: StudyRow,
+        heard_of: float,
         undo: ExitStack,
         now: Callable[[], float],
         clock: Callable[[], float],
@@ -218,7 +220,7 @@ class StudySession:
         both: dict[OptunaStudy, MirroredStudy] = {"search": search, "confirm": confirm}
         artifacts = Artifacts.of(study, locations.home, config.resources.storage_path)
         book = Book(store, locations.home, artifacts, study, objectives, config.constraints, both, distributions)
-        book.mend(lease.previous, now())
+        book.mend(lease.previous, heard_of, now())
         carry_out(store, book, filter(due, store.requests(study.id)), now(), at_work=False)
         checkpoints = checkpoint_folder(study, config.resources.checkpoint_folder, locations)
         session = cls(config, store, lease, study, warm, book, search, artifacts, checkpoints, now, clock)
@@ -517,7 +519,7 @@ class StudySession:
     @_database
     def renew(self) -> None:
         """Says that the driver lives. Call it every few seconds."""
-        self._lease.renew(self._store, self._clock())
+        self._lease.renew(self._store, self._clock(), self._now())
 
     @_database
     def tell(self, event: Event) -> bool:

@@ -165,6 +165,16 @@ def test_with_one_seed_pair_nothing_is_known_at_the_points_of_a_grid(tmp_path: P
     assert all(np.isnan(one.high).all() for one in response_lines(frames, "score"))
 
 
+@pytest.mark.parametrize("second", [1, 4])
+def test_nor_while_the_second_seed_pair_has_only_begun(tmp_path: Path, second: int) -> None:
+    config = study_of({"design": {"sampler": {"name": "grid"}, "levels": THREE, "seeds": 2}})
+    waiting = [(point, 1) for point in range(second, math.prod(map(len, THREE.values())))]
+    frames = write_design(tmp_path, config, three, noise=0.02, failed=waiting)
+    found = response_surfaces(frames, "score")
+    assert all(np.isnan(one.unsure).all() and not np.isnan(one.mean).any() for one in found)
+    assert all("hardly any point has several seed pairs yet: no intervals" in one.warnings for one in found)
+
+
 def test_a_measured_grid_of_sizes_with_one_seed_pair(tmp_path: Path) -> None:
     frames = write_design(tmp_path, study_of({"design": GRID}), lambda unit: 2 + unit[:, 0])
     (found,) = response_surfaces(frames, "exported_parameters")

@@ -191,6 +191,16 @@ def test_an_encoding_that_lacks_a_letter_ends_nothing() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "\\u2212.01 · é\n".encode("latin-1"), b"")
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "koi8-r", "utf-8"])
+def test_a_document_is_json_in_every_encoding(encoding: str) -> None:
+    code = "from slasearch.cli import main as m, _output as o; m._run = lambda _: o.emit_json(['größe −😀']); m.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=60, check=True,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert json.loads(done.stdout.decode(encoding)) == ["größe −😀"]
+
+
 def test_a_closed_pipe_is_no_traceback() -> None:
     command = f"{sys.executable} -m slasearch schema | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)

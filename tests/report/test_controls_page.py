@@ -164,7 +164,7 @@ def test_a_control_without_a_rate_is_not_called_the_one_that_loses_most(many: Re
     drops = tuple(drop for drop in many.drops[0].drops if drop.role != ROLES[0])
     text = said(replace(many, drops=(replace(many.drops[0], drops=drops),)), "Robustness")
     assert f"of {len(ROLES) - 1} controls least: " in text
-    assert "; 1 without a rate, as not every clean score is above 0" in text
+    assert "; 1 control without a rate: their clean score is not above 0, or a score is missing" in text
     assert text.count("a drop of") == 3 * 2
 
 

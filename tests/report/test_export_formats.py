@@ -222,10 +222,15 @@ def test_an_adapter_is_exported_from_where_the_study_keeps_it(tmp_path: Path) ->
 def test_an_adapter_may_be_exported_into_the_working_folder(
     joint: Joint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inner").mkdir()
+    folder = tmp_path / "inner"
+    monkeypatch.chdir(folder)
     for _ in range(2):  # an earlier export is replaced
         joint.export(Path())
-        assert {path.name for path in tmp_path.iterdir()} == {"README.md", "adapter.json", "adapter.safetensors"}
+        assert {path.name for path in folder.iterdir()} == {"README.md", "adapter.json", "adapter.safetensors"}
+    (folder / "empty").mkdir()
+    monkeypatch.chdir(folder / "empty")
+    joint.export(Path(".."))
 
 
 def test_labels_of_a_card_are_no_markup_and_stay_in_their_row() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from importlib.resources import files
@@ -15,9 +16,10 @@ from synthetic import RANKS
 from slasearch.analysis.curves import Curve, CurvePoint, Series
 from slasearch.analysis.intervals import t_interval
 from slasearch.registry import CONTROLS, KINDS
-from slasearch.report.figures._base import LegendItem
+from slasearch.report.figures._base import AxisRange, LegendItem
 from slasearch.report.figures._path_grid import kind_marks
 from slasearch.report.figures.curves import CurveGrid, draw_grid, grid_panels
+from slasearch.report.figures.pareto_robustness import _ticks
 from slasearch.report.figures.sensitivity import _spoken
 from slasearch.report.style import (
     compact,
@@ -88,7 +90,16 @@ def test_every_mark_has_its_own_form_in_the_page() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high"),
-    [(33_600, 38_300), (30_300, 38_500), (8_400, 9_300), (1_630, 2_350), (9_050, 9_110), (2_000, 40_000), (3, 5e7)],
+    [
+        (33_600, 38_300),
+        (30_300, 38_500),
+        (8_400, 9_300),
+        (1_630, 2_350),
+        (9_050, 9_110),
+        (2_000, 40_000),
+        (3_700, 10_900),
+        (3, 5e7),
+    ],
 )
 def test_an_axis_of_sizes_has_ticks_in_sight_however_short_it_is(low: float, high: float) -> None:
     ticks = count_ticks(low, high)
@@ -96,6 +107,9 @@ def test_an_axis_of_sizes_has_ticks_in_sight_however_short_it_is(low: float, hig
     assert low <= ticks[0] < ticks[-1] <= high
     assert all(compact(tick) == compact(float(f"{tick:.6g}")) for tick in ticks)
     assert count_ticks(low, low) == [low]
+    half = _ticks(AxisRange(math.log10(low), math.log10(high), cut=False))
+    assert 2 <= len(half) <= 6
+    assert set(half) <= set(ticks)
 
 
 def test_names_of_choices_do_not_touch() -> None:

@@ -73,7 +73,7 @@ def test_tokens_grow_and_a_dead_holder_is_remembered(store):
     dead = replace(this_process(NOW), started="0")
     hold_as(store, dead, NOW + 5)
     second = Lease.take(store, 1, "example", NOW + 9)
-    assert (second.token, second.previous) == (2, (dead, NOW + 5))
+    assert (second.token, second.previous) == (2, dead)
     assert json.loads(stored(store).holder)["pid"] == os.getpid()
 
 
@@ -92,7 +92,7 @@ def test_a_released_lease_is_free_and_its_token_stays(store):
     lease.release(store)
     assert not has_driver(store, 1, NOW)
     again = Lease.take(store, 1, "example", NOW + 9)
-    assert (again.token, again.previous) == (2, (None, NOW))
+    assert (again.token, again.previous) == (2, None)
 
 
 def test_no_lease_means_no_driver(store):
@@ -101,15 +101,21 @@ def test_no_lease_means_no_driver(store):
 
 def test_renewal_is_written_now_and_then(store):
     lease = Lease.take(store, 1, "example", NOW)
-    lease.renew(store, NOW + RENEW_SECONDS - 1)
+    lease.renew(store, NOW + RENEW_SECONDS - 1, NOW)
     assert stored(store).renewed_at == NOW
-    lease.renew(store, NOW + RENEW_SECONDS)
+    lease.renew(store, NOW + RENEW_SECONDS, NOW)
     assert stored(store).renewed_at == NOW + RENEW_SECONDS
+
+
+def test_a_renewal_says_when_by_the_drivers_own_clock(store):
+    lease = Lease.take(store, 1, "example", NOW)
+    lease.renew(store, NOW + RENEW_SECONDS, NOW + 3)
+    assert store.study("example").updated_at == NOW + 3
 
 
 def test_a_clock_that_is_set_back_stops_no_renewal(store):
     lease = Lease.take(store, 1, "example", NOW)
-    lease.renew(store, NOW - 3600)
+    lease.renew(store, NOW - 3600, NOW)
     assert stored(store).renewed_at == NOW - 3600
 
 
@@ -119,7 +125,7 @@ def test_an_overtaken_holder_can_neither_renew_nor_write_nor_release(store):
     new = Lease.take(store, 1, "example", NOW)
     store.guard(old)
     with pytest.raises(LeaseError, match="another driver has taken the study over"):
-        old.renew(store, NOW + 100)
+        old.renew(store, NOW + 100, NOW)
     with pytest.raises(LeaseError):
         store.write(lambda writer: writer.update_study(1, state="finished"))
     assert old.lost
@@ -134,7 +140,7 @@ def test_each_write_moves_the_token_on(store):
     lease = Lease.take(store, 1, "example", NOW)
     store.guard(lease)
     store.write(lambda writer: writer.update_study(1, state="stopped"))
-    lease.renew(store, NOW + 100)
+    lease.renew(store, NOW + 100, NOW)
     assert (stored(store).token, lease.token) == (3, 3)
 
 

@@ -398,16 +398,24 @@ def test_a_driver_killed_by_sigkill_is_taken_over_at_once(tmp_path, where):
     assert column(where, sa.select(SlaStudy.state)) == ["finished"]
 
 
-def test_a_driver_whose_clock_was_set_after_its_start_lives(where, monkeypatch):
+def test_a_driver_whose_clock_was_set_after_its_start_lives_and_is_charged_by_its_own(where, monkeypatch):
     """As of a machine that begins before its clock is right: others judge it by the time that it is now."""
-    real, late = time.time, 120.0
+    real, late = time.time, 7200.0
     monkeypatch.setattr(time, "time", lambda: real() - late)
     session = StudySession.open(CONFIG, where)
+    session.started(session.next().trial_id, ray_trial_id="r")
     late, right = 0.0, real()
     session.renew()
     store = Store(where.storage_url)
     with store.engine.connect() as connection:
         (renewed_at,) = connection.execute(sa.select(SlaLease.renewed_at)).one()
     store.close()
-    session.close()
     assert renewed_at >= right
+    dead_holder(where)
+    StudySession.open(CONFIG, where).close()
+    old = trials_of(where)[0]
+    assert old.state == "fail"
+    assert 0 <= old.ended_at - old.started_at < 60
+    with pytest.raises(LeaseError):
+        session.next()
+    session.close()

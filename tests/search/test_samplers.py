@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from session_kit import RATE, WEIGHT, locations, optuna_trials, report, study, t
 
 from slasearch.config.schema import SamplerConfig
 from slasearch.errors import ConfigError
-from slasearch.search.cma_es import CmaEsSampler
+from slasearch.search.cma_es import PARENTS, CmaEsSampler
 from slasearch.search.mirror import MirroredStudy
 from slasearch.search.samplers import GroupedTpeSampler, make_sampler
 from slasearch.search.study import StudySession
@@ -47,11 +48,10 @@ def test_generations_go_on_over_restarts(where, sampler):
     for _ in range(6):
         run_some(config, where, 3, near)
     found = [trial.system_attrs for trial in optuna_trials(where)]
-    generations = [value for attributes in found for name, value in attributes.items() if name.endswith(":generation")]
+    generations = [next(iter(attributes.values())) for attributes in found]
     assert generations == [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4]
-    assert {name for attributes in found for name in attributes} == {
-        {"nsgaii": "NSGAIISampler", "nsgaiii": "NSGAIIISampler", "cmaes": "cmaes"}[sampler] + ":generation"
-    }
+    names = {"nsgaii": {"NSGAIISampler"}, "nsgaiii": {"NSGAIIISampler"}, "cmaes": {"cmaes", "cmaes:parents"}}[sampler]
+    assert {name for attributes in found for name in attributes} == {f"{name}:generation" for name in names}
 
 
 def torn(values):
@@ -92,7 +92,7 @@ def test_parents_are_the_same_whoever_asks_for_them_first(where, sampler):
 def drawn(where):
     """The learning rates that were drawn, and the generation that each complete trial stands in."""
     rows = [row for row in trials_of(where) if row.state == "complete"]
-    generations = [value for trial in optuna_trials(where) for value in trial.system_attrs.values()]
+    generations = [next(iter(trial.system_attrs.values())) for trial in optuna_trials(where)]
     return [row.values[RATE] for row in rows], [generations[row.number] for row in rows]
 
 
@@ -169,16 +169,22 @@ def test_cmaes_does_not_unlearn_what_it_was_told_by_one_that_ends_late():
         asked.append(optuna_study.ask(fields))
 
     def told():
-        strategy = CmaEsSampler(space, seed=0, population_size=4)._told(optuna_study)
-        return strategy.generation, strategy._mean.tolist()
+        strategy, parents = CmaEsSampler(space, seed=0, population_size=4)._told(optuna_study)
+        return strategy.generation, strategy._mean.tolist(), parents
 
     for _ in range(5):
         ask()
     for trial in (4, 1, 3, 2):
         optuna_study.tell(asked[trial], asked[trial].params["x"])
     before = told()
-    assert before[0] == 1
+    assert (before[0], sorted(before[2])) == (1, [1, 2, 3, 4])
     optuna_study.tell(asked[0], -1.0)
+    assert told() == before
+    ask()
+    assert optuna_study.trials[5].system_attrs[PARENTS] == before[2]
+    late = optuna_study._storage._get_trial(0)
+    late.datetime_complete -= timedelta(hours=2)  # summer time is over
+    optuna_study._storage._set_trial(0, late)
     assert told() == before
 
 
@@ -201,7 +207,7 @@ def test_cmaes_stays_within_the_ranges_at_their_upper_ends(monkeypatch):
         Parameter("log", ("log",), FloatDistribution(1e-4, 1e-2, log=True)),
     ]
     corner = SimpleNamespace(generation=0, ask=lambda: np.ones(3))
-    monkeypatch.setattr(CmaEsSampler, "_told", lambda sampler, study: corner)
+    monkeypatch.setattr(CmaEsSampler, "_told", lambda sampler, study: (corner, []))
     optuna_study = optuna.create_study(sampler=CmaEsSampler(space, seed=0))
     drawn_values = optuna_study.ask({parameter.name: parameter.distribution for parameter in space}).params
     assert drawn_values == {"whole": 10, "number": pytest.approx(0.7), "log": pytest.approx(1e-2)}

@@ -31,7 +31,7 @@ def figures(results: Results) -> list[ReportFigure]:
     )
     text = note(
         "line: best complete score so far",
-        "pruned trials stand at their last score, failed and lost ones at the bottom",
+        "pruned trials stand at their last score, failed and repeated ones at the bottom",
         "search: " + results.counts_of("design", "optimise").text(),
     )
     y_label = objective_label(results.frames.config, "score")
@@ -54,22 +54,22 @@ def figures(results: Results) -> list[ReportFigure]:
 def history_table(results: Results) -> pd.DataFrame:
     """One row for each attempt of the search that has ended.
 
-    Columns: `trial_id, number, phase, attempt, state, score, best, lost, reason`; `lost` were tried again.
+    Columns: `trial_id, number, phase, attempt, state, score, best, repeated, reason`.
     """
     trials = results.frames.search_trials()
     ended = trials[trials["state"].isin(["complete", "pruned", "fail"])].sort_values("number", kind="stable")
     best = ended["score"].where(ended["state"] == "complete").cummax().ffill()
     columns = ["trial_id", "number", "phase", "attempt", "state", "score"]
-    lost = ended["trial_id"].isin(results.frames.trials["retry_of"].dropna())
-    return ended[columns].assign(best=best, lost=lost, reason=ended["reason"]).reset_index(drop=True)
+    repeated = ended["trial_id"].isin(results.frames.trials["retry_of"].dropna())
+    return ended[columns].assign(best=best, repeated=repeated, reason=ended["reason"]).reset_index(drop=True)
 
 
 def _label(state: str, table: pd.DataFrame) -> str:
-    """What a state is called; of attempts that failed, those that were lost and repeated are no failed trials."""
+    """What a state is called; of attempts that failed, those that were repeated are no failed trials."""
     if state != "fail":
         return state
-    lost = table.loc[table["state"] == "fail", "lost"]
-    return "lost and repeated" if lost.all() else "failed or lost" if lost.any() else "failed"
+    repeated = table.loc[table["state"] == "fail", "repeated"]
+    return "repeated" if repeated.all() else "failed or repeated" if repeated.any() else "failed"
 
 
 def _draw(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str, text: str) -> Figure:
@@ -142,10 +142,10 @@ def _panel(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str) ->
 
 def _trace(rows: pd.DataFrame, y: pd.Series[float], mark: Mark, item: LegendItem) -> go.Scatter:
     texts = [
-        f"trial {number:g} ({phase}), {'lost and repeated' if lost else state}"
+        f"trial {number:g} ({phase}), {'repeated' if repeated else state}"
         + ("" if pd.isna(score) else f", score {score:.3f}")
-        for number, phase, state, score, lost in zip(
-            *(rows[name] for name in ("number", "phase", "state", "score", "lost")), strict=True
+        for number, phase, state, score, repeated in zip(
+            *(rows[name] for name in ("number", "phase", "state", "score", "repeated")), strict=True
         )
     ]
     line = {"color": mark.color, "width": 2 if mark.color == VERMILION else 0}

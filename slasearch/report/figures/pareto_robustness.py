@@ -91,9 +91,12 @@ def _staircase(front: ParetoFront, x_name: str) -> tuple[NDArray[np.float64], ND
 
 
 def _ticks(shown: AxisRange) -> list[float]:
-    """Ticks of an axis of sizes that is half as wide as others: over two decades powers of ten alone."""
+    """Ticks of an axis of sizes that is half as wide as others: of many powers of ten alone, or every second one."""
     ticks = count_ticks(10**shown.low, 10**shown.high)
-    return ticks if len(ticks) <= 6 else [tick for tick in ticks if tick == 10.0 ** round(np.log10(tick))]
+    if len(ticks) > 6:
+        powers = [tick for tick in ticks if tick == 10.0 ** round(np.log10(tick))]
+        ticks = powers if len(powers) > 1 else ticks
+    return ticks[::2] if len(ticks) > 6 else ticks
 
 
 def _logarithmic(front: ParetoFront, x_name: str) -> bool:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from session_kit import check_truth, report, run_all, study, trials_of
 
 from slasearch.errors import StorageError
@@ -52,10 +53,11 @@ def test_a_full_disk_is_told_and_keeps_what_was_there(where):
     session = StudySession.open(CONFIG, where)
     one_trial(session)
     kept = trials_of(where)
+    with session._store.engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
     for engine in (session._store.engine, session._search._storage.engine):
-        with engine.connect() as connection:
-            pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
-            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        # Of every connection that is taken from the pool: the limit is one connection's own.
+        sa.event.listen(engine, "checkout", lambda found, *_: found.execute(f"PRAGMA max_page_count = {pages}"))
     with pytest.raises(StorageError, match=r"disk is full\. Free some space and run the same command again"):
         for_ever(one_trial, session)
     with suppress(StorageError):

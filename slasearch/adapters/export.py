@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from slasearch.adapters.pool import Pool, Shapes, slot_cost
 from slasearch.adapters.sites import host_shapes, layers_of
-from slasearch.errors import ArtifactError
+from slasearch.errors import ArtifactError, ConfigError
 from slasearch.records import Pooling, Slot, Structure
 from slasearch.registry import KINDS
 
@@ -236,7 +236,10 @@ def _check_slot(slot: Slot, layers: int, hosts: Shapes, stored: int) -> None:
             f"slot {slot.name}: expected a layer below {layers}, a site of {', '.join(sites)} and a rank of 1 or more. "
             "Export the adapter again."
         )
-    wanted = slot_cost(slot, hosts).parameters
+    try:
+        wanted = slot_cost(slot, hosts).parameters
+    except ConfigError as error:  # a kind may have a largest rank
+        raise ArtifactError(f"slot {slot.name}: {error} Export the adapter again.") from None
     if wanted != stored:
         raise ArtifactError(
             f"slot {slot.name}: expected tensors of {wanted:,} values, got {stored:,}. Export the adapter again."

@@ -39,8 +39,9 @@ def finalise(
     stays. Events tell of gates that all closed or all stayed open, and of tasks without a slot.
 
     A slot's value is the mean of z over the tasks that use it: the module is shared, so one number must serve them all
-    [ours]; the training after finalisation absorbs the difference. Where a budget keeps a slot whose z is 0,
-    what the family folds then stands for it, so that its weights are not erased.
+    [ours]; the training after finalisation absorbs the difference. Where these z differ in sign it is 1, as their mean
+    may be nothing at all. Where a budget keeps a slot whose z is 0, what the family folds then stands for it, so that
+    its weights are not erased.
 
     Args:
         pool: The pool, its open gates not yet folded in.
@@ -75,7 +76,7 @@ def finalise(
         tuple((task, tuple(pool.candidates[i] for i in sorted(chosen[t]))) for t, task in enumerate(pool.tasks))
     )
     values = {
-        slot: _mean([float(folded[t, i]) for t in range(tasks) if i in chosen[t]])
+        slot: _shared([float(folded[t, i]) for t in range(tasks) if i in chosen[t]])
         for i, slot in enumerate(pool.candidates)
         if any(i in row for row in chosen)
     }
@@ -93,8 +94,9 @@ def finalise(
     return Finalised(structure, values, rows, events)
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+def _shared(values: list[float]) -> float:
+    """What one module has in place of the values that tasks have for it."""
+    return 1.0 if min(values) < 0 < max(values) else sum(values) / len(values)
 
 
 def _health(openness: Tensor, is_open: Tensor, alive: Tensor, mode: str, fits: bool) -> Event:

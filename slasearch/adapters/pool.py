@@ -100,6 +100,7 @@ class Pool(nn.Module):
         self._columns = {slot: column for column, slot in enumerate(self.slots)}
         self._coefficients: dict[Slot, Tensor | None] = dict.fromkeys(self.slots)
         self._queries: dict[int, Tensor] = {}
+        self._users: tuple[Structure, dict[Slot, frozenset[int]]] | None = None
         self._dtype = torch.float32
         self._index_places()
 
@@ -112,6 +113,7 @@ class Pool(nn.Module):
     def _index_places(self) -> None:
         """Which slots stand at which (layer, site), by stage and kind, so that a forward pass searches nothing."""
         self.present = frozenset(self.slots)
+        self._users = None
         self._places: dict[tuple[int, str], dict[Stage, dict[str, list[Slot]]]] = {}
         self.query_layers: set[int] = set()
         for slot in self.slots:
@@ -169,16 +171,26 @@ class Pool(nn.Module):
             structure: The paths.
             device: Where the forward pass runs; None: where `task_index` is.
         """
-        present = sorted(set(task_index.tolist()))
-        open_slots = [set(structure.slots_of(task)) for task in self.tasks]
+        present = frozenset(task_index.tolist())
+        masks: dict[frozenset[int], Tensor | None] = {present: None}
         self._coefficients = {}
-        for slot in self.slots:
-            users = [task for task in present if slot in open_slots[task]]
-            if len(users) == len(present):
-                self._coefficients[slot] = None
-            elif users:
-                mask = torch.isin(task_index, torch.tensor(users, device=task_index.device)).view(-1, 1, 1)
-                self._coefficients[slot] = mask.to(device or task_index.device, self._dtype, non_blocking=True)
+        for slot, users in self._users_of(structure).items():
+            passing = users & present
+            if not passing:
+                continue
+            if passing not in masks:
+                tasks = torch.tensor(sorted(passing), device=task_index.device)
+                mask = torch.isin(task_index, tasks).view(-1, 1, 1)
+                masks[passing] = mask.to(device or task_index.device, self._dtype, non_blocking=True)
+            self._coefficients[slot] = masks[passing]
+
+    def _users_of(self, structure: Structure) -> dict[Slot, frozenset[int]]:
+        """The tasks that use each slot; step after step asks for those of one structure."""
+        if self._users is None or self._users[0] is not structure:
+            used = [set(structure.slots_of(task)) for task in self.tasks]
+            found = {slot: frozenset(task for task, own in enumerate(used) if slot in own) for slot in self.slots}
+            self._users = structure, found
+        return self._users[1]
 
     def compose(self, layer: int, site: str, part: int, x: Tensor, y: Tensor) -> Tensor:
         """The output of one host module with the pool's modules added.

@@ -45,6 +45,12 @@ def _against(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     return name, role
 
 
+def _margin(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter(f"expected a loss of score, such as 0.005, got {value}")
+    return value
+
+
 def _condition(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, float] | None:
     if value is None:
         return None
@@ -94,6 +100,7 @@ def _condition(ctx: click.Context, parameter: click.Parameter, value: str | None
     default=0.005,
     show_default=True,
     type=click.FloatRange(min=0, min_open=True),
+    callback=_margin,
     help="Loss of score that does not matter, for non-inferiority.",
 )
 @click.option(

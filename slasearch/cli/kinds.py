@@ -26,6 +26,8 @@ def kinds(as_markdown: bool, as_json: bool) -> None:
     """List adapter kinds, pool presets, gates, finalisers, conditions and controls, with equation, source and cost."""
     from slasearch.service.catalogue import catalogue, markdown
 
+    if as_markdown and as_json:
+        raise click.UsageError("expected --markdown or --json, got both")
     if as_markdown:
         click.echo(markdown(), nl=False)
         return

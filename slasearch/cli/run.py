@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slasearch.cli._output import emit_json, say, show_table, storage_option
-from slasearch.errors import SlaSearchError
+from slasearch.errors import ConfigError, SlaSearchError
 
 if TYPE_CHECKING:
     from slasearch.config.schema import StudyConfig
@@ -69,9 +69,17 @@ def run(
 def _run(
     file: Path, storage: str | None, address: str | None, overrides: tuple[str, ...], dry_run: bool, *, as_json: bool
 ) -> int:
-    from slasearch.config.locations import locate, redacted
+    from slasearch.config.locations import PASSWORD_FILE, STORAGE, locate, redacted
+    from slasearch.config.secrets import holds_secret
     from slasearch.space import load_checked
 
+    if address and storage and holds_secret(storage):
+        raise ConfigError(
+            [
+                "--storage: expected a URL without a password beside --address, as Ray keeps the command line of each "
+                f"of its jobs, got one with a password. Put it into ${STORAGE}, ${PASSWORD_FILE} or ~/.pgpass"
+            ]
+        )
     config = load_checked(file, overrides, download=not dry_run)
     locations = locate(storage)
     if dry_run:

@@ -55,13 +55,13 @@ def locate(storage: str | None = None) -> Locations:
             A URL with a user and without a password gets it from `$SLASEARCH_STORAGE_PASSWORD_FILE`, if that is set.
 
     Raises:
-        ConfigError: The URL is none, or no text; a path is in the folder of a user that there is not; or the password's
-            file cannot be read.
+        ConfigError: The URL is none, or no text; a path is in the folder of a user that there is not; the password's
+            file cannot be read; or the working folder is gone.
     """
     from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError
 
-    here = Path.cwd() / ".slasearch"
+    here = _working_folder() / ".slasearch"
     default = URL.create("sqlite", database=str(here / "slasearch.db")).render_as_string(hide_password=False)
     text = storage or os.environ.get(STORAGE) or default
     if not is_text(text):
@@ -92,9 +92,18 @@ def _no_url(got: str) -> ConfigError:
     return ConfigError([f"--storage: storage: expected a database URL such as {example}, got {got}. {where}"])
 
 
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            [f"working folder: expected one that is there, got: {error.strerror}. Go to another"]
+        ) from None
+
+
 def _path(text: str) -> Path:
     try:
-        return Path.cwd() / Path(text).expanduser()
+        return _working_folder() / Path(text).expanduser()
     except RuntimeError:
         where = "Check --storage, $SLASEARCH_STORAGE and $SLASEARCH_HOME."
         raise ConfigError([f"storage: expected ~ or the name of a user after it, got {text!r}. {where}"]) from None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from slasearch.config.fields import Counted, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, StrictModel
+from slasearch.config.fields import Counted, NonNegativeInt, PositiveFloat, PositiveInt, StrictModel
 from slasearch.config.secrets import holds_secret
 
 __all__ = ["LimitsConfig", "ResourcesConfig"]
@@ -17,7 +17,7 @@ class ResourcesConfig(StrictModel):
     """What a trial may use, and how many run at a time."""
 
     cpus_per_trial: PositiveInt = Field(1, description="CPU threads of a trial")
-    gpus_per_trial: NonNegativeFloat = Field(0.0, description="GPUs of a trial; a fraction shares one")
+    gpus_per_trial: float = Field(0.0, ge=0, le=1, description="GPUs of a trial, one at most; a fraction shares one")
     max_concurrent_trials: PositiveInt = Field(2, description="most trials at a time")
     cache_gib: Annotated[float, Field(ge=0, le=1_000_000)] = Field(
         4.0, description="hidden states of frozen layers that each node keeps for all trials (GiB); 0: none"
@@ -37,8 +37,8 @@ class ResourcesConfig(StrictModel):
     @field_validator("gpus_per_trial")
     @classmethod
     def _gpus(cls, value: float) -> float:
-        if (value > 1 and value % 1) or 0 < value < 1e-4:
-            raise ValueError(f"expected a whole number, or a share of one GPU from 0.0001 up, got {value:g}")
+        if 0 < value < 1e-4:  # Ray counts no smaller parts
+            raise ValueError(f"expected 0, or a share of one GPU from 0.0001 up, got {value:g}")
         return value
 
     @field_validator("checkpoint_folder")

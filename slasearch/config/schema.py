@@ -171,7 +171,9 @@ class TaskConfig(StrictModel):
     @classmethod
     def _name(cls, value: str) -> str:
         if value == "mean":
-            raise ValueError("expected another name than 'mean', which tables and figures call the average over tasks")
+            raise ValueError(
+                "expected another name than 'mean', which tables and figures call the average over tasks, got 'mean'"
+            )
         return value
 
     @field_validator("source")

@@ -272,8 +272,10 @@ def _fitting(config: StudyConfig, node: Mapping[str, float]) -> int:
     wanted = config.resources
     fitting = node.get("CPU", 0.0) // wanted.cpus_per_trial
     if wanted.gpus_per_trial:
-        # Five times .2 is one GPU for Ray, which counts in parts of 1/10,000.
-        fitting = min(fitting, round(node.get("GPU", 0.0) * 10_000) // round(wanted.gpus_per_trial * 10_000))
+        # Five times .2 is one GPU for Ray, which counts in parts of 1/10,000, and gives a trial no parts of two GPUs.
+        whole, part = divmod(node.get("GPU", 0.0), 1)
+        share = round(wanted.gpus_per_trial * 10_000)
+        fitting = min(fitting, whole * (10_000 // share) + round(part * 10_000) // share)
     return int(fitting)
 
 

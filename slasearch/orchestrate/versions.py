@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import slasearch
 from slasearch.records import Event
+from slasearch.trial.code import code_digest
 
 __all__ = ["Versions", "installed", "refusal", "warning"]
 
@@ -20,6 +21,7 @@ class Versions:
     """
 
     slasearch: str
+    code: str
     torch: str
     transformers: str
 
@@ -27,16 +29,19 @@ class Versions:
 def installed() -> Versions:
     """Those of this process."""
     torch, transformers = (importlib.metadata.version(name) for name in ("torch", "transformers"))
-    return Versions(slasearch.__version__, torch.partition("+")[0], transformers)
+    return Versions(slasearch.__version__, code_digest(), torch.partition("+")[0], transformers)
 
 
 def refusal(driver: Versions) -> str | None:
     """Why no trial may run in this process: it has another slasearch than the driver. None: it may."""
-    here = installed().slasearch
-    if here == driver.slasearch:
+    here = installed()
+    expected, got = driver.slasearch, here.slasearch
+    if (got, here.code) == (expected, driver.code):
         return None
+    if got == expected:  # of two commits, say
+        expected, got = f"{expected} with code {driver.code[:8]}", f"{got} with code {here.code[:8]}"
     return (
-        f"node {socket.gethostname()}: expected slasearch {driver.slasearch}, as the driver has it, got {here}. "
+        f"node {socket.gethostname()}: expected slasearch {expected}, as the driver has it, got {got}. "
         "Install the driver's version there and start that node's Ray again, or take the node out; then run the same "
         "command."
     )

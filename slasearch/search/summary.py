@@ -115,6 +115,7 @@ def read_summary(store: Store, name: str, *, now: float | None = None) -> StudyS
     config = stored_study(study.config)
     if study.state == "running" and not has_driver(store, study.id, now):
         study = replace(study, state="interrupted")
+        now = study.updated_at  # when the driver was last heard of: what it ran did not go on after it
     return summarise(config, study, store.trials(study.id), design_points(config), now=now)
 
 

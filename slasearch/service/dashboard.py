@@ -149,18 +149,19 @@ class _QuietHandler(WSGIRequestHandler):
         """A line for each request would bury the messages that matter."""
 
 
-def make_dashboard_server(url: str, host: str = "127.0.0.1", port: int = 8080) -> WSGIServer:
+def make_dashboard_server(url: str, host: str = "127.0.0.1", port: int = 8080, *, local: bool = False) -> WSGIServer:
     """A small server for one person's use; `serve_forever()` starts it, `shutdown()` ends it.
 
     Args:
         url: SQLAlchemy URL of the studies' database.
         host: Address to listen on; the default is reachable from this machine only.
         port: Port to listen on; 0 takes a free one, which stands in `server_port`.
+        local: Whether only requests for this machine's own names are answered; on its own addresses they always are.
 
     Raises:
         StorageError: As `read_only_storage`, or the address cannot be listened on.
     """
-    app = local_only(dashboard_app(url)) if is_loopback(host) else dashboard_app(url)
+    app = local_only(dashboard_app(url)) if local or is_loopback(host) else dashboard_app(url)
     server = _ThreadingServer6 if ":" in host else _ThreadingServer
     try:
         return make_server(host, port, app, server_class=server, handler_class=_QuietHandler)

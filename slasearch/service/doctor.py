@@ -18,7 +18,7 @@ from slasearch.config.locations import Locations, redacted
 from slasearch.errors import StorageError
 from slasearch.files import existing
 from slasearch.service.read_only import read_only_engine_arguments
-from slasearch.storage.engine import database_file, storage_errors
+from slasearch.storage.engine import database_file, is_there, storage_errors
 from slasearch.storage.upgrade import newest_revision, stored_revision
 
 __all__ = ["Check", "examine"]
@@ -112,7 +112,7 @@ def _storage(url: str) -> Check:
     shown = redacted(url)
     try:
         file = database_file(url)
-        if file is not None and not file.is_file():
+        if file is not None and not is_there(file):
             return Check("storage", "database", "note", f"{shown}: not there yet", "`slasearch run FILE` makes it.")
         opened, arguments = read_only_engine_arguments(url, brief=True)
         with storage_errors(url):

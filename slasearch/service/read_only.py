@@ -8,7 +8,7 @@ from sqlalchemy.engine import make_url
 
 from slasearch.config.locations import redacted
 from slasearch.errors import StorageError
-from slasearch.storage.engine import database_file, is_frozen, read_only_url
+from slasearch.storage.engine import database_file, is_frozen, is_there, read_only_url
 
 __all__ = ["read_only_engine_arguments"]
 
@@ -27,10 +27,10 @@ def read_only_engine_arguments(url: str, *, brief: bool = False) -> tuple[str, d
         The URL to open, and keyword arguments for SQLAlchemy's `create_engine`.
 
     Raises:
-        StorageError: The URL cannot be read, or its SQLite file does not exist.
+        StorageError: The URL cannot be read, or its SQLite file does not exist or cannot be looked at.
     """
     file = database_file(url)
-    if file is not None and file.is_file():
+    if file is not None and is_there(file):
         return read_only_url(file, immutable=brief and is_frozen(file)), {}
     backend = make_url(url).get_backend_name()
     if backend == "sqlite":

@@ -24,18 +24,27 @@ def option_problems(config: StudyConfig) -> Iterator[Problem]:
         if optimise.sampler.name == "cmaes":
             yield from _cmaes_problems((*at, "name"), config)
         yield from _problems(("phases", "optimise", "pruner"), optimise.pruner, PRUNER_OPTIONS)
-        yield from _rungs(("phases", "optimise", "pruner"), optimise.pruner, config.training.reports)
+        yield from _rungs(("phases", "optimise", "pruner"), optimise.pruner, config)
 
 
-def _rungs(at: Path, pruner: PrunerConfig, reports: int) -> Iterator[Problem]:
+def _rungs(at: Path, pruner: PrunerConfig, config: StudyConfig) -> Iterator[Problem]:
     """Whether a trial has a report at which it may be stopped."""
     if pruner.name == "none":
         return
+    reports = config.training.reports
+    last = (reports - 1) / reports
+    found = {field.name: field.ends for field in parameters(config)}
+    warm = min(found.get("gates.warm_up", (config.gates.warm_up,)))
     if reports == 1:
         expected = f"at least 2 with the pruner {pruner.name}, which stops no trial at its last report"
         yield Problem(("training", "reports"), expected, "1")
         return
-    share, last = pruner.options.get("first_share"), (reports - 1) / reports
+    if warm >= last:
+        expected = (
+            f"less than {last:g}, where the last of {reports} reports stands at which {pruner.name} may stop a trial"
+        )
+        yield Problem(("gates", "warm_up"), f"{expected} (training.reports)", f"{warm:g}")
+    share = pruner.options.get("first_share")
     option = PRUNER_OPTIONS.get(pruner.name, {}).get("first_share")
     if option is not None and option.takes(share) and isinstance(share, int | float) and share > last:
         expected = f"at most {last:g}, where the last of {reports} reports stands that stops a trial (training.reports)"

@@ -121,10 +121,12 @@ def _relative(config: StudyConfig) -> Iterator[Problem]:
 
 
 def _out_of_reach(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator[Problem]:
-    """Constraints whose least value no structure has."""
+    """Constraints whose least value no structure has, or whose largest."""
+    least = {"exported_parameters": 0.0, "latency": 0.0}
     most: dict[str, tuple[float, str]] = {}
     if not any(task.metric in METRICS.added() for task in config.tasks):
         best = 1.0, "the best that built-in metrics give"
+        least["score"] = -1.0 if any(task.metric == "mcc" for task in config.tasks) else 0.0
         relative = any(objective.measure == "relative" for objective in config.objectives)
         most = {"score": best} if relative else {"score": best, "robustness": best}
     size = config.size_control
@@ -137,6 +139,10 @@ def _out_of_reach(config: StudyConfig, found: tuple[Parameter, ...]) -> Iterator
         if constraint.min is not None and constraint.min > reached:
             expected = f"a number of at most {reached:.10g}, {what}"
             yield Problem(("constraints", number, "min"), expected, f"{constraint.min:.10g}")
+        lowest = least.get(constraint.name, -math.inf)
+        if constraint.max is not None and constraint.max < lowest:
+            expected = f"a number of at least {lowest:g}, the least that there is"
+            yield Problem(("constraints", number, "max"), expected, f"{constraint.max:.10g}")
 
 
 def _largest(value: Any, name: str, found: tuple[Parameter, ...]) -> float:

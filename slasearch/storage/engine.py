@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from slasearch.errors import ConnectionLostError, SlaSearchError, StorageError
 __all__ = [
     "database_file",
     "is_frozen",
+    "is_there",
     "make_engine",
     "optuna_storage",
     "optuna_template",
@@ -99,7 +101,7 @@ def make_engine(url: str, *, create: bool = True) -> sa.Engine:
     file = database_file(url)
     if file is not None and create:
         _make_folder(file.parent)
-    elif file is not None and not file.is_file():
+    elif file is not None and not is_there(file):
         raise StorageError(
             f"database: expected the file {file}, got none. Run a study first (`slasearch run FILE`), "
             "or name another database with --storage."
@@ -109,6 +111,23 @@ def make_engine(url: str, *, create: bool = True) -> sa.Engine:
         engine = sa.create_engine(read_only_url(file, immutable=True) if file and frozen else url, **_options(url))
     _set_up_connections(engine, write_ahead=create)
     return engine
+
+
+def is_there(file: Path) -> bool:
+    """Whether a SQLite file exists.
+
+    Raises:
+        StorageError: It cannot be told, as in a folder that this user may not enter.
+    """
+    try:
+        return stat.S_ISREG(file.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StorageError(
+            f"database: expected the file {file}, got: {error.strerror}. Make it readable, or name another database "
+            "with --storage."
+        ) from None
 
 
 def is_frozen(file: Path) -> bool:

@@ -18,6 +18,7 @@ __all__ = [
     "draws_per_task",
     "eval_batches",
     "evaluation_tokens",
+    "moved",
     "single_batches",
     "train_batches",
 ]
@@ -61,17 +62,18 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on a device; to a GPU from pinned memory, without waiting."""
         return Batch(
-            input_ids=_moved(self.input_ids, device),
-            attention_mask=_moved(self.attention_mask, device),
-            token_type_ids=_moved(self.token_type_ids, device),
-            labels=_moved(self.labels, device),
-            task_index=_moved(self.task_index, device),
+            input_ids=moved(self.input_ids, device),
+            attention_mask=moved(self.attention_mask, device),
+            token_type_ids=moved(self.token_type_ids, device),
+            labels=moved(self.labels, device),
+            task_index=moved(self.task_index, device),
             example_ids=self.example_ids,
             rows=self.rows,
         )
 
 
-def _moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """The tensor on a device; to a GPU from pinned memory, so that nobody waits until it is there."""
     if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

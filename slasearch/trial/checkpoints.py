@@ -21,11 +21,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-import slasearch
 from slasearch.config.plain import to_plain
 from slasearch.errors import ArtifactError
 from slasearch.files import write_durably
 from slasearch.records import Checkpoint, CheckpointPlan, Event, TrialSpec
+from slasearch.trial.code import code_digest
 
 __all__ = ["Checkpoints"]
 
@@ -38,7 +38,7 @@ class Checkpoints:
 
     Args:
         plan: Where they lie, how often they are written, and what earlier attempts have said of them.
-        spec: The trial; checkpoints of another, or of other versions of slasearch or torch, are refused.
+        spec: The trial; checkpoints of another, or of other code or another version of torch, are refused.
         clock: Seconds on a clock that never goes back.
 
     Attributes:
@@ -47,7 +47,7 @@ class Checkpoints:
 
     def __init__(self, plan: CheckpointPlan, spec: TrialSpec, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._every, self._known = Path(plan.folder), 60 * plan.minutes, plan.known
-        versions = [slasearch.__version__, torch.__version__]  # other code would take other steps from here on
+        versions = [code_digest(), torch.__version__]  # other code would take other steps from here on
         self._spec = _sha256(json.dumps([versions, to_plain(spec)], sort_keys=True).encode())
         self._clock = clock
         self._written = clock()

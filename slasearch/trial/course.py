@@ -19,7 +19,7 @@ import torch
 
 from slasearch.adapters.finalise import finalise
 from slasearch.adapters.gates.bank import GateBank
-from slasearch.adapters.pool import Pool, candidate_slots
+from slasearch.adapters.pool import Pool, candidate_slots, slot_cost
 from slasearch.config.plain import from_plain, to_plain
 from slasearch.errors import SlaSearchError
 from slasearch.records import (
@@ -181,10 +181,13 @@ class Course:
         if spec.training.multitask == "joint" or len(names) == 1:
             slots = self._control.slots(wanted)
             return Structure(tuple((name, slots) for name in names))
-        share = self._control.slots(dataclasses.replace(wanted, size=wanted.size // len(names)))
-        return Structure(
-            tuple((name, tuple(_copy(s, number, len(names)) for s in share)) for number, name in enumerate(names))
-        )
+        # What a task's slots exceed its share by, or leave over, is the other tasks' to come: the sum keeps the rule.
+        paths, left = [], wanted.size
+        for number, name in enumerate(names):
+            share = self._control.slots(dataclasses.replace(wanted, size=max(0, left) // (len(names) - number)))
+            left -= sum(slot_cost(slot, backbone.shapes.hosts).parameters for slot in share)
+            paths.append((name, tuple(_copy(slot, number, len(names)) for slot in share)))
+        return Structure(tuple(paths))
 
     def _own(self, candidates: Sequence[Slot]) -> tuple[Slot, ...]:
         """The pool's slots: the candidates, or a copy of them for each task where tasks train independently."""

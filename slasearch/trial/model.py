@@ -14,7 +14,7 @@ from slasearch.adapters.attach import attach
 from slasearch.adapters.pool import Pool
 from slasearch.adapters.sites import hidden_states
 from slasearch.records import Slot, Structure
-from slasearch.tasks.batches import Batch
+from slasearch.tasks.batches import Batch, moved
 from slasearch.trial.backbone import Backbone, pooled_places
 from slasearch.trial.controls._base import Adaptation
 from slasearch.trial.halves import run_between, run_lower, run_upper
@@ -173,7 +173,7 @@ class TaskModel:
         if below is not None:
             start, hidden = below
             with torch.no_grad():
-                return run_between(model, start, depth, hidden.to(self.backbone.device), inputs).cpu()
+                return run_between(model, start, depth, moved(hidden, self.backbone.device), inputs).cpu()
         with self._noisy(noise):
             return run_lower(model, depth, inputs).cpu()
 
@@ -199,7 +199,7 @@ class TaskModel:
         tasks = batch.task_index.cpu()  # as made: asking a device which tasks there are would wait for it
         batch = batch.to(self.backbone.device)
         if self.adaptation is not None:
-            self.adaptation.before_batch(batch.task_index)
+            self.adaptation.before_batch(tasks)
         if isinstance(gates, Structure):
             self.pool.route_paths(tasks, gates, device=self.backbone.device)
         else:
@@ -227,7 +227,7 @@ class TaskModel:
             with self._noisy(noise):
                 return hidden_states(model(**inputs)[0])
         depth, below = lower
-        return run_upper(model, depth, below.to(self.backbone.device), inputs)
+        return run_upper(model, depth, moved(below, self.backbone.device), inputs)
 
     @contextmanager
     def _noisy(self, noise: EmbeddingNoise | None) -> Iterator[None]:

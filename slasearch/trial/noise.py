@@ -12,7 +12,7 @@ from torch import Tensor
 from slasearch.perturb.apply import embedding_change, weight_change
 from slasearch.records import ConditionSpec
 from slasearch.registry import CONDITIONS
-from slasearch.tasks.batches import Batch
+from slasearch.tasks.batches import Batch, moved
 from slasearch.trial.backbone import Backbone
 
 __all__ = ["EmbeddingNoise", "family_of", "noise_for", "noisy_weights"]
@@ -37,7 +37,7 @@ class EmbeddingNoise:
 
     def to(self, device: torch.device | str) -> EmbeddingNoise:
         """The same noise on a device."""
-        return EmbeddingNoise(*(None if part is None else part.to(device) for part in (self.factor, self.added)))
+        return EmbeddingNoise(*(None if part is None else moved(part, device) for part in (self.factor, self.added)))
 
     def on(self, embeddings: Tensor) -> Tensor:
         """The disturbed embeddings, `n x t x d`, in their own precision."""

@@ -121,4 +121,5 @@ def _example(number: int, text: Text, pairs: bool | None) -> Example:
         raise TaskError(f"text {number + 1}: expected {wanted}, as in the adapter's training, got {got}: {text!r:.80}.")
     if any(map(lone_surrogate, filter(None, (first, second)))):
         raise TaskError(f"text {number + 1}: expected text in UTF-8, got other bytes: {text!r:.80}.")
-    return Example(str(number), first, 0, second)
+    # As sources do with what is trained on: to some tokenizers a space at the end is a token.
+    return Example(str(number), first.strip(), 0, None if second is None else second.strip())

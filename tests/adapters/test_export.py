@@ -102,6 +102,10 @@ def edit_tensors(change: Callable[[dict], None]) -> Callable[[Path], None]:
             "of 31,999,999,968 va",
         ),
         (edit_card(lambda card: card["tasks"][0].update(slots=["9:attn.v:lora:r2:0"])), "a layer below 2"),
+        (
+            edit_card(lambda card: card["tasks"][0].update(slots=["0:attn.v:lora_xs:r17:0"])),
+            r"slot 0:attn.v:lora_xs:r17:0: .*expected at most 16.* Export the adapter again\.",
+        ),
         (edit_card(lambda card: card["tasks"][0].update(slots=["0:attn.k:bias:r1:0"])), "a site of attn.q"),
         (edit_card(lambda card: card["backbone"].update(hidden=32)), r"got \('bert', 2, 16\)"),
         (lambda folder: (folder / "adapter.safetensors").write_bytes(pickle.dumps([1])), "expected a safetensors file"),

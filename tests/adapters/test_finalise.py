@@ -173,6 +173,15 @@ def test_a_shared_slot_gets_the_mean_value_of_its_tasks() -> None:
     assert done.values == {pool.slots[0]: pytest.approx(expected)}
 
 
+def test_a_shared_slot_of_opposite_values_keeps_its_weights() -> None:
+    """Gates of the family `proximal` may be negative."""
+    pool = make_pool()
+    logits = torch.zeros(2, len(pool.slots))
+    logits[0, 0], logits[1, 0], logits[0, 1], logits[1, 1] = 0.8, -0.8, -0.4, -0.8
+    done = finalise(pool, gates_with(logits, family="proximal"), SizeSpec("penalty"))
+    assert done.values == {pool.slots[0]: 1.0, pool.slots[1]: pytest.approx(-0.6)}
+
+
 def test_sigmoid_anneals_towards_zero_and_one() -> None:
     gates = gates_with(torch.tensor([[-1.0, 1.0]]))
     gates.family.set_progress(1.0)

@@ -37,7 +37,7 @@ def test_budget_keeps_the_expected_size(
     family.set_target(wanted, scope)  # type: ignore[arg-type]
     possible = min(wanted, float(costs.sum()))
     size = family.expected_size(family._opened(family.logits.detach().double(), family.shift()))
-    assert size.flatten().tolist() == pytest.approx([possible] * size.numel(), rel=1e-6)
+    assert size.flatten().tolist() == pytest.approx([possible] * size.numel(), rel=1e-9)
 
 
 def test_budget_keeps_the_expected_size_while_it_learns() -> None:

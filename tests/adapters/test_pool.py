@@ -113,6 +113,26 @@ def test_paths_route_like_gates_of_zero_and_one() -> None:
             torch.testing.assert_close(run_tiny(model), by_gates, rtol=0, atol=1e-6)
 
 
+def test_paths_follow_the_structure_and_the_slots_that_are_there() -> None:
+    model = tiny_backbone("bert")
+    pool = pool_on(model, PoolSpec(("attn.v", "ffn.out"), ("lora",), (1,)))
+    disturb_weights(pool, scale=0.1)
+    one, other, *_ = pool.slots
+    tasks = torch.tensor([0, 1, 2])
+    with attach(model, pool), torch.no_grad():
+        outputs = []
+        for slots in ((one,), (other,), (one, other)):
+            pool.route_paths(tasks, Structure(tuple((task, slots) for task in "abc")))
+            outputs.append(run_tiny(model))
+        assert not torch.equal(outputs[0], outputs[1])
+        both = Structure(tuple((task, (one, other)) for task in "abc"))
+        pool.route_paths(tasks, both)
+        assert torch.equal(run_tiny(model), outputs[2])
+        pool.discard([other])
+        pool.route_paths(tasks, both)
+        assert torch.equal(run_tiny(model), outputs[0]), "what is gone is passed by"
+
+
 def test_stages_follow_each_other_and_the_modules_of_one_are_added() -> None:
     hosts = {"ffn.out": (HostShape(6, 4),)}
     kinds = ("ia3", "lora", "bottleneck", "parallel", "scale", "bias")

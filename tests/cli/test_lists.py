@@ -36,6 +36,9 @@ def test_kinds_gates_and_conditions(listed: Any, command: Any) -> None:
     text = command("kinds").out
     assert "r·(d_in + d_out)" in text
     assert "hard_concrete" in text
+    both = command("kinds", "--markdown", "--json")
+    assert (both.code, both.out) == (2, "")
+    assert "expected --markdown or --json, got both" in both.err
     assert command("kinds", "--markdown").out.startswith("### Kinds\n\n| name | equation |")
 
 

@@ -95,6 +95,17 @@ def test_a_wrong_address_is_refused_before_anything_runs(
     assert f"expected auto or HOST:PORT, got '{address}'" in " ".join(answer.err.split())
 
 
+def test_no_password_goes_into_a_clusters_command_lines(study: Path, command: Command) -> None:
+    storage = "postgresql+psycopg://me:hidden@host/results"
+    for words in ((), ("--dry-run",), ("--json",)):
+        answer = command("run", "tiny.yaml", "--address", "auto", "--storage", storage, *words)
+        assert (answer.code, answer.out) == (2, "")
+        assert "--storage: expected a URL without a password beside --address" in answer.err
+        assert "$SLASEARCH_STORAGE_PASSWORD_FILE" in answer.err
+        assert "hidden" not in answer.err
+    assert command("run", "tiny.yaml", "--dry-run", "--storage", storage).code == 0
+
+
 def test_validate_says_ok_or_every_problem(study: Path, command: Command) -> None:
     (study / "bad.yaml").write_text("name: bad name\ntasks: []\n")
     answer = command("validate", "tiny.yaml", "bad.yaml")

@@ -174,11 +174,21 @@ def test_numbers_that_no_machine_or_database_holds_are_refused(
         parse_study(full, "s", [override(most + 1)])
 
 
-def test_a_trial_has_whole_gpus_or_a_share_of_one(full: str) -> None:
-    for gpus in ("1.5", "0.00001"):
-        with pytest.raises(ConfigError, match=r"gpus_per_trial: expected a whole number, or a share of one GPU"):
-            parse_study(full, "s", [f"resources.gpus_per_trial={gpus}"])
-    for gpus in (0.0, 0.0001, 0.5, 1.0, 2.0):
+@pytest.mark.parametrize(
+    ("gpus", "told"),
+    [
+        ("2", "expected a number of at most 1, got 2"),
+        ("1.5", "expected a number of at most 1, got 1.5"),
+        ("0.00001", "expected 0, or a share of one GPU from 0.0001 up, got 1e-05"),
+    ],
+)
+def test_a_trial_has_one_gpu_at_most_or_a_share_of_it(gpus: str, told: str, full: str) -> None:
+    with pytest.raises(ConfigError, match=f"gpus_per_trial: {told}"):
+        parse_study(full, "s", [f"resources.gpus_per_trial={gpus}"])
+
+
+def test_gpus_that_a_trial_may_have(full: str) -> None:
+    for gpus in (0.0, 0.0001, 0.5, 1.0):
         assert parse_study(full, "s", [f"resources.gpus_per_trial={gpus}"]).resources.gpus_per_trial == gpus
 
 
@@ -225,6 +235,16 @@ def test_the_default_lies_in_the_working_folder_whatever_that_is_called(
     found = locate()
     assert found.home == tmp_path / folder / ".slasearch"
     assert make_url(found.storage_url).database == str(found.home / "slasearch.db")
+
+
+def test_a_working_folder_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for storage in (None, "sqlite:///sub/x.db"):
+        with pytest.raises(ConfigError, match="working folder: expected one that is there, got: No such file"):
+            locate(storage)
 
 
 def test_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,9 +55,14 @@ def test_a_trial_needs_a_node_that_is_large_enough(tmp_path: Path, monkeypatch: 
     nodes[:2] = [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}} for _ in range(2)]
     assert at_a_time(cpus_per_trial=1, gpus_per_trial=0.2) == 10
     assert at_a_time(cpus_per_trial=1, gpus_per_trial=0.3) == 6
-    nodes[:2] = [{"Alive": True, "Resources": {"CPU": 3.0, "GPU": 1.0}} for _ in range(2)]
-    for too_much in ({"cpus_per_trial": 4}, {"cpus_per_trial": 1, "gpus_per_trial": 2.0}):
-        with pytest.raises(ClusterError, match="got 6 CPUs and 2 GPUs in all, and no node that is large enough"):
+    nodes[:2] = [{"Alive": True, "Resources": {"CPU": 16.0, "GPU": 4.0}}]
+    assert at_a_time(cpus_per_trial=1, gpus_per_trial=0.4) == 8, "a trial has no parts of two GPUs"
+    assert at_a_time(cpus_per_trial=1, gpus_per_trial=0.6) == 4
+    assert at_a_time(cpus_per_trial=1, gpus_per_trial=1.0) == 4
+    nodes[:1] = [{"Alive": True, "Resources": {"CPU": 3.0, "GPU": 0.5}} for _ in range(2)]
+    assert at_a_time(cpus_per_trial=1, gpus_per_trial=0.25) == 4
+    for too_much in ({"cpus_per_trial": 4}, {"cpus_per_trial": 1, "gpus_per_trial": 1.0}):
+        with pytest.raises(ClusterError, match="got 6 CPUs and 1 GPUs in all, and no node that is large enough"):
             at_a_time(**too_much)
 
 

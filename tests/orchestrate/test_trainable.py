@@ -125,6 +125,13 @@ def test_a_worker_of_another_slasearch_makes_no_trial_and_says_what_to_do(spec: 
     made.cleanup()
 
 
+def test_a_worker_of_another_commit_makes_no_trial_either(spec: TrialSpec) -> None:
+    (only,) = steps(trainable(spec, SimulatedWorker, code="0123456789abcdef"))
+    here = installed()
+    expected = f"expected slasearch {here.slasearch} with code 01234567, as the driver has it"
+    assert f"{expected}, got {here.slasearch} with code {here.code[:8]}." in only[REFUSAL]
+
+
 @pytest.mark.parametrize(
     ("driver", "said"),
     [

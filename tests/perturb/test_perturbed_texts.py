@@ -2,12 +2,14 @@
 
 import random
 import re
+import time
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from perturb_kit import LEVELS, TEXT, under
 
+from slasearch.perturb._words import WORD
 from slasearch.records import Example
 
 
@@ -21,6 +23,20 @@ def test_typos_change_the_share_of_words_that_the_level_says():
         ]
         assert np.mean(changed) == pytest.approx(level, abs=0.03)
     assert all(changed), "at level 1 every word has an error"
+
+
+def test_words_are_found_in_linear_time_and_as_said():
+    text = "it's «so» 3 — !!! ...a_b-c… \u3000ünï \n=x= ="
+    assert WORD.findall(text) == ["it's", "«so»", "3", "...a_b-c…", "ünï", "=x="]
+    source = random.Random(0)
+    for _ in range(500):
+        drawn = "".join(source.choices(" \t=-a1_é.", k=30))
+        words = [part for part in drawn.split() if re.search(r"\w", part)]
+        assert WORD.findall(drawn) == words
+    signs = "=" * 200_000  # a minute and more if each place were a beginning
+    begun = time.process_time()
+    assert WORD.findall(signs + " word") == ["word"]
+    assert time.process_time() - begun < 5
 
 
 def test_typos_of_a_lower_level_stand_identically_in_a_higher_one():

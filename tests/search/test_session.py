@@ -1,6 +1,7 @@
 import json
 import math
 import re
+import time
 from dataclasses import replace
 
 import optuna
@@ -830,9 +831,12 @@ def test_the_summary_counts_trials_that_none_other_beats_and_names_the_last_fail
 def test_a_study_whose_driver_is_dead_reads_as_interrupted(opened, where):
     started(opened(FULL))
     store = Store(where.storage_url)
+    later = time.time() + 3600
     assert read_summary(store, "toy").state == "running"
     dead_holder(where)
-    assert read_summary(store, "toy").state == "interrupted"
+    found = read_summary(store, "toy", now=later)
+    assert (found.state, found.running) == ("interrupted", 1)
+    assert found.device_seconds < 60, "what ran ended with its driver"
 
 
 def test_a_database_that_goes_away_is_a_storage_error(opened, where):

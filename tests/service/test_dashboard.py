@@ -225,6 +225,18 @@ def test_a_server_that_is_open_to_others_answers_by_any_name(database: Path) -> 
         assert told == ["200 OK"]
 
 
+def test_in_a_container_it_answers_to_the_names_of_the_port_that_is_published(database: Path) -> None:
+    with make_dashboard_server(f"sqlite:///{database}", host="0.0.0.0", port=0, local=True) as server:
+        app = server.get_app()
+        told: list[str] = []
+        for host in ("evil.example:8080", "127.0.0.1:8080", "localhost:8080"):
+            environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies", "HTTP_HOST": host}
+            setup_testing_defaults(environ)
+            assert app is not None
+            list(app(environ, lambda line, *rest: told.append(line)))  # type: ignore[arg-type, return-value]
+        assert told == ["403 Forbidden", "200 OK", "200 OK"]
+
+
 def has_ipv6() -> bool:
     try:
         with socket.socket(socket.AF_INET6) as tried:

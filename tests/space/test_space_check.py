@@ -196,6 +196,17 @@ def test_a_pruner_whose_first_rung_no_report_reaches_is_refused(file: Path, prun
     assert found[0].endswith(f"phases.optimise.pruner.options.first_share: expected {expected}")
 
 
+@pytest.mark.parametrize("pruner", ["successive_halving", "hyperband"])
+def test_a_pruner_needs_a_report_between_the_warm_up_and_the_last(file: Path, pruner: str) -> None:
+    halves = f"phases.optimise.pruner={{name: {pruner}}}", "training.reports=2", "finalisation.share=0.2"
+    assert load_checked(file, [*halves, "gates.warm_up=0.49"])
+    assert load_checked(file, [*halves, "gates.warm_up={float: [0.3, 0.6]}"]), "some trials may be stopped"
+    for warm_up, least in (("0.5", "0.5"), ("{float: [0.55, 0.6]}", "0.55")):
+        (found,) = lines(file, *halves, f"gates.warm_up={warm_up}")
+        expected = f"less than 0.5, where the last of 2 reports stands at which {pruner} may stop a trial"
+        assert found.endswith(f"gates.warm_up: expected {expected} (training.reports), got {least}")
+
+
 def test_options_are_told_with_their_lines(file: Path, text: str) -> None:
     pruner = "    pruner:\n      name: successive_halving\n      options:\n        reduction_factor: 0\n"
     file.write_text(text.replace("  optimise: {trials: 3}\n", f"  optimise:\n    trials: 3\n{pruner}"))

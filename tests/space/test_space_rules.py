@@ -122,6 +122,17 @@ def told(config: StudyConfig) -> list[str]:
             ),
             "constraints.0.min: expected a number of at most 40000, the largest budget, got 40001",
         ),
+        *(
+            (
+                ("tasks.1.metric=macro_f1", f"constraints=[{{name: {name}, max: -0.5}}]"),
+                "constraints.0.max: expected a number of at least 0, the least that there is, got -0.5",
+            )
+            for name in ("score", "exported_parameters", "latency")
+        ),
+        (
+            ("constraints=[{name: score, max: -1.5}]",),
+            "constraints.0.max: expected a number of at least -1, the least that there is, got -1.5",
+        ),
     ],
 )
 def test_contradictions_are_told(overrides: tuple[str, ...], wanted: str, study: Study) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from slasearch.errors import StorageError, StudyNotFoundError
+from slasearch.service.read_only import read_only_engine_arguments
 from slasearch.storage import engine as engine_module
 from slasearch.storage import upgrade as upgrade_module
 from slasearch.storage.engine import database_file, make_engine, optuna_storage, storage_errors
@@ -94,6 +95,15 @@ def test_a_reader_makes_no_database(url, tmp_path):
     with pytest.raises(StorageError, match=r"expected the file .*study.db, got none. Run a study first"):
         Store(url).studies()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_looked_at_is_told(tmp_path):
+    """As one in a folder that this user may not enter, which root, who runs this in a container, enters anyway."""
+    url = f"sqlite:///{tmp_path}/{'x' * 300}"
+    with pytest.raises(StorageError, match=r"expected the file .*, got: File name too long. Make it readable"):
+        Store(url).studies()
+    with pytest.raises(StorageError, match="got: File name too long"):
+        read_only_engine_arguments(url)
 
 
 def test_a_reader_leaves_the_file_as_it_is(url):

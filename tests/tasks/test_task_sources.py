@@ -289,6 +289,17 @@ def test_folders_without_train_or_with_two_of_a_kind(write):
         load_task(task(folder))
 
 
+def test_names_of_split_files_may_have_dots(write):
+    folder = write("set/train.csv", table(rows(60))).parent
+    write("set/train.old.jsonl", GOOD)
+    write("set/dev.v2.CSV.gz", gzip.compress(table(rows(40, start=1000))))
+    write("set/test.backup.csv", table(rows(40, start=2000)))
+    splits = load_task(task(folder, splits={"validation": "dev.v2"})).splits
+    assert [len(splits[split]) for split in ("train", "validation", "test")] == [60 - 9, 40, 9]
+    with pytest.raises(TaskError, match=r"expected a file dev\.jsonl.* for validation, got dev\.v2\.CSV\.gz, test"):
+        load_task(task(folder, splits={"validation": "dev"}))
+
+
 @pytest.mark.parametrize("given", ["validation", "test", None])
 def test_splits_that_a_folder_lacks_come_off_train(given, write):
     folder = write("set/train.jsonl", json_lines(rows(200))).parent

@@ -56,7 +56,10 @@ def test_a_trial_and_its_export(family: str, tmp_path: Path, make_spec: Spec, fi
     for name, content in report.artifact.items():
         (tmp_path / name).write_bytes(content)
     examples = task.splits["validation"]
-    logits = Predictor.load(tmp_path).logits("same", [(e.text, str(e.text_pair)) for e in examples])
+    predictor = Predictor.load(tmp_path)
+    logits = predictor.logits("same", [(e.text, str(e.text_pair)) for e in examples])
+    spaced = predictor.logits("same", [(f" {e.text}\n", f"{e.text_pair} ") for e in examples])
+    assert torch.equal(spaced, logits), "sources take the space around texts off what is trained on"
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor([example.label for example in examples]))
     assert loss.item() == pytest.approx(losses["clean"], abs=1e-5)
     half = finish(dataclasses.replace(spec, backbone=BackboneSpec(spec.backbone.id, "bf16", "auto", True)), worker)

@@ -83,6 +83,12 @@ class GateFamily(nn.Module, ABC):
     def initial_logit(self) -> float:
         """The logit at which `openness` is `settings.initial_openness` (a family under a budget: any equal logits)."""
 
+    def uniform(self, generator: torch.Generator) -> Tensor:
+        """Numbers between 0 and 1, away from both, `T x S`: drawn on the CPU, so alike on all devices; nobody waits."""
+        on_gpu = self.logits.is_cuda
+        u = torch.rand(self.logits.shape, generator=generator, pin_memory=on_gpu)
+        return u.to(self.logits.device, non_blocking=on_gpu).clamp(1e-6, 1 - 1e-6)
+
     @abstractmethod
     def sample(self, generator: torch.Generator) -> Tensor:
         """Gates z of one training step, `T x S`, differentiable in the logits."""

@@ -41,7 +41,7 @@ class HardConcrete(GateFamily):
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One draw for each (task, slot)."""
-        u = torch.rand(self.logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(self.logits.device)
+        u = self.uniform(generator)
         s = torch.sigmoid((torch.logit(u) + self.logits) / self.temperature)
         return (s * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
 

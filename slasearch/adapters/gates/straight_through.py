@@ -33,7 +33,7 @@ class StraightThrough(GateFamily):
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One draw of 0 or 1 for each (task, slot), with the gradient of the soft one."""
-        u = torch.rand(self.logits.shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(self.logits.device)
+        u = self.uniform(generator)
         soft = torch.sigmoid((self.logits + torch.logit(u)) / self.temperature)
         return (soft > 0.5).float() + (soft - soft.detach())
 

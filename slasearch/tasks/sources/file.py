@@ -1,8 +1,8 @@
 """Tasks in your own files: `file:PATH` of one table, or of a folder with one table for each split.
 
 Tables are Parquet (`.parquet`), or JSON lines (`.jsonl`, `.ndjson`), CSV (`.csv`) or TSV (`.tsv`, no quoting) in UTF-8,
-gzipped or not. A folder holds `train.*` and, if it has them, `validation.*` and `test.*`, or files of the names that
-the task's `splits` give; other files in it are ignored. A relative path starts at the working folder.
+gzipped or not. A folder holds `train` and, if it has them, `validation` and `test` with such a suffix, or tables of the
+names that the task's `splits` give; other files in it are ignored. A relative path starts at the working folder.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _split_files(folder: Path, splits: Mapping[str, str]) -> dict[str, Path]:
         raise TaskError(f"{folder}: expected a folder that can be listed, got {error.strerror}.") from error
     found: dict[str, Path] = {}
     for ours, theirs in wanted.items():
-        files = [file for file in tables if file.name.partition(".")[0] == theirs]
+        files = [file for file in tables if _stem(file) == theirs]
         if len(files) > 1:
             names = " and ".join(file.name for file in files)
             raise TaskError(f"{folder}: expected one file for {ours}, got {names}.")
@@ -88,6 +88,11 @@ def _split_files(folder: Path, splits: Mapping[str, str]) -> dict[str, Path]:
             kinds = f"{theirs}.jsonl, {theirs}.csv or {theirs}.tsv (also .gz)"
             raise TaskError(f"{folder}: expected a file {kinds} or {theirs}.parquet for {ours}, got {got}.")
     return found
+
+
+def _stem(table: Path) -> str:
+    """The name without `.gz` and the suffix of the format: it may have dots of its own."""
+    return (table.with_suffix("") if table.suffix.lower() == ".gz" else table).stem
 
 
 def _rows(path: Path, spec: TaskSpec) -> list[Row]:

@@ -100,7 +100,7 @@ class _Fused(nn.Module):
         y = hidden_states(output).float()
         total = torch.zeros_like(y)
         for task in sorted(set(self.task_index.tolist())):
-            rows = (self.task_index == task).nonzero().flatten()
+            rows = (self.task_index == task).nonzero().flatten().to(y.device, non_blocking=True)
             total = total.index_copy(0, rows, self._delta(task, y[rows]))
         return (y + total).to(output.dtype)
 
@@ -148,7 +148,7 @@ class FusionAdaptation(Adaptation):
         return {}
 
     def before_batch(self, task_index: Tensor) -> None:
-        """Says which adapter, or attention, each example passes."""
+        """Says which adapter, or attention, each example passes; looked at on the CPU, where nobody waits for it."""
         for part in self._fused.values():
             part.task_index = task_index
 

@@ -19,6 +19,7 @@ __all__ = [
     "expected_share",
     "fill",
     "pool_size",
+    "reserve",
     "trim",
     "union_openness",
 ]
@@ -152,6 +153,33 @@ def trim(
             users[slot] += 1
             spent[account] += price
     return chosen
+
+
+def reserve(
+    order: Sequence[tuple[int, int]], costs: Sequence[int], chosen: Sequence[set[int]], scope: Scope
+) -> list[set[int]]:
+    """The strongest pairs that were not chosen and together are cheaper than the dearest slot that was [ours].
+
+    A later cut that gives up a dear slot leaves a gap, which cheaper ones can fill if they are still there.
+
+    Args:
+        order: As for `fill`.
+        costs: As for `fill`.
+        chosen: What `trim` or `fill` gave.
+        scope: As for `fill`.
+    """
+    dearest = [max((costs[slot] for slot in slots), default=0) for slots in chosen]
+    left = [price - 1 for price in (dearest if scope == "per_task" else [max(dearest)])]
+    kept: list[set[int]] = [set() for _ in chosen]
+    paid: set[int] = set()
+    for task, slot in order:
+        account = 0 if scope == "union" else task
+        price = 0 if scope == "union" and slot in paid else costs[slot]
+        if slot not in chosen[task] and price <= left[account]:
+            kept[task].add(slot)
+            paid.add(slot)
+            left[account] -= price
+    return kept
 
 
 class BudgetPressure:

@@ -13,7 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slasearch.adapters.budget import BudgetPressure, below_cheapest, by_strength, expected_share, pool_size, trim
+from slasearch.adapters.budget import (
+    BudgetPressure,
+    below_cheapest,
+    by_strength,
+    expected_share,
+    pool_size,
+    reserve,
+    trim,
+)
 from slasearch.adapters.gates.bank import GateBank
 from slasearch.adapters.pool import Pool
 from slasearch.records import Event, FinalisationSpec, SizeSpec
@@ -237,6 +245,8 @@ class GateLearner:
     def prune(self, step: int) -> bool:
         """Under `progressive`, every so often: closes for good what the target leaves no room for.
 
+        All but a reserve, which stays until the last cut, so that the budget is used up where slots differ in size.
+
         Args:
             step: Gated steps done.
 
@@ -249,10 +259,12 @@ class GateLearner:
         room = self._pressure.target(step / self._steps)
         tasks = self.bank.alive.shape[0]
         costs = [self._pool.costs[slot].parameters for slot in self._pool.candidates]
-        chosen = trim(by_strength(self.strength()), costs, room, self._size.scope, tasks)
+        order, scope = by_strength(self.strength()), self._size.scope
+        chosen = trim(order, costs, room, scope, tasks)
+        spared = reserve(order, costs, chosen, scope) if step < self._steps else [set() for _ in chosen]
         alive = torch.zeros(tasks, len(costs), dtype=torch.bool)
         for task, slots in enumerate(chosen):
-            alive[task, sorted(slots)] = True
+            alive[task, sorted(slots | spared[task])] = True
         self.bank.close(alive)
         used = zip(self._pool.candidates, self.bank.alive.any(0).tolist(), strict=True)
         gone = [slot for slot, open_ in used if not open_ and slot in self._pool.present]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slasearch.adapters.budget import by_strength, trim
+from slasearch.adapters.budget import by_strength, reserve, trim
 from slasearch.adapters.finalise import finalise
 from slasearch.adapters.gates.bank import GateBank
 from slasearch.adapters.gates.budget import Budget
@@ -78,6 +78,30 @@ def test_progressive_ends_within_the_budget_and_never_with_nothing(
     assert found[0] == found[1], "the same gates give the same structure"
 
 
+def test_a_budget_is_used_up_by_cheap_slots_though_they_were_the_weakest_all_along() -> None:
+    """The last cut gives up a dear slot; what fills the gap had to outlive all cuts before."""
+    dear, cheap = [(place, 2) for place in range(6)], [(place, 0) for place in range(6)]
+    pool = pool_of([*dear, *cheap])
+    costs = {slot: pool.costs[slot].parameters for slot in pool.candidates}
+    most, least = max(costs.values()), min(costs.values())
+    budget = 2 * most + 3 * least
+    learner = learner_of(
+        pool, "sigmoid", SizeSpec("budget", budget=budget), FinalisationSpec("gate", "progressive"), 12
+    )
+    with torch.no_grad():
+        worth = torch.tensor([float(costs[slot]) for slot in pool.candidates])
+        learner.bank.family.logits.copy_(worth / most + torch.arange(12) / 100)
+    sizes = []
+    for step in range(12):
+        learner.begin(step)
+        learner.prune(step + 1)
+        sizes.append(sum(costs[slot] for slot in pool.slots))
+    assert sizes[-1] == budget
+    assert sorted(sizes, reverse=True) == sizes
+    targets = [learner._pressure.target((step + 1) / 12) for step in range(12)]  # type: ignore[union-attr]
+    assert all(size < target + most for size, target in zip(sizes, targets, strict=True))
+
+
 def test_a_step_of_budget_gates_solves_for_the_shift_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """λ does not act on this family: neither a penalty nor the pressure need its openness."""
     pool = pool_of([(0, 0), (1, 1), (2, 4)])
@@ -137,6 +161,15 @@ def test_trimming_keeps_to_the_size_and_gives_up_no_more_than_it_must(
         assert all(spent + costs[slot] > budget for slot in left), "what still fits is taken back"
     if scope == "union":
         assert all(chosen_by == union for chosen_by in chosen), "a slot that is paid is free for every task"
+    spared = reserve(by_strength(strength), costs, chosen, scope)  # type: ignore[arg-type]
+    assert not any(more & account for more, account in zip(spared, chosen, strict=True))
+    gaps = [set().union(*spared)] if scope == "union" else spared
+    for gap, account in zip(gaps, accounts, strict=True):
+        dearest = max((costs[slot] for slot in account), default=0)
+        spent = sum(costs[slot] for slot in gap)
+        assert spent < max(1, dearest)
+        left = set(range(len(costs))) - account - gap
+        assert all(spent + costs[slot] >= dearest for slot in left), "the strongest that fit into the gap are kept"
 
 
 @pytest.mark.parametrize("tasks", [1, 5])

@@ -15,7 +15,7 @@ __all__ = ["Versions", "installed", "refusal", "warning"]
 
 @dataclass(frozen=True)
 class Versions:
-    """The packages that decide what a trial computes, as one process has them.
+    """The packages that decide what a trial computes, as one process has them; `code` is `code_digest` of this one.
 
     A build (`+cpu`, `+cu126`) is left out: the driver trains nothing, and needs no build for GPUs.
     """

@@ -9,6 +9,7 @@ import slasearch
 from slasearch.trial.code import code_digest
 
 PACKAGE = Path(slasearch.__file__).parent
+HERE = code_digest()
 
 
 @pytest.fixture
@@ -24,12 +25,12 @@ def digest() -> str:
 
 
 def test_it_tells_code_and_not_places(copy: Path) -> None:
-    assert digest() == code_digest()
+    assert digest() == HERE
     (copy / "report" / "more.py").write_text("")
-    assert digest() == code_digest(), "a report changes no trial"
+    assert digest() == HERE, "a report changes no trial"
     (copy / "__pycache__").mkdir()
     (copy / "__pycache__" / "errors.cpython-311.pyc").write_bytes(b"")
-    assert digest() == code_digest()
+    assert digest() == HERE
 
 
 @pytest.mark.parametrize("part", ["records.py", "trial/train.py", "adapters/kinds/lora.py", "perturb/typos.py"])

@@ -148,7 +148,7 @@ def test_methods_with_modules_of_their_own_train_one_set_for_all_tasks(
 @pytest.mark.parametrize("size", [4609, 2 * SIZE])
 @pytest.mark.parametrize("name", ["lora", "lora_xs", "prefix_gated", "bottleneck", "random", "random_best"])
 def test_tasks_that_train_independently_share_the_size_out(
-    name: str, size: int, make_spec: Spec, finish: Finish, worker: TrialWorker
+    name: str, size: int, make_spec: Spec, finish: Finish
 ) -> None:
     """Their parts differ by a slot at most, and the sum keeps the rule of the control's size."""
     training = short(2, multitask="independent")  # type: ignore[arg-type]

@@ -55,6 +55,8 @@ def load_adapter(model: nn.Module, folder: Path | str, task: str | None = None) 
         logits = adapter.logits(**tokenizer(["The printer is on fire"], return_tensors="pt"))  # 1 x labels
         adapter.detach()
 
+    Texts should have no space around them, as in training: to some tokenizers it is a token.
+
     Args:
         model: A model of the adapter's family, layers and widths. Its weights should be those that the adapter was
             trained on; where its files are known (`name_or_path` is a folder) other ones are warned about.

@@ -1,6 +1,7 @@
 """A whole trial on every backbone family, to an export that predicts what was evaluated; in bf16 too."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,11 +38,19 @@ def pairs() -> TaskData:
     return TaskData(TaskSpec("same", "file:unused", max_tokens=12), ("other", "same"), splits)
 
 
+def spaces_are_tokens(model: Path) -> None:
+    """As with byte-level tokenizers: nothing is taken off the ends of a text."""
+    file = model / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"pre_tokenizer": None}))
+
+
 @pytest.mark.parametrize("family", TINY_FAMILIES)
 def test_a_trial_and_its_export(family: str, tmp_path: Path, make_spec: Spec, finish: Finish) -> None:
     task = pairs()
+    model = save_tiny(family, tmp_path / "model")
+    spaces_are_tokens(model)
     spec = make_spec(
-        backbone=BackboneSpec(f"path:{save_tiny(family, tmp_path / 'model')}"),
+        backbone=BackboneSpec(f"path:{model}"),
         tasks=(task.spec,),
         pool=PoolSpec(("attn.k", "attn.v", "ffn.in", "ffn.out"), ("lora", "bias"), (1,), layers=(1,)),
         size=SizeSpec("budget", budget=120),

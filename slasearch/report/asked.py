@@ -55,8 +55,9 @@ def _goal(config: StudyConfig, objective: ObjectiveConfig) -> str:
 def _modules(pool: PoolConfig) -> str:
     layers = "all layers" if pool.layers == "all" else f"layers {_one_of(pool.layers)}"
     kinds = re.sub(r"\blora\b", "LoRA", _one_of(pool.kinds))
-    others = "".join(f", {kind} of rank {_one_of(ranks)}" for kind, ranks in pool.kind_ranks.items())
-    modules = f"{kinds} modules of rank {_one_of(pool.ranks)}{others}, at {_one_of(pool.sites)} in {layers}"
+    others = "; ".join(f"{kind} of rank {_one_of(ranks)}" for kind, ranks in pool.kind_ranks.items())
+    ranks = f"{_one_of(pool.ranks)} ({others})" if others else _one_of(pool.ranks)
+    modules = f"{kinds} modules of rank {ranks}, at {_one_of(pool.sites)} in {layers}"
     return f"{_first_up(modules)}; each has a gate for every task, which learns whether it stays."
 
 

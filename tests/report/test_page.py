@@ -193,6 +193,13 @@ def test_what_was_asked_is_read_from_the_study_file() -> None:
     assert said["Disturbance"].endswith("under typos (0.1, 0.2, 0.4) and embedding noise (0.1, 0.3, 0.5) too.")
 
 
+def test_ranks_of_kinds_that_have_others_are_told_apart() -> None:
+    config = study_config("synthetic", Plan())
+    pool = config.pool.model_copy(update={"kinds": ("lora", "lora_xs"), "ranks": (1,), "kind_ranks": {"lora_xs": (8,)}})
+    said = dict(asked(config.model_copy(update={"pool": pool})))
+    assert said["Modules"].startswith("LoRA and lora_xs modules of rank 1 (lora_xs of rank 8), at attn.q")
+
+
 def test_the_page_says_that_the_sampler_began_from_an_earlier_study(results: Results) -> None:
     trials = tuple(EarlierTrial(number, {}, 0.5, 9.0, None) for number in range(3))
     begun = replace(results.frames, warm_start=WarmStart(1, "pilot", "f" * 64, None, 2, trials))

@@ -21,9 +21,12 @@ __all__ = ["CONFIRMED", "confirmed_handle", "confirmed_note", "confirmed_traces"
 CONFIRMED = "confirmed over seeds"
 
 
-def shown_range(front: ParetoFront, objective: str) -> AxisRange:
-    """The axis of an objective, with as much of the intervals as leaves the trials their room; of sizes in decades."""
-    values = front.column(objective).tolist()
+def shown_range(front: ParetoFront, objective: str, *, floor: float = -math.inf) -> AxisRange:
+    """The axis of an objective, with as much of the intervals as leaves the trials their room; of sizes in decades.
+
+    Values below `floor` are left out.
+    """
+    values = [value for value in front.column(objective).tolist() if value >= floor]
     estimates = _estimates(front, objective)
     means = [one.mean for one in estimates]
     ends = [end for one in estimates for end in (one.low, one.high)]

@@ -9,11 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
+from numpy.typing import NDArray
 
-from slasearch.report.figures._base import LegendItem, Panel, ReportFigure, note, panel_figure, thinned
+from slasearch.report.figures._base import (
+    AxisRange,
+    LegendItem,
+    Panel,
+    ReportFigure,
+    axis_range,
+    note,
+    panel_figure,
+    thinned,
+)
+from slasearch.report.figures._collapsed import ARROW, collapsed_note, score_floor
 from slasearch.report.labels import objective_label
 from slasearch.report.results import Results
-from slasearch.report.style import DENSE, INK, MUTED, VERMILION, Mark, broken, finish, new_figure, state_marks, style
+from slasearch.report.style import DENSE, INK, MUTED, VERMILION, broken, finish, new_figure, state_marks, style
 
 __all__ = ["figures", "history_table"]
 
@@ -32,6 +43,7 @@ def figures(results: Results) -> list[ReportFigure]:
     text = note(
         "line: best complete score so far",
         "pruned trials stand at their last score, failed and repeated ones at the bottom",
+        collapsed_note(_scores(table), _floor(table)),
         "search: " + results.counts_of("design", "optimise").text(),
     )
     y_label = objective_label(results.frames.config, "score")
@@ -64,6 +76,22 @@ def history_table(results: Results) -> pd.DataFrame:
     return ended[columns].assign(best=best, repeated=repeated, reason=ended["reason"]).reset_index(drop=True)
 
 
+def _scores(table: pd.DataFrame) -> NDArray[np.float64]:
+    return table["score"].to_numpy(dtype=np.float64)
+
+
+def _floor(table: pd.DataFrame) -> float:
+    """The lowest score that the axis has to hold: of pruned trials, whose scores are low on the way, all of them."""
+    pruned = (table["state"] == "pruned").to_numpy(dtype=np.bool_)
+    scores = _scores(table)
+    return min(score_floor(scores[~pruned]), float(np.nanmin([np.inf, *scores[pruned]])))
+
+
+def _y_range(table: pd.DataFrame) -> AxisRange:
+    scores = _scores(table)
+    return axis_range(scores[scores >= _floor(table)])
+
+
 def _label(state: str, table: pd.DataFrame) -> str:
     """What a state is called; of attempts that failed, those that were repeated are no failed trials."""
     if state != "fail":
@@ -76,7 +104,7 @@ def _draw(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str, tex
     with style():
         figure, (ax,) = new_figure(3.9)
         for item in legend:
-            _draw_state(ax, table[table["state"] == item.series], item, dense=len(table) > DENSE)
+            _draw_state(ax, table[table["state"] == item.series], item, _floor(table), dense=len(table) > DENSE)
         ax.step(table["number"], table["best"], where="post", color=INK, linewidth=1.6, label="best so far", zorder=4)
         above = blended_transform_factory(ax.transData, ax.transAxes)
         for start, phase in _phases(table):
@@ -85,7 +113,8 @@ def _draw(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str, tex
             ax.text(start - 0.4, 1.01, phase, transform=above, color=MUTED, fontsize=9, va="bottom")
         ax.set_xlabel("Trial number")
         ax.set_ylabel(broken(y_label, 24))
-        ax.margins(y=0.12)
+        shown = _y_range(table)
+        ax.set_ylim(shown.low, shown.high)
         low, high = float(table["number"].min()), float(table["number"].max())
         ax.set_xlim(low - 0.5 - 0.015 * (high - low), high + 0.5 + 0.015 * (high - low))
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -96,13 +125,18 @@ def _draw(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str, tex
     return figure
 
 
-def _draw_state(ax: Axes, rows: pd.DataFrame, item: LegendItem, *, dense: bool) -> None:
+def _draw_state(ax: Axes, rows: pd.DataFrame, item: LegendItem, floor: float, *, dense: bool) -> None:
     """Failed attempts have no score: they stand as crosses at the bottom, whatever the axis shows."""
     failed = item.series == "fail"
+    at_the_end = blended_transform_factory(ax.transData, ax.transAxes)
+    below = rows["number"][rows["score"] < floor]
+    ax.scatter(
+        below, pd.Series(0.03, index=below.index), s=60, marker=ARROW, color=item.mark.color, transform=at_the_end
+    )
     ax.scatter(
         rows["number"], pd.Series(0.03, index=rows.index) if failed else rows["score"],
         s=6 if dense and not failed else 30, color=item.mark.color, marker=item.mark.marker, label=item.label, zorder=3,
-        transform=blended_transform_factory(ax.transData, ax.transAxes) if failed else ax.transData,
+        transform=at_the_end if failed else ax.transData,
         linewidths=1.6 if failed else 0.0 if dense else 0.6, edgecolors=None if failed else "white", rasterized=dense,
     )  # fmt: skip
 
@@ -125,12 +159,14 @@ def _panel(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str) ->
                    line={"shape": "hv", "color": INK, "width": 1.6})
     )  # fmt: skip
     shown = table[thinned((table["state"] == "fail").to_numpy(dtype=np.bool_))]
-    scores = table["score"].dropna()
-    floor = float(scores.min() - 0.06 * (scores.max() - scores.min())) if len(scores) else 0.0
+    axis, floor = _y_range(table), _floor(table)
+    bottom = axis.low + 0.03 * (axis.high - axis.low)
     for item in legend:
         rows = shown[shown["state"] == item.series]
-        y = rows["score"].where(rows["state"] != "fail", floor)
-        figure.add_trace(_trace(rows, y, item.mark, item))
+        below = rows["score"] < floor
+        y = rows["score"].mask(below | (rows["state"] == "fail"), bottom)
+        figure.add_trace(_trace(rows, y, below, item))
+    figure.update_yaxes(range=[axis.low, axis.high])
     for start, phase in _phases(table):
         figure.add_annotation(
             x=start, y=1.0, yref="paper", text=phase, showarrow=False, xanchor="left", yanchor="bottom",
@@ -140,7 +176,7 @@ def _panel(table: pd.DataFrame, legend: tuple[LegendItem, ...], y_label: str) ->
     return figure
 
 
-def _trace(rows: pd.DataFrame, y: pd.Series[float], mark: Mark, item: LegendItem) -> go.Scatter:
+def _trace(rows: pd.DataFrame, y: pd.Series[float], below: pd.Series[bool], item: LegendItem) -> go.Scatter:
     texts = [
         f"trial {number:g} ({phase}), {'repeated' if repeated else state}"
         + ("" if pd.isna(score) else f", score {score:.3f}")
@@ -148,9 +184,11 @@ def _trace(rows: pd.DataFrame, y: pd.Series[float], mark: Mark, item: LegendItem
             *(rows[name] for name in ("number", "phase", "state", "score", "repeated")), strict=True
         )
     ]
+    mark = item.mark
+    symbols = ["arrow-down" if low else mark.symbol for low in below] if below.any() else mark.symbol
     line = {"color": mark.color, "width": 2 if mark.color == VERMILION else 0}
     return go.Scatter(
         x=rows["number"].tolist(), y=y.tolist(), mode="markers", legendgroup=item.series, text=texts,
-        marker={"color": mark.color, "symbol": mark.symbol, "size": 9, "line": line},
+        marker={"color": mark.color, "symbol": symbols, "size": 9, "line": line},
         hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip

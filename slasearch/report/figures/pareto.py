@@ -16,7 +16,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from slasearch.analysis.pareto import ParetoFront
-from slasearch.report.figures._base import Panel, ReportFigure, note, panel_figure, thinned
+from slasearch.report.figures._base import AxisRange, Panel, ReportFigure, note, panel_figure, thinned
+from slasearch.report.figures._collapsed import ARROW, collapsed_note, score_floor
 from slasearch.report.figures._confirmed import (
     CONFIRMED,
     confirmed_handle,
@@ -60,6 +61,7 @@ def figures(results: Results) -> list[ReportFigure]:
         ),
         "validation split, one seed pair each",
         *confirmed_note(front, "exported_parameters", "score"),
+        collapsed_note(front.column("score"), _floor(front)),
         f"{front.left_out} left out: an objective is missing" if front.left_out else "",
         *front.warnings,
         "search: " + results.counts_of("design", "optimise").text(),
@@ -119,6 +121,16 @@ def _spoken(front: ParetoFront) -> str:
     )
 
 
+def _floor(front: ParetoFront) -> float:
+    """The lowest score that the axis has to hold: everything that the front consists of, collapsed or not."""
+    score = front.column("score")
+    return min(score_floor(score), float(score[front.on_front | front.on_size_front].min()))
+
+
+def _score_range(front: ParetoFront) -> AxisRange:
+    return shown_range(front, "score", floor=_floor(front))
+
+
 def _staircase(front: ParetoFront) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     order = np.argsort(front.column("exported_parameters")[front.on_size_front], kind="stable")
     size, score = (front.column(name)[front.on_size_front][order] for name in ("exported_parameters", "score"))
@@ -140,6 +152,10 @@ def _draw(front: ParetoFront, y_label: str, colour: str | None, text: str) -> Fi
                 c=ACCENT if shades is None else shades[chosen], zorder=3 if area < 50 else 4,
                 rasterized=front.n > DENSE, **ends,
             )  # fmt: skip
+        below = score < _floor(front)
+        shown = _score_range(front)
+        at_the_end = np.full(int(below.sum()), shown.low + 0.02 * (shown.high - shown.low))
+        ax.scatter(size[below], at_the_end, s=60, marker=ARROW, color=MUTED, zorder=3)
         if colour:
             bar = figure.colorbar(points, ax=ax, pad=0.02, aspect=28)
             bar.set_label(colour)
@@ -169,7 +185,7 @@ def _set_axes(ax: Axes, front: ParetoFront) -> None:
         ax.set_xlim(10**shown.low, 10**shown.high)
         ax.set_xticks(count_ticks(10**shown.low, 10**shown.high))
         ax.minorticks_off()
-    shown = shown_range(front, "score")
+    shown = _score_range(front)
     ax.set_ylim(shown.low, shown.high)
     ax.set_xlabel("Exported parameters")
     compact_axis(ax, "x")
@@ -183,7 +199,9 @@ def _panel(front: ParetoFront, y_label: str, colour: str | None) -> go.Figure:
     # The points on the front come last, so that they lie on top.
     table = front_table(front)[::-1].sort_values("on_front", kind="stable", ignore_index=True)
     table = table[thinned(table["on_front"].to_numpy(dtype=np.bool_))]
+    shown, below = _score_range(front), table["score"] < _floor(front)
     marker: dict[str, object] = {
+        "symbol": ["arrow-down" if low else "circle" for low in below] if below.any() else "circle",
         "size": [14 if chosen else 8 for chosen in table["on_front"]],
         "opacity": [1.0 if chosen else 0.75 for chosen in table["on_front"]],
         "line": {
@@ -197,13 +215,13 @@ def _panel(front: ParetoFront, y_label: str, colour: str | None) -> go.Figure:
         marker |= {"colorscale": _SCALE, "colorbar": {"title": title, "thickness": 12, "outlinewidth": 0}}
     figure.add_trace(
         go.Scatter(
-            x=table["exported_parameters"].tolist(), y=table["score"].tolist(), mode="markers", marker=marker,
+            x=table["exported_parameters"].tolist(), mode="markers", marker=marker,
+            y=table["score"].mask(below, shown.low + 0.02 * (shown.high - shown.low)).tolist(),
             text=[_hover(row) for _, row in table.iterrows()], hovertemplate="%{text}<extra></extra>",
         )
     )  # fmt: skip
     figure.add_traces(confirmed_traces(front, "exported_parameters", "score"))
     sizes = front.column("exported_parameters")
-    shown = shown_range(front, "score")
     figure.update_yaxes(range=[shown.low, shown.high])
     if sizes.min() > 0:
         shown = shown_range(front, "exported_parameters")

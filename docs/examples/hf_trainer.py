@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -60,7 +61,10 @@ class Gates(TrainerCallback):
 
 
 def main(out: Path, *, examples: int = 1000, validation: int = 400, epochs: int = 2) -> float:
-    """Trains on tweets, writes the adapter to `out`, and gives the accuracy on validation."""
+    """Trains on tweets, writes adapter and head to `out`, and gives the accuracy on validation.
+
+    `load_state_dict(…, strict=False)` and `slasearch.load_adapter` put them into another classifier again.
+    """
     folder = backbone_folder(BackboneSpec("bundled:minilm"))
     limits = SplitLimits(train=examples, validation=validation)
     task = load_task(TaskSpec("tweets", "bundled:tweet_sentiment", limits=limits))
@@ -84,7 +88,7 @@ def main(out: Path, *, examples: int = 1000, validation: int = 400, epochs: int 
             per_device_train_batch_size=32,
             per_device_eval_batch_size=128,
             num_train_epochs=epochs,
-            learning_rate=3e-3,
+            learning_rate=3e-3,  # a higher one would want `gated.rate_factor`, by which a study multiplies it
             save_strategy="no",
             report_to=[],
             use_cpu=not torch.cuda.is_available(),
@@ -99,6 +103,8 @@ def main(out: Path, *, examples: int = 1000, validation: int = 400, epochs: int 
     trainer.train()
     accuracy = float(trainer.evaluate()["eval_accuracy"])
     gated.export(out / "adapter")
+    head = {name: value for name, value in model.state_dict().items() if name.startswith("classifier.")}
+    save_file(head, out / "head.safetensors")
     print(f"{accuracy:.3f} accuracy with {gated.pool.parameter_count():,} parameters in {len(gated.pool.slots)} slots")
     return accuracy
 

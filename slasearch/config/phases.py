@@ -39,7 +39,11 @@ class PrunerConfig(StrictModel):
     """Who stops trials early."""
 
     name: str = Field("none", description="none, median, successive_halving or hyperband")
-    options: dict[str, Scalar] = Field(default_factory=dict, description="options of the pruner")
+    options: dict[str, Scalar] = Field(
+        default_factory=dict,
+        description="options of the pruner: n_startup_trials and n_min_trials of median; reduction_factor and "
+        "first_share (the share of its budget at which a trial is first judged) of successive_halving and hyperband",
+    )
 
     @field_validator("name")
     @classmethod

@@ -170,7 +170,7 @@ class GatedPool:
 
     @property
     def rate_factor(self) -> float:
-        """By what a study multiplies modules' learning rate at this step (docs/method.md, Size); 1 without a budget.
+        """By what a study multiplies modules' learning rate at this step (docs/method.md, Gates); 1 without a budget.
 
         A loop with an optimiser of its own may do the same: a rate that suits the structure is too high for the pool.
         """

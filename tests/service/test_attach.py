@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import slasearch
 from slasearch.errors import BackboneError, ConfigError
+from slasearch.records import BackboneSpec, SplitLimits, TaskSpec
+from slasearch.tasks.load import load_task
 from slasearch.testing.tiny import run_tiny, tiny_backbone
+from slasearch.trial.backbone import backbone_folder
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "hf_trainer.py"
 
@@ -224,4 +228,17 @@ def test_the_trainer_example_runs(tmp_path: Path) -> None:
     spec.loader.exec_module(example)
     accuracy = example.main(tmp_path, examples=64, validation=64, epochs=2)
     assert 0 < accuracy <= 1
-    assert (tmp_path / "adapter" / "adapter.json").is_file()
+
+    folder = backbone_folder(BackboneSpec("bundled:minilm"))
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3).eval()
+    assert not model.load_state_dict(load_file(tmp_path / "head.safetensors"), strict=False).unexpected_keys
+    slasearch.load_adapter(model, tmp_path / "adapter")
+    limits = SplitLimits(train=64, validation=64)
+    examples = load_task(TaskSpec("tweets", "bundled:tweet_sentiment", limits=limits)).splits["validation"]
+    inputs = AutoTokenizer.from_pretrained(folder)(
+        [example.text for example in examples], truncation=True, max_length=32, padding=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        predicted = model(**inputs).logits.argmax(1).tolist()
+    right = sum(label == example.label for label, example in zip(predicted, examples, strict=True))
+    assert right / len(examples) == pytest.approx(accuracy), "adapter and head give the trained model back"

@@ -1,11 +1,14 @@
 """The structure of a trial and warnings of its gates in the terminal, of the small real study."""
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 Command = Callable[..., Any]
 
@@ -30,8 +33,12 @@ def test_the_structure_as_json_is_what_was_stored(study: Path, command: Command)
     assert task["slots"] == sum(len(module["slots"]) for module in task["modules"])
 
 
-def test_a_structure_is_shown_without_the_metric_that_a_program_had_registered(study: Path, command: Command) -> None:
-    with closing(sqlite3.connect(study / ".slasearch" / "slasearch.db")) as database, database:
+def test_a_structure_is_shown_without_the_metric_that_a_program_had_registered(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    own = Path(shutil.copytree(study, tmp_path / "own"))  # the study itself serves other tests, in any order
+    monkeypatch.chdir(own)
+    with closing(sqlite3.connect(own / ".slasearch" / "slasearch.db")) as database, database:
         (config,) = database.execute("SELECT config FROM sla_study WHERE name = 'tiny'").fetchone()
         changed = json.loads(config)
         changed["tasks"][0]["metric"] = "hits_of_mine"

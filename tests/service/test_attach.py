@@ -12,8 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import slasearch
 from slasearch.errors import BackboneError, ConfigError
-from slasearch.records import BackboneSpec, SplitLimits, TaskSpec
-from slasearch.tasks.load import load_task
+from slasearch.records import BackboneSpec
 from slasearch.testing.tiny import run_tiny, tiny_backbone
 from slasearch.trial.backbone import backbone_folder
 
@@ -219,26 +218,31 @@ def test_export_waits_for_the_structure(tmp_path: Path) -> None:
         gated.export(tmp_path)
 
 
-def test_the_trainer_example_runs(tmp_path: Path) -> None:
+def test_what_the_trainer_example_leaves_is_the_trained_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("accelerate", reason="the Trainer needs accelerate (extra peft)")
     spec = importlib.util.spec_from_file_location("hf_trainer", EXAMPLE)
     assert spec is not None
     assert spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    accuracy = example.main(tmp_path, examples=64, validation=64, epochs=2)
-    assert 0 < accuracy <= 1
+    trained: list[Any] = []
+
+    class Kept(example.GatedTrainer):  # type: ignore[name-defined, misc]
+        def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
+            trained.append(model)
+            super().__init__(model, *args, **kwargs)
+
+    monkeypatch.setattr(example, "GatedTrainer", Kept)
+    assert 0 < example.main(tmp_path, examples=64, validation=64, epochs=2) <= 1
 
     folder = backbone_folder(BackboneSpec("bundled:minilm"))
+    texts = ["what a lovely morning, thank you all", "stuck in traffic again"]
+    inputs = AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt")
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3).eval()
     assert not model.load_state_dict(load_file(tmp_path / "head.safetensors"), strict=False).unexpected_keys
-    slasearch.load_adapter(model, tmp_path / "adapter")
-    limits = SplitLimits(train=64, validation=64)
-    examples = load_task(TaskSpec("tweets", "bundled:tweet_sentiment", limits=limits)).splits["validation"]
-    inputs = AutoTokenizer.from_pretrained(folder)(
-        [example.text for example in examples], truncation=True, max_length=32, padding=True, return_tensors="pt"
-    )
     with torch.no_grad():
-        predicted = model(**inputs).logits.argmax(1).tolist()
-    right = sum(label == example.label for label, example in zip(predicted, examples, strict=True))
-    assert right / len(examples) == pytest.approx(accuracy), "adapter and head give the trained model back"
+        expected, head_alone = trained[0].eval().cpu()(**inputs).logits, model(**inputs).logits
+        slasearch.load_adapter(model, tmp_path / "adapter")
+        found = model(**inputs).logits
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert not torch.allclose(head_alone, expected, atol=1e-3), "without the adapter it is another model"

@@ -56,6 +56,33 @@ def test_budget_keeps_the_expected_size_while_it_learns() -> None:
         optimizer.step()
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**31), st.integers(2, 4), st.integers(1, 12), st.floats(0.05, 1.5), st.floats(0.1, 2.0))
+def test_tasks_of_a_union_differ_whatever_its_budget(
+    seed: int, tasks: int, slots: int, share: float, beta: float
+) -> None:
+    """x says what is paid; a task stays behind the one that wants a slot most by what their logits differ by."""
+    generator = torch.Generator().manual_seed(seed)
+    costs = torch.randint(1, 5000, (slots,), generator=generator).float()
+    family = make("budget", costs, tasks=tasks, temperature=beta, temperature_schedule="constant")
+    with torch.no_grad():
+        family.logits.copy_(torch.randn(tasks, slots, generator=generator))
+        family.alive &= torch.rand(tasks, slots, generator=generator) < 0.8
+    if not family.alive.any():
+        return
+    whole = float(costs[family.alive.any(0)].sum())
+    family.set_target(share * whole, "union")
+    p = family.openness()
+    logits = family.logits.masked_fill(~family.alive, -torch.inf)
+    behind = torch.exp((logits - logits.amax(0)) / beta).nan_to_num(0.0)
+    torch.testing.assert_close(p, p.amax(0) * behind, rtol=1e-4, atol=1e-7)
+    if share >= 1:
+        assert bool((p.amax(0)[family.alive.any(0)] > 0.999).all()), "what fits is open to whom wants it most"
+        assert torch.equal(family.is_open(), (behind >= 0.5) & family.alive)
+    (gradient,) = torch.autograd.grad(family.sample(generator).sum(), [family.logits])
+    assert bool(gradient.isfinite().all())
+
+
 def test_budget_gates_compete_for_the_size() -> None:
     """Whoever pulls all gates alike moves nothing: the gradient along the costs is zero."""
     costs = torch.tensor([3.0, 10.0, 500.0, 40.0])

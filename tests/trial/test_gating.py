@@ -172,6 +172,29 @@ def test_trimming_keeps_to_the_size_and_gives_up_no_more_than_it_must(
         assert all(spent + costs[slot] >= dearest for slot in left), "the strongest that fit into the gap are kept"
 
 
+@pytest.mark.parametrize("finish", ["progressive", "continue"])
+@pytest.mark.parametrize("ranking", ["gate", "saliency"])
+@pytest.mark.parametrize("family", ["budget", "hard_concrete"])
+def test_tasks_over_one_pool_keep_what_each_of_them_wants(family: str, ranking: str, finish: str) -> None:
+    """A slot that one task has paid is free for the other, which leaves it all the same if it does harm there."""
+    pool = pool_of([(place, 0) for place in range(6)], 2)
+    size = SizeSpec("budget", budget=64)  # four of the six slots
+    end = FinalisationSpec(ranking, finish)  # type: ignore[arg-type]
+    learner = learner_of(pool, family, size, end, 40)
+    worth = torch.tensor([[4.0, 3.0, -2.0, -1.0, -0.1, -0.1], [-2.0, -1.0, 4.0, 3.0, -0.1, -0.1]])
+    generator = torch.Generator().manual_seed(0)
+    for step in range(40):
+        learner.begin(step)
+        z = learner.sample(generator)
+        (-(z * worth).sum()).backward()
+        learner.observe(z)
+        learner.step(learner.penalty())
+        learner.prune(step + 1)
+    found = finalise(pool, learner.bank, size, learner.strength())
+    places = {slot: number for number, slot in enumerate(pool.candidates)}
+    assert [{places[slot] for slot in slots} for _, slots in found.structure.paths] == [{0, 1}, {2, 3}]
+
+
 @pytest.mark.parametrize("tasks", [1, 5])
 @pytest.mark.parametrize("family", ["sigmoid", "hard_concrete", "straight_through"])
 def test_pressure_holds_the_expected_size_to_the_target_with_any_number_of_tasks(family: str, tasks: int) -> None:

@@ -4,8 +4,16 @@
     z = p̂ = p · stopgrad(E(p)) / E(p)
 
 p̂ is p in value, but what one gate gains the others lose: slots compete for the budget. The division is the
-cost-weighted form, since S3Delta's p/Σp leaks gradient where costs differ [ours]. With several tasks E is the expected
-size of the union, Σ_s c_s·max_t p_{t,s}, or each task has its own x (scope `per_task`) [ours].
+cost-weighted form, since S3Delta's p/Σp leaks gradient where costs differ [ours].
+
+With several tasks E is the expected size of the union, Σ_s c_s·max_t p_{t,s}, or each task has its own x (scope
+`per_task`). In a union x says which slots are paid, and α which tasks use them: with m_s = max_t α_{t,s}
+
+    p_{t,s} = σ((m_s − x)/β) · exp((α_{t,s} − m_s)/β)
+
+which is σ((α − x)/β) wherever that is small, and for the task that wants a slot most. The others stay behind it by as
+much where the budget is ample: by x alone a slot that one task has paid would open for all, and tasks could not differ
+[ours].
 """
 
 from __future__ import annotations
@@ -25,6 +33,8 @@ _FARTHEST = 60.0
 """Beyond this many temperatures a sigmoid is 0 or 1 in fp64."""
 _HALVINGS = 48
 """After these E(p) = B holds to some 10⁻¹³."""
+_USES = 0.5
+"""A task uses a slot of the union if its gate is at least this wide open beside the widest."""
 
 
 @register_gate(
@@ -66,16 +76,27 @@ class Budget(GateFamily):
         beta = self.temperature
         low = logits.min() - _FARTHEST * beta
         high = logits.max() + _FARTHEST * beta
-        shape = (1, 1) if self._scope == "union" else (logits.shape[0], 1)
+        deciding = self._alive_only(logits)
+        if self._scope == "union":
+            deciding = deciding.amax(dim=0, keepdim=True)
+        shape = (len(deciding), 1)
         low, high = low.expand(shape).clone(), high.expand(shape).clone()
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            above = self.expected_size(self._opened(logits, middle)) > self._target
+            above = self.expected_size(torch.sigmoid((deciding - middle) / beta)) > self._target
             low, high = torch.where(above, middle, low), torch.where(above, high, middle)
         return (low + high) / 2
 
+    def _alive_only(self, logits: Tensor) -> Tensor:
+        return logits.masked_fill(~self.alive, -torch.inf)
+
     def _opened(self, logits: Tensor, x: Tensor) -> Tensor:
-        return torch.sigmoid((logits - x) / self.temperature) * self.alive
+        p = torch.sigmoid((logits - x) / self.temperature)
+        if self._scope == "union" and len(logits) > 1:
+            widest = self._alive_only(logits.detach()).amax(dim=0)
+            behind = ((logits - widest) / self.temperature).clamp(max=0).exp()
+            p = torch.where(logits >= widest, p, torch.sigmoid((widest - x) / self.temperature) * behind)
+        return p * self.alive
 
     def _p(self) -> Tensor:
         """Openness p in fp64, differentiable in the logits with x held fixed."""
@@ -96,6 +117,13 @@ class Budget(GateFamily):
         return self._p().to(self.logits.dtype)
 
     def is_open(self) -> Tensor:
-        """Open where p is at least what it would be if all gates were alike: the budget makes every p small."""
-        whole = pool_size(self.alive, self.costs, self._scope)
-        return self._p() >= (self._target / whole).clamp(max=1.0) * (1 - 1e-9)
+        """Open where p is at least what it would be if all gates were alike: the budget makes every p small.
+
+        In a union the widest gate of a slot has to be so, and a task's own at least half as wide.
+        """
+        p = self._p()
+        alike = (self._target / pool_size(self.alive, self.costs, self._scope)).clamp(max=1.0) * (1 - 1e-9)
+        if self._scope == "per_task":
+            return p >= alike
+        widest = union_openness(p)
+        return (widest >= alike) & (p >= _USES * widest)

@@ -27,6 +27,7 @@ __all__ = [
     "Problem",
     "parse_document",
     "problem_line",
+    "unprintable",
 ]
 
 MAX_BYTES = 1_000_000
@@ -56,6 +57,12 @@ class Problem(NamedTuple):
     path: Path
     expected: str
     got: str
+
+
+def unprintable(text: str, path: Path) -> Problem | None:
+    """What is wrong with the text of a field that neither a database nor a terminal takes."""
+    found = _UNSAFE.search(text)
+    return found and Problem(path, "printable text", f"the character {ord(found.group()):#06x}")
 
 
 @dataclass
@@ -166,8 +173,8 @@ class _Builder:
             self.refuse(line, "values written out in full", f"the anchor or alias {_short(anchor)}")
         if tag is not None:
             self.refuse(line, "plain values", f"the YAML tag {_short(tag)}")
-        if isinstance(event, yaml.ScalarEvent) and (found := _UNSAFE.search(event.value)):
-            self.refuse(line, "printable text", f"the character {ord(found.group()):#06x}")
+        if isinstance(event, yaml.ScalarEvent) and (problem := unprintable(event.value, ())):
+            self.refuse(line, problem.expected, problem.got)
         if len(path) > MAX_DEPTH:
             self.refuse(line, f"at most {MAX_DEPTH} levels of nesting", "more")
         if self.values > MAX_VALUES:

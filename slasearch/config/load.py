@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 import slasearch
-from slasearch.config.document import MAX_BYTES, Document, Node, Problem, parse_document, problem_line
+from slasearch.config.document import MAX_BYTES, Document, Node, Problem, parse_document, problem_line, unprintable
 from slasearch.config.fields import STORED
 from slasearch.config.overrides import apply_overrides
 from slasearch.config.problems import problems_of
@@ -81,11 +81,13 @@ def stored_study(text: str) -> StudyConfig:
         ) from None
 
 
-def _node(value: Any, origin: str) -> Node:
+def _node(value: Any, origin: str, path: tuple[str | int, ...] = ()) -> Node:
     if isinstance(value, Mapping):
-        return Node({str(key): _node(entry, origin) for key, entry in value.items()}, origin)
+        return Node({str(key): _node(entry, origin, (*path, str(key))) for key, entry in value.items()}, origin)
     if isinstance(value, (list, tuple)):
-        return Node([_node(entry, origin) for entry in value], origin)
+        return Node([_node(entry, origin, (*path, number)) for number, entry in enumerate(value)], origin)
+    if isinstance(value, str) and (problem := unprintable(value, path)):
+        raise ConfigError([problem_line(origin, problem)])
     return Node(value, origin)
 
 

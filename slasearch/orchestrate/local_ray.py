@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -142,7 +143,6 @@ class _Record:
         self._folder = folder
         self._runs = runs
         self._driver = asdict(this_process(time.time()))
-        self._foreign = set(psutil.Process().children())
         self._roots: set[psutil.Process] = set()
         self._noted: set[Process] = set()
         self._warned = False
@@ -153,8 +153,10 @@ class _Record:
         self._write()
 
     def started(self) -> None:
-        """Takes the children that this process has got since for Ray's."""
-        self._roots = set(psutil.Process().children()) - self._foreign
+        """Notes the processes that Ray has started: those of a program that runs a study are not ours to end."""
+        for ray in _ray_processes():
+            with contextlib.suppress(psutil.Error):
+                self._roots.add(psutil.Process(ray.pid))
         self.note()
 
     def note(self) -> None:
@@ -215,10 +217,18 @@ def _shut_down() -> None:
     """Ray asks its servers by SIGTERM, which they never see, and waits a second for each: they are killed at once."""
     import ray
 
+    for process in _ray_processes():
+        process.terminate = process.kill  # type: ignore[method-assign]
+    ray.shutdown()
+
+
+def _ray_processes() -> Iterator[subprocess.Popen[bytes]]:
+    """What this process has started Ray with."""
+    import ray
+
     node = getattr(ray._private.worker, "_global_node", None)
     for information in itertools.chain.from_iterable(node.all_processes.values() if node else ()):
-        information.process.terminate = information.process.kill
-    ray.shutdown()
+        yield information.process
 
 
 def _identify(child: psutil.Process) -> set[Process]:

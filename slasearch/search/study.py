@@ -169,6 +169,8 @@ class StudySession:
             study = find_or_make(store, config, now())
             earlier = {request.id for request in store.requests(study.id)}
             lease = _take_lease(store, study, undo, clock())
+            study = store.study(config.name)  # as the last driver has left it
+            refuse_deleted(study)
             heard_of = study.updated_at
             study = grown(store, study, config, now())
 

@@ -51,6 +51,7 @@ class Checkpoints:
         self._spec = _sha256(json.dumps([versions, to_plain(spec)], sort_keys=True).encode())
         self._clock = clock
         self._written = clock()
+        self._refused: set[str] = set()
         self.events: list[Event] = []
 
     # ------------------------------------------------------------ write
@@ -81,6 +82,7 @@ class Checkpoints:
         try:
             write_durably(self._folder / f"{step:09d}.safetensors", data)
             write_durably(self._folder / f"{step:09d}.json", text)
+            self._refused.discard(f"{step:09d}")
             self._keep_newest()
         except OSError as error:
             reason = f"{self._folder}: expected to write a checkpoint, got: {error.strerror}; going on without."
@@ -93,8 +95,8 @@ class Checkpoints:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _keep_newest(self) -> None:
-        """Removes older ones, and what an interrupted write has left."""
-        kept = {path.stem for path in list(self._found())[:KEPT]}
+        """Removes older ones, those that were passed over, and what an interrupted write has left."""
+        kept = set([path.stem for path in self._found() if path.stem not in self._refused][:KEPT])
         for path in self._folder.iterdir():
             if path.stem not in kept:
                 path.unlink()
@@ -107,6 +109,7 @@ class Checkpoints:
             try:
                 state = self._read(path)
             except (OSError, ArtifactError) as error:
+                self._refused.add(path.stem)
                 self.events.append(Event("checkpoint.damaged", f"{error} It is passed over.", "warning"))
             else:
                 text = f"Went on from step {int(path.stem)}, to which an earlier attempt had come."

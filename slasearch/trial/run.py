@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -45,8 +46,8 @@ class TrialWorker:
         """Yields the trial's progress now and then, and its report last.
 
         A failure of the trial is a report with `state="fail"`, never an exception. The caller may stop early with
-        `close()`: the backbone is clean again afterwards. Checkpoints outlive a trial that was lost or had too little
-        memory, since it is tried again; every other end removes them.
+        `close()`: the backbone is clean again afterwards. Checkpoints outlive a trial that was lost, by a signal that
+        ends the process as well, or had too little memory, since it is tried again; every other end removes them.
 
         Args:
             spec: What to do.
@@ -54,13 +55,17 @@ class TrialWorker:
         """
         checkpoints = None if plan is None else Checkpoints(plan, spec)
         course = Course(spec, self.resources, checkpoints)
-        again = False
+        ended = False
         try:
             yield from course.run()
+            ended = True
+        except GeneratorExit:
+            ended = not sys.is_finalizing()  # closed by the caller, and not as the process ends
+            raise
         except Exception as error:  # the only broad one: whatever a trial does wrong is its result; the worker goes on
             report = course.failure(error)
-            again = report.out_of_memory
+            ended = not report.out_of_memory
             yield report
         finally:
-            if checkpoints is not None and not again:
+            if checkpoints is not None and ended:
                 checkpoints.discard()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slasearch.config.load import open_study, parse_study
+from slasearch.config.load import open_study, parse_study, plain_study
 from slasearch.config.schema import POOL_PRESETS, Distribution, StudyConfig
 from slasearch.errors import ConfigError
 from slasearch.registry import CONTROLS, DESIGN_SAMPLERS, GATES
@@ -302,6 +302,13 @@ def test_wrong_overrides_are_problems_beside_those_of_the_file(study: str, overr
     found = problems(study.replace("trials: 3", "trials: 0"), override)
     assert any(line.startswith(wanted) for line in found)
     assert "s.yaml:12: phases.optimise.trials: expected a number of at least 1, got 0" in found
+
+
+@pytest.mark.parametrize(("text", "got"), [("a\ud800", "0xd800"), ("\0", "0x0000")])
+def test_what_a_file_may_not_hold_a_dict_may_not_either(text: str, got: str) -> None:
+    told = rf"^mine: tasks\.0\.name: expected printable text, got the character {got}$"
+    with pytest.raises(ConfigError, match=told):
+        plain_study({"name": "s", "tasks": [{"name": text}]}, "mine")
 
 
 def test_an_empty_list_is_set_whole(study: str) -> None:

@@ -36,7 +36,7 @@ from slasearch.search.study import StudySession
 from slasearch.search.summary import Best, PhaseCount, read_summary, summarise
 from slasearch.space import design_points
 from slasearch.storage.artifacts import Artifacts
-from slasearch.storage.models import SlaCost, SlaEvent, SlaGate, SlaMetric
+from slasearch.storage.models import SlaCost, SlaEvent, SlaGate, SlaMetric, SlaStudy
 from slasearch.storage.store import Store
 
 
@@ -303,6 +303,22 @@ def test_other_content_that_another_driver_stores_meanwhile_is_refused_too(where
     with pytest.raises(StudyConflictError, match="seed: was 7, is 0"):
         StudySession.open(study(optimise=2), where)
     StudySession.open(first, where).close()
+
+
+def test_a_study_that_another_driver_ends_meanwhile_runs_again_all_the_same(opened, where, monkeypatch):
+    """Read before the lease was had, its state would be that of a run, and never be written again."""
+    run_all(first := opened(study(optimise=1)))
+    found = opening.find_or_make
+
+    def ended_meanwhile(*args):
+        row = found(*args)
+        first.close()
+        return replace(row, state="running")
+
+    monkeypatch.setattr("slasearch.search.study.find_or_make", ended_meanwhile)
+    started(session := StudySession.open(study(optimise=2), where))
+    assert column(where, sa.select(SlaStudy.state)) == ["running"]
+    session.close()
 
 
 def test_a_finished_search_can_be_confirmed_later_and_beside_more_controls(opened, where):

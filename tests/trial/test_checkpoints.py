@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -259,6 +261,22 @@ def test_what_does_not_match_the_stored_sum_or_another_trial_wrote_is_passed_ove
             assert Checkpoints(plan, spec).newest() is None
 
 
+def test_those_passed_over_do_not_count_among_the_newest(
+    make_spec: Spec, worker: TrialWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial that begins again after an update of the code writes lower steps than what it has found."""
+    spec = make_spec(training=TRAINING)
+    plan = interrupted(worker, spec, tmp_path / "checkpoints", 5, monkeypatch)
+    monkeypatch.setattr("slasearch.trial.checkpoints.code_digest", lambda: "of an update")
+    again = Checkpoints(plan, spec)
+    assert again.newest() is None
+    for step in (1, 2, 3):
+        assert again.save(step, {"step": step}) is not None
+    assert Checkpoints(plan, spec).newest() == {"step": 3}
+    kept = sorted({path.stem for path in Path(plan.folder).iterdir()})
+    assert kept == [f"{step:09d}" for step in (2, 3)]
+
+
 def test_on_another_node_a_trial_begins_again_and_says_so(make_spec: Spec, worker: TrialWorker, tmp_path: Path) -> None:
     spec = make_spec(training=TRAINING)
     plan = CheckpointPlan(str(tmp_path / "nothing here"), 60.0, (Checkpoint(5, "0" * 64, "node-7"),))
@@ -302,6 +320,42 @@ def test_a_trial_without_memory_leaves_its_checkpoints_and_a_full_disk_costs_onl
     assert isinstance(report, TrialReport)
     assert report.state == "complete"
     assert {event.kind for event in report.events if event.level == "warning"} >= {"checkpoint.not_written"}
+
+
+def test_a_signal_that_ends_the_process_leaves_checkpoints(
+    make_spec: Spec, worker: TrialWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray turns SIGTERM into SystemExit, wherever the worker is: in a step, or between two."""
+
+    def leaves(*args: object, **kwargs: object) -> None:
+        raise SystemExit(1)
+
+    spec, folder = make_spec(training=TRAINING), tmp_path / "checkpoints"
+    with monkeypatch.context() as patched:
+        patched.setattr("slasearch.trial.course.finalise", leaves)
+        with pytest.raises(SystemExit):
+            list(worker.run(spec, CheckpointPlan(str(folder), 0.0)))
+    assert any(folder.iterdir())
+    between = """
+import sys
+from slasearch.records import CheckpointPlan
+from slasearch.trial import run
+class Course:
+    def __init__(self, *args):
+        pass
+    def run(self):
+        yield "a report"
+run.Course = Course
+worker = object.__new__(run.TrialWorker)
+worker.resources = None
+reports = worker.run(None, CheckpointPlan(sys.argv[1], 0.0))
+next(reports)
+if sys.argv[2] == "closed":
+    reports.close()
+"""
+    for how, left in (("ended", True), ("closed", False)):
+        subprocess.run([sys.executable, "-c", between, str(folder), how], check=True, timeout=120)
+        assert folder.exists() == left
 
 
 def test_a_control_with_modules_of_its_own_begins_again(make_spec: Spec, worker: TrialWorker, tmp_path: Path) -> None:

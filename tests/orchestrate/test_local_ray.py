@@ -174,3 +174,24 @@ def test_rays_folder_is_private_its_sockets_have_short_paths_and_its_processes_k
         assert {os.environ[name] for name in private} == {"secret"}
     assert not folder.exists()
     assert not path.exists()
+
+
+def test_a_process_that_the_program_begins_meanwhile_is_not_rays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`run_study` may be called in one thread of a program whose others start processes."""
+    begun: list[subprocess.Popen[bytes]] = []
+    start = local_ray_module._init
+
+    def beside(folder: Path, cpus: int) -> None:
+        start(folder, cpus)
+        begun.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"]))
+
+    monkeypatch.setattr(local_ray_module, "_init", beside)
+    with local_ray(tmp_path, cpus=1, variables={}):
+        pass
+    try:
+        assert not ended(begun[0])
+    finally:
+        begun[0].kill()
+        begun[0].wait()

@@ -352,6 +352,9 @@ reports = worker.run(None, CheckpointPlan(sys.argv[1], 0.0))
 next(reports)
 if sys.argv[2] == "closed":
     reports.close()
+held = [reports]
+held.append(held)  # a ring, as actors hold theirs: it goes at the very end, while modules are still whole
+del reports, held
 """
     for how, left in (("ended", True), ("closed", False)):
         subprocess.run([sys.executable, "-c", between, str(folder), how], check=True, timeout=120)

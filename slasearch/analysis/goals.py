@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from slasearch.analysis.frames import StudyFrames
 from slasearch.records import DIRECTIONS
-from slasearch.search.winners import Goal, chosen, goals
+from slasearch.search.winners import FINALIST, Goal, chosen, goals
 
 __all__ = ["goals_of"]
 
@@ -35,19 +38,24 @@ def goals_of(frames: StudyFrames) -> dict[int | None, Goal]:
     confirm, objectives = config.phases.confirm, config.objectives
     if confirm is None or all(objective.name != "robustness" for objective in objectives):
         return {}
-    contenders = list(_contenders(frames))
-    found = goals(chosen(objectives, contenders, confirm.top, config.constraints))
+    contenders = list(_contenders(frames, frames.search_trials("complete")))
+    tune = frames.phase_trials("tune", "complete")
+    again = list(_contenders(frames, tune[tune["role"] == FINALIST]))
+
+    def goals_before(end: float) -> dict[int | None, Goal]:
+        then, then_again = ([trial for trial in trials if trial.id < end] for trials in (contenders, again))
+        return goals(chosen(objectives, then, confirm.top, config.constraints, confirm.finalists, then_again))
+
+    found = goals_before(math.inf)
     tuned = frames.phase_trials("tune").dropna(subset=["pair_of"])
+    tuned = tuned[tuned["role"] != FINALIST]
     for pair_of in (int(value) for value in tuned["pair_of"].unique() if value not in found):
         last = tuned.loc[tuned["pair_of"] == pair_of, "trial_id"].max()
-        earlier = [trial for trial in contenders if trial.id < last]
-        then = goals(chosen(objectives, earlier, confirm.top, config.constraints))
-        found[pair_of] = then.get(pair_of, "score")
+        found[pair_of] = goals_before(last).get(pair_of, "score")
     return found
 
 
-def _contenders(frames: StudyFrames) -> Iterator[_Contender]:
-    complete = frames.search_trials("complete")
+def _contenders(frames: StudyFrames, complete: pd.DataFrame) -> Iterator[_Contender]:
     params = frames.params.set_index("trial_id").loc[complete["trial_id"]].itertuples(index=False, name=None)
     values = complete[[*DIRECTIONS, "latency"]].to_dict("records")
     for trial_id, searched, measured in zip(complete["trial_id"], params, values, strict=True):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from slasearch.analysis.frames import StudyFrames
 from slasearch.errors import ReportError
 from slasearch.search.job import PHASES
+from slasearch.search.winners import FINALIST
 
 __all__ = ["LORA", "LOST", "PAUSE", "CostEntry", "Ledger", "Outcome", "Session", "cost_ledger"]
 
@@ -241,7 +242,7 @@ def _entries(timeline: pd.DataFrame, costs: pd.DataFrame) -> Iterator[CostEntry]
     told = costs[costs["name"].isin(_TOLD)].groupby(["trial_id", "name"])["value"].sum().unstack("name")
     told = told.reindex(index=timeline["trial_id"], columns=_TOLD).astype("float64").fillna(0.0)
     told = told.reset_index(drop=True)
-    part = timeline["role"].map({"search": "search", "winner": "winners"}).fillna("controls")
+    part = timeline["role"].map({"search": "search", FINALIST: "search", "winner": "winners"}).fillna("controls")
     seconds = timeline["end"] - timeline["start"]
     table = pd.concat([timeline[["phase", "outcome"]].assign(part=part, attempts=1, seconds=seconds), told], axis=1)
     sums = table.groupby(["phase", "part", "outcome"])[["attempts", "seconds", *_TOLD]].sum()

@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import pandas as pd
+
 from slasearch.analysis.counts import count_trials
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.roles import control_name, layout_label, role_label, role_phrase
 from slasearch.registry import CONTROL_VARIANTS, UNSIZED_CONTROLS
 from slasearch.search.job import SEARCH_PHASES
 from slasearch.search.tuning import effort, tuning_count
-from slasearch.search.winners import Goal
+from slasearch.search.winners import FINALIST, Goal
 
 __all__ = ["Tuning", "picked", "searched_trials", "tuning_cautions", "tuning_of", "tuning_terms"]
 
@@ -29,6 +31,8 @@ class Tuning:
         best: Id of the first tuning trial of the settings that were confirmed, None where none is complete.
         value: The mean of `goal` over the complete trials of these settings.
         seeds: Under how many seed pairs settings were tried.
+        finalists: How many of them were tried again; 1: none were.
+        finalist_seeds: Under how many seed pairs these were tried in all.
         needless: Whether there was nothing to choose: no searched field acts on it, and it has one layout.
         goal: What the best was picked by.
     """
@@ -40,6 +44,8 @@ class Tuning:
     best: int | None = None
     value: float | None = None
     seeds: int = 1
+    finalists: int = 1
+    finalist_seeds: int = 1
     needless: bool = False
     goal: Goal = "score"
 
@@ -50,8 +56,10 @@ class Tuning:
 
 
 def searched_trials(frames: StudyFrames) -> int:
-    """How many trials the search has made, each counted once."""
-    return count_trials(frames, *SEARCH_PHASES).total
+    """How many trials the search has made, its finalists' included, each counted once."""
+    tune = frames.phase_trials("tune")
+    again = tune[(tune["role"] == FINALIST) & ~tune["trial_id"].isin(tune["retry_of"].dropna())]
+    return count_trials(frames, *SEARCH_PHASES).total + len(again)
 
 
 def tuning_of(
@@ -70,21 +78,30 @@ def tuning_of(
     trials = frames.phase_trials("tune")
     mine = trials[(trials["role"] == role) & ((trials["pair_of"] == pair_of) | trials["pair_of"].isna())]
     complete = mine[mine["state"] == "complete"]
-    settings = complete.groupby("point").agg(value=(goal, "mean"), first=("trial_id", "min"))
-    settings = settings.sort_values(["value", "first"], ascending=[False, True])
     confirm = frames.config.phases.confirm
-    allowed = effort(confirm, searched_trials(frames)) if confirm else 0
+    seeds, finalists = (confirm.tuning_seeds, confirm.finalists) if confirm else (1, 1)
+    settings = _ranked(complete[complete["repeat"] < seeds], goal)
+    final = _ranked(complete[complete["point"].isin(settings.index[:finalists])], goal)
+    allowed = effort(confirm, count_trials(frames, *SEARCH_PHASES).total) if confirm else 0
     return Tuning(
         trials=len(complete) + frames.failed(mine),
         complete=len(complete),
         layouts=mine["control_variant"].nunique(),
         variant=variant,
-        best=int(settings["first"].iloc[0]) if len(settings) else None,
-        value=float(settings["value"].iloc[0]) if len(settings) else None,
-        seeds=confirm.tuning_seeds if confirm else 1,
+        best=int(final["first"].iloc[0]) if len(final) else None,
+        value=float(final["value"].iloc[0]) if len(final) else None,
+        seeds=seeds,
+        finalists=min(finalists, len(settings)) if (complete["repeat"] >= seeds).any() else 1,
+        finalist_seeds=confirm.finalist_seeds if confirm else 1,
         needless=allowed > 1 and tuning_count(frames.config, control_name(role), allowed) == 0,
         goal=goal,
     )
+
+
+def _ranked(trials: pd.DataFrame, goal: Goal) -> pd.DataFrame:
+    """Mean and first trial of each setting, by its number, the best first."""
+    settings = trials.groupby("point").agg(value=(goal, "mean"), first=("trial_id", "min"))
+    return settings.sort_values(["value", "first"], ascending=[False, True])
 
 
 _BORROWED = "the winner's hyperparameters (learning rate included), which favours the search"
@@ -113,6 +130,11 @@ def tuning_terms(tunings: Mapping[str, Tuning], searched: int) -> Iterator[str]:
         seeds = max(one.seeds for one in tunings.values())
         if seeds > 1:
             yield f"each of their settings was tried under {seeds} seed pairs and counts by the mean"
+        if (again := max(tunings.values(), key=lambda one: one.finalists)).finalists > 1:
+            yield (
+                f"the best settings of each control, and of the search, {again.finalists} at most, were tried under "
+                f"{again.finalist_seeds} seed pairs before one was picked"
+            )
         yield _goal_term({role: one for role, one in tunings.items() if one.tuned})
     if bare and counts:
         yield f"not tuned, hence trained with {_BORROWED}: {', '.join(role_phrase(role) for role in bare)}"

@@ -61,6 +61,7 @@ def export(
     from slasearch.config.locations import locate
     from slasearch.report.choice import best_trial, find_trial
     from slasearch.report.export import ExportOptions, export_adapter
+    from slasearch.search.winners import finalist_count
     from slasearch.storage.store import Store
 
     if (objective is None) == (label is None):
@@ -70,8 +71,11 @@ def export(
     store = Store(locations.storage_url)
     study = store.study(name)
     trials = store.trials(study.id)
-    constraints = stored_study(study.config).constraints
-    trial = best_trial(trials, objective, constraints) if objective else find_trial(trials, label or "")
+    if objective:
+        config = stored_study(study.config)
+        trial = best_trial(trials, objective, config.constraints, finalist_count(config))
+    else:
+        trial = find_trial(trials, label or "")
     options = ExportOptions(form, task, backbone, measured=not no_measure)
     _show(export_adapter(locations, name, trial, out, options), as_json=as_json)
 

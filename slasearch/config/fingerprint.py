@@ -28,6 +28,8 @@ _FREE = frozenset(
         "phases.confirm.top",
         "phases.confirm.seeds",
         "phases.confirm.tuning",
+        "phases.confirm.finalists",
+        "phases.confirm.finalist_seeds",
     }
 )
 

@@ -170,6 +170,22 @@ class ConfirmPhase(StrictModel):
     tuning_seeds: Repeats = Field(
         1, description="seed pairs under which each of these settings is tried; by their mean"
     )
+    finalists: Repeats = Field(
+        1,
+        description="how many of the best settings by each objective, and of each control, are tried again on "
+        "validation before the best of them by the mean are confirmed; 1: none are; may grow later",
+    )
+    finalist_seeds: Repeats = Field(
+        3, description="seed pairs of the search under which each of them is tried in all; may grow later"
+    )
+
+    @field_validator("finalists")
+    @classmethod
+    def _to_choose_from(cls, value: int, info: ValidationInfo) -> int:
+        top = info.data.get("top", 1)
+        if 1 < value <= top:
+            raise ValueError(f"expected more than the {top} that are confirmed (top), or 1 for none, got {value}")
+        return value
 
     @field_validator("controls")
     @classmethod

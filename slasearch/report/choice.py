@@ -47,7 +47,10 @@ def find_trial(trials: Sequence[TrialRow], label: str) -> TrialRow:
 
 
 def best_trial(
-    trials: Sequence[TrialRow], objective: Objective, constraints: Sequence[ConstraintConfig] = ()
+    trials: Sequence[TrialRow],
+    objective: Objective,
+    constraints: Sequence[ConstraintConfig] = (),
+    finalists: int = 1,
 ) -> TrialRow:
     """The best complete search trial by `objective`; if it was confirmed, the best of its runs over seeds.
 
@@ -57,13 +60,14 @@ def best_trial(
         trials: All trials of a study.
         objective: `score`, `robustness` (most is best) or `exported_parameters` (least is best).
         constraints: The study's; configurations that break one on average are not chosen, nor runs that break one.
+        finalists: How many of the best configurations are ranked by what they came to when they were tried again.
 
     Raises:
         ReportError: No trial is complete, or none has this objective.
     """
     target = ObjectiveConfig(name=objective)
     having = [trial for trial in trials if trial.state == "complete" and trial.objective(objective) is not None]
-    best = winners([target], having, top=1, constraints=constraints)
+    best = winners([target], having, top=1, constraints=constraints, finalists=finalists)
     if not best:
         raise ReportError(
             f"best by {objective}: expected a complete search trial with this objective{_kept(constraints)}, got none "

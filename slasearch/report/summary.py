@@ -19,6 +19,7 @@ from slasearch.report.finding import Finding, listed
 from slasearch.report.labels import sentences
 from slasearch.report.results import Results
 from slasearch.report.settings import best_settings
+from slasearch.search.winners import FINALIST
 
 __all__ = ["SENTENCES", "SeedSpread", "certainty", "five", "others", "seed_spread"]
 
@@ -109,14 +110,15 @@ class SeedSpread:
 def seed_spread(frames: StudyFrames) -> SeedSpread | None:
     """What seeds alone do to the score of a setting; None where none has had two seed pairs.
 
-    From complete trials of the design and of the confirmed winners. Trials of the two phases may have seen other data,
-    so their means are not taken together; a winner from the design is one setting yet. A setting that a design placed
+    From complete trials of the design, of finalists that were tried again and of the confirmed winners. Trials of two
+    phases may have seen other data, and a finalist was lucky in the first, so their means are not taken together; a
+    winner from the design is one setting yet. A setting that a design placed
     at several of its points has been trained under the same seeds there, and says nothing of others.
     """
     trials = frames.trials[(frames.trials["state"] == "complete") & frames.trials["score"].notna()]
     design = trials[trials["phase"] == "design"]
     winners = trials[(trials["phase"] == "confirm") & (trials["role"] == "winner")]
-    rows = pd.concat([design, winners])
+    rows = pd.concat([design, trials[trials["role"] == FINALIST], winners])
     rows = rows.assign(setting=frames.configurations.loc[rows["trial_id"]].to_numpy())
     runs = rows.groupby(["setting", "phase", *SEEDS])["score"].mean()
     groups = runs.groupby(["setting", "phase"]).agg(["var", "size"])

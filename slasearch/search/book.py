@@ -341,6 +341,6 @@ def _short(row: TrialRow) -> str:
         return "optimise" + (f", {seed}" if row.repeat else "")
     of = "" if row.pair_of is None else f" of trial {row.pair_of}"
     layout = "" if row.control_variant is None else f" {row.control_variant}"
-    if row.phase == "tune":
+    if row.phase == "tune" and row.point is not None:
         seed = f"tuning trial {row.point}" + (f", {seed}" if row.repeat else "")
     return f"{row.role.removeprefix('control:')}{layout}{of}, {seed}"

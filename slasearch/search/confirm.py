@@ -17,9 +17,10 @@ from itertools import product
 
 from slasearch.config.schema import BudgetSize, ConfirmPhase, StudyConfig
 from slasearch.registry import UNSIZED_CONTROLS
+from slasearch.search.finalists import control_finalists, missing_finalists, most_finalists
 from slasearch.search.job import SEARCH_PHASES, Job
 from slasearch.search.tuning import best_tuned, effort, first_settings, ranked_tuned, settings_of, tuning_count
-from slasearch.search.winners import Goal, Winner, chosen, goals, searched
+from slasearch.search.winners import FINALIST, Goal, Winner, chosen, goals, searched, tried_again
 from slasearch.storage.rows import TrialRow
 
 __all__ = ["count_confirm", "count_tune", "missing_confirm", "missing_tune", "most_confirm", "most_tune"]
@@ -51,7 +52,14 @@ def _winners(config: StudyConfig, confirm: ConfirmPhase, trials: Sequence[TrialR
     """
     paired = {trial.pair_of for trial in trials}
     standing = {trial.params: trial for trial in reversed(trials) if trial.id in paired}
-    found = chosen(config.objectives, searched(trials), confirm.top, config.constraints)
+    found = chosen(
+        config.objectives,
+        searched(trials),
+        confirm.top,
+        config.constraints,
+        confirm.finalists,
+        tried_again(trials),
+    )
     return [replace(winner, trial=standing.get(winner.trial.params, winner.trial)) for winner in found]
 
 
@@ -80,23 +88,35 @@ def _size(config: StudyConfig, run: TrialRow) -> int:
 def missing_tune(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator[Job]:
     """The tuning trials that are not there yet, once the search has ended; `trials` are last attempts.
 
-    What depends on how a control's first settings came out is left out until all of these have ended.
+    What depends on how a control's first settings came out is left out until all of these have ended, and what depends
+    on how the search's finalists came out, which is the winner that controls are tuned for, until these have.
     """
+    confirm = config.phases.confirm
+    if confirm is None:
+        return
+    yield from missing_finalists(config, trials)
+    if any(trial.open for trial in trials if trial.role == FINALIST):
+        return
     tuning = [trial for trial in trials if trial.phase == "tune"]
     made = {(trial.role, trial.pair_of, trial.point, trial.repeat) for trial in tuning}
-    for control, count in _tuned_controls(config, trials):
-        first, repeats = min(count, first_settings(control.name)), range(_seeds(config))
+    for control, count in _tuned_controls(config, confirm, trials):
+        first, repeats = min(count, first_settings(control.name)), range(confirm.tuning_seeds)
         mine = [trial for trial in tuning if (trial.role, trial.pair_of) == control.key]
         known = {trial.point: trial for trial in mine}
         for number, repeat in product(range(first), repeats):
             if (*control.key, number, repeat) not in made:
-                yield _like(_tuning_job(config, control, number, repeat), known.get(number))
-        begun = [trial for trial in mine if (trial.point or 0) < first]
+                yield _like(_tuning_job(config, confirm, control, number, repeat), known.get(number))
+        base = [trial for trial in mine if trial.repeat < len(repeats)]
+        begun = [trial for trial in base if (trial.point or 0) < first]
         if len(begun) < first * len(repeats) or any(trial.open for trial in begun):
             continue
         for number, repeat in product(range(first, count), repeats):
             if (*control.key, number, repeat) not in made:
-                yield _like(_tuning_job(config, control, number, repeat, begun), known.get(number))
+                yield _like(_tuning_job(config, confirm, control, number, repeat, begun), known.get(number))
+        if any(trial.open for trial in base):
+            continue
+        for number, repeat in control_finalists(confirm, control.key, control.goal, mine):
+            yield _like(_tuning_job(config, confirm, control, number, repeat, begun), known.get(number))
 
 
 def _like(job: Job, made: TrialRow | None) -> Job:
@@ -109,16 +129,16 @@ def _like(job: Job, made: TrialRow | None) -> Job:
     return replace(job, sampler=made.sampler, params=made.values, control_variant=made.control_variant)
 
 
-def _seeds(config: StudyConfig) -> int:
-    """Trials of each of the settings that tune a control."""
-    return config.phases.confirm.tuning_seeds if config.phases.confirm else 1
-
-
 def _tuning_job(
-    config: StudyConfig, control: _Control, number: int, repeat: int, begun: Sequence[TrialRow] = ()
+    config: StudyConfig,
+    confirm: ConfirmPhase,
+    control: _Control,
+    number: int,
+    repeat: int,
+    begun: Sequence[TrialRow] = (),
 ) -> Job:
     """A trial of one of a control's settings; `begun` are the trials of its first ones, if it is none of these."""
-    ranked = ranked_tuned(begun, {control.pair_of: control.goal}).get(control.key, [])
+    ranked = ranked_tuned(begun, {control.pair_of: control.goal}, confirm).get(control.key, [])
     settings = settings_of(config, control.name, control.winner, number, ranked)
     return Job(
         "tune",
@@ -133,11 +153,10 @@ def _tuning_job(
     )
 
 
-def _tuned_controls(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator[tuple[_Control, int]]:
+def _tuned_controls(
+    config: StudyConfig, confirm: ConfirmPhase, trials: Sequence[TrialRow]
+) -> Iterator[tuple[_Control, int]]:
     """Every control that is tuned, with the number of its settings."""
-    confirm = config.phases.confirm
-    if confirm is None:
-        return
     allowed = effort(confirm, sum(trial.phase in SEARCH_PHASES for trial in trials))
     for control in _controls(confirm, _winners(config, confirm, trials)):
         if control.pair_of is None or _size(config, control.winner):
@@ -145,11 +164,23 @@ def _tuned_controls(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator
 
 
 def count_tune(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
-    """How many tuning trials there are at the end, once the search has ended."""
-    made = [(trial.role, trial.pair_of, trial.point or 0) for trial in trials if trial.phase == "tune"]
-    wanted = {control.key: count for control, count in _tuned_controls(config, trials)}
-    there = sum(point < wanted.get((role, pair_of), 0) for role, pair_of, point in made)
-    return len(made) + _seeds(config) * sum(wanted.values()) - there
+    """How many tuning trials there are at the end, once the search has ended.
+
+    That is if each finalist is another setting than those that were finalists before.
+    """
+    made = [trial for trial in trials if trial.phase == "tune"]
+    confirm = config.phases.confirm
+    if confirm is None:
+        return len(made)
+    missing = sum(1 for _ in missing_finalists(config, trials))
+    for control, count in _tuned_controls(config, confirm, trials):
+        mine = [trial for trial in made if (trial.role, trial.pair_of) == control.key]
+        base = [trial for trial in mine if (trial.point or 0) < count and trial.repeat < confirm.tuning_seeds]
+        if len(base) < count * confirm.tuning_seeds or any(trial.open for trial in base):
+            missing += count * confirm.tuning_seeds - len(base) + most_finalists(confirm, [count])
+        else:
+            missing += sum(1 for _ in control_finalists(confirm, control.key, control.goal, mine))
+    return len(made) + missing
 
 
 def most_tune(config: StudyConfig, searched: int) -> int:
@@ -158,8 +189,11 @@ def most_tune(config: StudyConfig, searched: int) -> int:
     if confirm is None:
         return 0
     allowed = effort(confirm, searched)
-    settings = sum(_beside(config, confirm, name) * tuning_count(config, name, allowed) for name in confirm.controls)
-    return confirm.tuning_seeds * settings
+    settings = [
+        tuning_count(config, name, allowed) for name in confirm.controls for _ in range(_beside(config, confirm, name))
+    ]
+    own = min(confirm.finalists * len(config.objectives), searched) if confirm.finalists > 1 else 0
+    return confirm.tuning_seeds * sum(settings) + most_finalists(confirm, settings) + confirm.finalist_seeds * own
 
 
 # ---------------------------------------------------------------- confirm
@@ -183,7 +217,7 @@ def _confirm_jobs(
 ) -> Iterator[Job]:
     for repeat, winner in product(range(confirm.seeds), [winner.trial for winner in found]):
         yield Job("confirm", "winner", "fixed", repeat, winner.values, pair_of=winner.id)
-    tuned = best_tuned(trials, goals(found))
+    tuned = best_tuned(trials, goals(found), confirm)
     runs = {(trial.pair_of, trial.repeat): trial for trial in trials if trial.role == "winner"}
     for repeat, control in product(range(confirm.seeds), list(_controls(confirm, found))):
         size = None
@@ -234,7 +268,7 @@ def count_confirm(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
     if confirm is None:
         return len(made)
     found = _winners(config, confirm, trials)
-    tuned = best_tuned(trials, goals(found))
+    tuned = best_tuned(trials, goals(found), confirm)
     there = Counter(_arm(trial) for trial in made if trial.repeat < confirm.seeds)
     lost = Counter(trial.pair_of for trial in made if _without_controls(config, trial) and trial.repeat < confirm.seeds)
     missing = sum(confirm.seeds - there["winner", winner.trial.id, "", None] for winner in found)

@@ -15,7 +15,7 @@ from slasearch.search.job import PHASES
 from slasearch.search.lease import has_driver
 from slasearch.search.limits import device_seconds
 from slasearch.search.plan import planned
-from slasearch.search.winners import chosen, last_attempts, searched
+from slasearch.search.winners import chosen, finalist_count, last_attempts, searched, tried_again
 from slasearch.space import DesignPoint, design_points
 from slasearch.storage.rows import StudyRow, TrialRow
 from slasearch.storage.store import Store
@@ -177,7 +177,9 @@ def _best(config: StudyConfig, objective: ObjectiveConfig, trials: Sequence[Tria
             winner.mean(objective.name) or 0.0,
             len(winner.runs),
         )
-        for winner in chosen([objective], searched(trials), 1, config.constraints)
+        for winner in chosen(
+            [objective], searched(trials), 1, config.constraints, finalist_count(config), tried_again(trials)
+        )
     ]
 
 

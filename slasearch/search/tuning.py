@@ -6,8 +6,8 @@ that is a search itself all but those of size control); other fields keep the wi
 choices from lists, a layout goes through their combinations instead, so that nothing is tried twice, and once the best
 layouts have been through all of them the other layouts follow. `random_best` draws a structure a setting, all with the
 winner's values. With `tuning_seeds` each setting is trained under several seed pairs, those of the search, and counts
-by its mean. The best on validation is confirmed: by the score, or by robustness where the winner was chosen by that
-alone.
+by its mean; with `finalists` the best are tried under more. The best on validation is confirmed: by the score, or by
+robustness where the winner was chosen by that alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from slasearch.config.schema import ConfirmPhase, StudyConfig
 from slasearch.registry import CONTROL_VARIANTS, DRAWN_CONTROLS, SEARCHING_CONTROLS
 from slasearch.search.felt import FELT, acts_on
-from slasearch.search.winners import Goal
+from slasearch.search.winners import FINALIST, Goal
 from slasearch.space.design import sobol_values
 from slasearch.space.parameters import Parameter, active_only, parameters
 from slasearch.storage.rows import TrialRow
@@ -114,36 +114,49 @@ def settings_of(
     return Settings(active_only(found, {**middle, **winner.values, **point}), variant, sampler)
 
 
-def best_tuned(trials: Iterable[TrialRow], goals: Mapping[int | None, Goal]) -> dict[tuple[str, int | None], TrialRow]:
+def best_tuned(
+    trials: Iterable[TrialRow], goals: Mapping[int | None, Goal], confirm: ConfirmPhase
+) -> dict[tuple[str, int | None], TrialRow]:
     """The first trial of the best settings of each control, by its role and winner."""
-    return {control: settings[0] for control, settings in ranked_tuned(trials, goals).items()}
+    return {control: settings[0] for control, settings in ranked_tuned(trials, goals, confirm).items()}
 
 
 def ranked_tuned(
-    trials: Iterable[TrialRow], goals: Mapping[int | None, Goal]
+    trials: Iterable[TrialRow], goals: Mapping[int | None, Goal], confirm: ConfirmPhase
 ) -> dict[tuple[str, int | None], list[TrialRow]]:
     """The first trial of each of a control's settings, the best settings first, by its role and winner.
 
-    Settings count by the mean over their complete trials; ties go to the earlier ones.
+    Settings count by the mean over their complete trials under the seed pairs that all of them are tried under, and
+    then the best, the finalists, by the mean over all of theirs; ties go to the earlier ones.
 
     Args:
         trials: Trials of the study, those of other phases too.
         goals: What decides, by the id of the winner, which is None for controls beside all winners; the score where
             it says nothing.
+        confirm: Says how many finalists there are, and under how many seed pairs the others are tried.
     """
     tried: dict[tuple[str, int | None], dict[int | None, list[TrialRow]]] = {}
     for trial in sorted(trials, key=lambda trial: trial.id):
         goal = goals.get(trial.pair_of, "score")
-        if trial.phase == "tune" and trial.state == "complete" and trial.objective(goal) is not None:
+        mine = trial.phase == "tune" and trial.role != FINALIST
+        if mine and trial.state == "complete" and trial.objective(goal) is not None:
             tried.setdefault((trial.role, trial.pair_of), {}).setdefault(trial.point, []).append(trial)
 
     def mean(runs: list[TrialRow]) -> float:
         return fmean(run.objective(goals.get(run.pair_of, "score")) or 0.0 for run in runs)
 
-    return {
-        control: [runs[0] for runs in sorted(settings.values(), key=lambda runs: (-mean(runs), runs[0].id))]
-        for control, settings in tried.items()
-    }
+    def ranked(settings: Iterable[list[TrialRow]], seeds: int) -> list[list[TrialRow]]:
+        def rank(runs: list[TrialRow]) -> tuple[float, int]:
+            return -mean([run for run in runs if run.repeat < seeds] or runs), runs[0].id
+
+        return sorted(settings, key=rank)
+
+    found = {}
+    for control, settings in tried.items():
+        first = ranked(settings.values(), confirm.tuning_seeds)
+        final = ranked(first[: confirm.finalists], sys.maxsize)
+        found[control] = [runs[0] for runs in (*final, *first[confirm.finalists :])]
+    return found
 
 
 def _variants(control: str) -> tuple[str | None, ...]:

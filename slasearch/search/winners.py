@@ -8,11 +8,27 @@ from statistics import fmean
 from typing import Generic, Literal, Protocol, TypeVar
 
 from slasearch.config.constraints import ConstraintConfig
-from slasearch.config.schema import ObjectiveConfig
+from slasearch.config.schema import ObjectiveConfig, StudyConfig
 from slasearch.search.constraints import feasible
 from slasearch.storage.rows import TrialRow
 
-__all__ = ["Contender", "Goal", "Winner", "chosen", "goals", "last_attempts", "last_attempts_at", "searched", "winners"]
+__all__ = [
+    "FINALIST",
+    "Contender",
+    "Goal",
+    "Winner",
+    "chosen",
+    "finalist_count",
+    "goals",
+    "last_attempts",
+    "last_attempts_at",
+    "searched",
+    "tried_again",
+    "winners",
+]
+
+FINALIST = "finalist"
+"""Role of the trials in which the search's best settings are tried again, under further seed pairs."""
 
 Goal = Literal["score", "robustness"]
 """What decides among the tuning trials of a control."""
@@ -80,14 +96,27 @@ def searched(rows: Iterable[TrialRow]) -> list[TrialRow]:
     return [row for row in last_attempts(rows) if row.role == "search" and row.state == "complete"]
 
 
+def finalist_count(config: StudyConfig) -> int:
+    """How many of the search's best settings by each objective are ranked anew before they are confirmed."""
+    return config.phases.confirm.finalists if config.phases.confirm else 1
+
+
+def tried_again(rows: Iterable[TrialRow]) -> list[TrialRow]:
+    """The complete trials in which finalists of the search were tried again."""
+    return [row for row in last_attempts(rows) if row.role == FINALIST and row.state == "complete"]
+
+
 def winners(
     objectives: Sequence[ObjectiveConfig],
     rows: Iterable[TrialRow],
     top: int,
     constraints: Sequence[ConstraintConfig] = (),
+    finalists: int = 1,
 ) -> list[TrialRow]:
     """The trials of `chosen` among all rows of a study."""
-    return [winner.trial for winner in chosen(objectives, searched(rows), top, constraints)]
+    rows = list(rows)
+    found = chosen(objectives, searched(rows), top, constraints, finalists, tried_again(rows))
+    return [winner.trial for winner in found]
 
 
 def chosen(
@@ -95,23 +124,40 @@ def chosen(
     contenders: Sequence[C],
     top: int,
     constraints: Sequence[ConstraintConfig] = (),
+    finalists: int = 1,
+    again: Iterable[C] = (),
 ) -> list[Winner[C]]:
     """The `top` best configurations by each objective among complete search trials, each as its best trial.
 
     One that was tried under several seed pairs counts by its means, by which it also has to keep the bounds: the best
     single run of several is the luckiest. It stands as its best trial within the bounds, if one of them is. Ties go to
     the better score, then to the earlier trial.
+
+    Args:
+        objectives: What is best.
+        contenders: The complete trials of the search.
+        top: How many by each objective.
+        constraints: The bounds.
+        finalists: So many of the best by the search's own trials are ranked anew, with what follows.
+        again: Complete trials in which finalists were tried again. One that breaks a bound with these is out.
     """
     tried = _configurations(contenders, constraints)
+    runs = {params: list(trials) for params, trials in tried.items()}
+    for trial in again:
+        if trial.params in runs:
+            runs[trial.params].append(trial)
     found: dict[str, C] = {}
     reasons: dict[str, set[str]] = {}
     for objective in objectives:
-        for params in sorted(tried, key=lambda params: _rank(objective, tried[params]))[:top]:
+        ranked = sorted(tried, key=lambda params: _rank(objective, tried[params]))
+        final = [params for params in ranked[:finalists] if feasible(constraints, _Means(runs[params]))]
+        final.sort(key=lambda params: _rank(objective, runs[params]))
+        for params in [*final, *ranked[finalists:]][:top]:
             within = [trial for trial in tried[params] if feasible(constraints, trial)]
             found.setdefault(params, min(within or tried[params], key=lambda trial: _rank(objective, [trial])))
             reasons.setdefault(params, set()).add(objective.name)
     return [
-        Winner(trial, "robustness" if reasons[params] == {"robustness"} else "score", tried[params])
+        Winner(trial, "robustness" if reasons[params] == {"robustness"} else "score", runs[params])
         for params, trial in found.items()
     ]
 

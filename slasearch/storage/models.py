@@ -87,7 +87,7 @@ class SlaTrial(Base):
     phase: Mapped[str] = mapped_column(String(16))
     """`design`, `optimise`, `tune` or `confirm`."""
     role: Mapped[str] = mapped_column(String(64))
-    """`search`, `winner` or `control:NAME`."""
+    """`search`, `finalist`, `winner` or `control:NAME`."""
     sampler: Mapped[str] = mapped_column(String(32))
     """Who proposed it: the phase's sampler; `qmc`, `grid` or `fixed` in `tune`, `fixed` in `confirm`."""
     factor: Mapped[str | None] = mapped_column(String(255))

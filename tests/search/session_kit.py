@@ -172,7 +172,7 @@ def check_truth(config: StudyConfig, where: Locations) -> None:
     assert len(ended) == sum(planned(config, rows, design_points(config)).values())
     points = [(row.point, row.repeat) for row in ended if row.phase == "design"]
     assert len(set(points)) == len(points)
-    tuned = [(row.role, row.pair_of, row.point) for row in ended if row.phase == "tune"]
+    tuned = [(row.role, row.pair_of, row.point, row.repeat) for row in ended if row.phase == "tune"]
     assert len(set(tuned)) == len(tuned)
     confirmed = [
         (row.role, row.pair_of, row.repeat, row.params, row.control_variant) for row in ended if row.phase == "confirm"

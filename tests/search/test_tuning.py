@@ -56,6 +56,7 @@ def tuned_study(tuning, **changes):
     return study(optimise=3, confirm=confirming(tuning=tuning), objectives=("score",), **changes)
 
 
+ALONE = tuned_study(1).phases.confirm
 WINNER = row(3, params=json.dumps({RATE: 0.002, WEIGHT: 0.3, "pool.ranks": "[4]"}), exported_parameters=700.0)
 SEARCHED = [row(1), row(2), WINNER]
 
@@ -375,6 +376,7 @@ def test_only_complete_tuning_trials_of_its_own_winner_decide():
             row(6, "confirm", role="control:lora", pair_of=3, score=0.99),
         ],
         {},
+        ALONE,
     )
     assert {key: trial.id for key, trial in best.items()} == {
         ("control:lora", 3): 1,
@@ -396,7 +398,7 @@ def test_the_best_is_by_what_the_winner_was_chosen_by():
     ]
 
     def best(by):
-        return [trial.id for trial in best_tuned(tuned, by).values()]
+        return [trial.id for trial in best_tuned(tuned, by, ALONE).values()]
 
     assert best({}) == [2, 5, 7]
     assert best({3: "robustness", 4: "score", None: "score"}) == [1, 5, 7], "ties go to the earlier trial"
@@ -669,7 +671,7 @@ def test_simulated_trials_tune_too(opened, where):
     session.close()
     check_truth(config, where)
     rows = trials_of(where)
-    best = {trial.control_variant for trial in best_tuned(rows, {}).values()}
+    best = {trial.control_variant for trial in best_tuned(rows, {}, ALONE).values()}
     assert len(best & set(LAYOUTS)) == 1, "one layout is best whatever the rate, and whoever the winner"
     confirmed = {row.control_variant for row in rows if row.phase == "confirm" and row.role != "winner"}
     assert confirmed == best

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import pandas as pd
+
 from slasearch.analysis.bounds import within_all
 from slasearch.analysis.frames import StudyFrames
 from slasearch.records import DIRECTIONS
+from slasearch.search.winners import FINALIST
 
 __all__ = ["SIZE_TOLERANCE", "failed_caution", "other_winners", "unequal_sizes", "winner_label"]
 
@@ -18,7 +21,14 @@ def winner_label(frames: StudyFrames, trial_id: int) -> str:
     """Why a search trial was confirmed: the objectives by which its setting has the best mean within the bounds."""
     complete = frames.search_trials("complete").set_index("trial_id")
     configurations = frames.configurations.loc[complete.index]
-    settings = complete[["score", "exported_parameters", "robustness", "latency"]].groupby(configurations).mean()
+    measured = ["score", "exported_parameters", "robustness", "latency"]
+    tune = frames.phase_trials("tune", "complete")
+    again = tune[tune["role"] == FINALIST].set_index("trial_id")
+    finalists = frames.configurations.loc[again.index]
+    runs, settings_of = pd.concat([complete[measured], again[measured]]), pd.concat([configurations, finalists])
+    settings = runs.groupby(settings_of).mean()
+    if len(again):
+        settings = settings.loc[settings.index.isin(finalists)]
     settings = settings[within_all(frames.config.constraints, settings)]
     names = {"score": "score", "exported_parameters": "size", "robustness": "robustness"}
     found = []

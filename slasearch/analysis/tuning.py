@@ -16,7 +16,7 @@ from slasearch.search.job import SEARCH_PHASES
 from slasearch.search.tuning import effort, tuning_count
 from slasearch.search.winners import FINALIST, Goal
 
-__all__ = ["Tuning", "picked", "searched_trials", "tuning_cautions", "tuning_of", "tuning_terms"]
+__all__ = ["Tuning", "finalist_terms", "picked", "searched_trials", "tuning_cautions", "tuning_of", "tuning_terms"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,9 @@ def tuning_of(
     confirm = frames.config.phases.confirm
     seeds, finalists = (confirm.tuning_seeds, confirm.finalists) if confirm else (1, 1)
     settings = _ranked(complete[complete["repeat"] < seeds], goal)
-    final = _ranked(complete[complete["point"].isin(settings.index[:finalists])], goal)
+    again = complete.loc[complete["repeat"] >= seeds, "point"]
+    final = _ranked(complete[complete["point"].isin([*settings.index[:finalists], *again])], goal)
+    final = final.sort_values("lone", kind="stable")
     allowed = effort(confirm, count_trials(frames, *SEARCH_PHASES).total) if confirm else 0
     return Tuning(
         trials=len(complete) + frames.failed(mine),
@@ -91,7 +93,7 @@ def tuning_of(
         best=int(final["first"].iloc[0]) if len(final) else None,
         value=float(final["value"].iloc[0]) if len(final) else None,
         seeds=seeds,
-        finalists=min(finalists, len(settings)) if (complete["repeat"] >= seeds).any() else 1,
+        finalists=min(finalists, len(settings)) if len(again) else 1,
         finalist_seeds=confirm.finalist_seeds if confirm else 1,
         needless=allowed > 1 and tuning_count(frames.config, control_name(role), allowed) == 0,
         goal=goal,
@@ -99,9 +101,9 @@ def tuning_of(
 
 
 def _ranked(trials: pd.DataFrame, goal: Goal) -> pd.DataFrame:
-    """Mean and first trial of each setting, by its number, the best first."""
-    settings = trials.groupby("point").agg(value=(goal, "mean"), first=("trial_id", "min"))
-    return settings.sort_values(["value", "first"], ascending=[False, True])
+    """Mean and first trial of each setting, and whether that is its only one, by its number, the best first."""
+    settings = trials.groupby("point").agg(value=(goal, "mean"), first=("trial_id", "min"), runs=("trial_id", "size"))
+    return settings.assign(lone=settings["runs"] == 1).sort_values(["value", "first"], ascending=[False, True])
 
 
 _BORROWED = "the winner's hyperparameters (learning rate included), which favours the search"
@@ -130,16 +132,22 @@ def tuning_terms(tunings: Mapping[str, Tuning], searched: int) -> Iterator[str]:
         seeds = max(one.seeds for one in tunings.values())
         if seeds > 1:
             yield f"each of their settings was tried under {seeds} seed pairs and counts by the mean"
-        if (again := max(tunings.values(), key=lambda one: one.finalists)).finalists > 1:
-            yield (
-                f"the best settings of each control, and of the search, {again.finalists} at most, were tried under "
-                f"{again.finalist_seeds} seed pairs before one was picked"
-            )
+        yield from finalist_terms(tunings)
         yield _goal_term({role: one for role, one in tunings.items() if one.tuned})
     if bare and counts:
         yield f"not tuned, hence trained with {_BORROWED}: {', '.join(role_phrase(role) for role in bare)}"
     elif bare:
         yield f"controls were tuned with 0 trials each, the search with {searched}: they train with {_BORROWED}"
+
+
+def finalist_terms(tunings: Mapping[str, Tuning]) -> Iterator[str]:
+    """That the best settings were tried again before one was picked, if they were, as a clause."""
+    again = max(tunings.values(), key=lambda one: one.finalists, default=Tuning())
+    if again.finalists > 1:
+        yield (
+            f"the best settings of each control, and of the search, {again.finalists} at most, were tried under "
+            f"{again.finalist_seeds} seed pairs before one was picked"
+        )
 
 
 _PICKED: Mapping[Goal, str] = {

@@ -179,14 +179,6 @@ class ConfirmPhase(StrictModel):
         3, description="seed pairs of the search under which each of them is tried in all; may grow later"
     )
 
-    @field_validator("finalists")
-    @classmethod
-    def _to_choose_from(cls, value: int, info: ValidationInfo) -> int:
-        top = info.data.get("top", 1)
-        if 1 < value <= top:
-            raise ValueError(f"expected more than the {top} that are confirmed (top), or 1 for none, got {value}")
-        return value
-
     @field_validator("controls")
     @classmethod
     def _controls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -194,6 +186,20 @@ class ConfirmPhase(StrictModel):
         if len(set(value)) != len(value):
             raise ValueError(f"expected each control once, got {', '.join(value)}")
         return value
+
+    @model_validator(mode="after")
+    def _to_choose_from(self) -> ConfirmPhase:
+        if 1 < self.finalists <= self.top:
+            raise ValueError(
+                f"expected more finalists than the {self.top} that are confirmed (top), or 1 for none, "
+                f"got {self.finalists}"
+            )
+        if self.finalists > 1 and self.finalist_seeds <= self.tuning_seeds:
+            raise ValueError(
+                f"expected finalists under more seed pairs (finalist_seeds) than the {self.tuning_seeds} of all "
+                f"settings (tuning_seeds), got {self.finalist_seeds}"
+            )
+        return self
 
 
 class PhasesConfig(StrictModel):

@@ -103,6 +103,8 @@ def _search(phase: OptimisePhase, warm: WarmStart | None) -> str:
 def _confirmation(phase: ConfirmPhase) -> str:
     best = "The best" if phase.top == 1 else f"The {phase.top} best"
     beside = listed([role_phrase(f"control:{name}") for name in phase.controls])
+    if phase.finalists > 1:
+        best += f" of {phase.finalists} finalists, which are tried with {_pairs(phase.finalist_seeds)},"
     text = f"{best} by each objective again with {_pairs(phase.seeds)}, scored on the test split"
     return f"Is it better than what is known? {text}{f', beside {beside}' if beside else ''}."
 

@@ -12,7 +12,7 @@ __all__ = ["best_settings", "by_settings"]
 
 
 def best_settings(frames: StudyFrames) -> pd.DataFrame:
-    """One row for each setting of the search, the best by its mean score first, as winners are chosen.
+    """One row for each setting of the search, the best by its mean score first, without what finalists came to later.
 
     A row is the setting's best trial, with means over its complete trials. `pairs` says how many seed pairs these have
     had: a setting that was placed twice under one is one training done again.

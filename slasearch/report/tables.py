@@ -12,6 +12,7 @@ from slasearch.analysis.compare import Arm, Comparisons
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import MEAN
 from slasearch.analysis.roles import layout_label, role_label
+from slasearch.analysis.tuning import finalist_terms
 from slasearch.report.labels import (
     NOT_TOLD_APART,
     arm_label,
@@ -170,6 +171,7 @@ def tuning_table(results: Results) -> Table | None:
         return None
     columns = ("tuning", "beside", "layout", "trials", "failed", "best on validation by")
     by_mean = [f"settings were tried under {seeds} seed pairs and count by their mean"] if seeds > 1 else []
+    by_mean += [clause for item in results.comparisons[:1] for clause in finalist_terms(item.tunings)]
     note = sentences(
         "on validation, over the searched fields that act on a control; layout and values of the best are confirmed",
         *by_mean,

@@ -17,7 +17,7 @@ from itertools import product
 
 from slasearch.config.schema import BudgetSize, ConfirmPhase, StudyConfig
 from slasearch.registry import UNSIZED_CONTROLS
-from slasearch.search.finalists import control_finalists, missing_finalists, most_finalists
+from slasearch.search.finalists import control_finalists, missing_finalists, most_control_finalists, most_finalists
 from slasearch.search.job import SEARCH_PHASES, Job
 from slasearch.search.tuning import best_tuned, effort, first_settings, ranked_tuned, settings_of, tuning_count
 from slasearch.search.winners import FINALIST, Goal, Winner, chosen, goals, searched, tried_again
@@ -50,7 +50,7 @@ def _winners(config: StudyConfig, confirm: ConfirmPhase, trials: Sequence[TrialR
 
     Another seed pair may since have brought a better single run, and nothing is tuned and confirmed twice for that.
     """
-    paired = {trial.pair_of for trial in trials}
+    paired = {trial.pair_of for trial in trials if trial.role != FINALIST}
     standing = {trial.params: trial for trial in reversed(trials) if trial.id in paired}
     found = chosen(
         config.objectives,
@@ -164,20 +164,20 @@ def _tuned_controls(
 
 
 def count_tune(config: StudyConfig, trials: Sequence[TrialRow]) -> int:
-    """How many tuning trials there are at the end, once the search has ended.
+    """How many tuning trials there are at the end, once the search and its finalists have ended.
 
-    That is if each finalist is another setting than those that were finalists before.
+    It is an upper bound until a control's settings have been tried, because what failed is no finalist.
     """
     made = [trial for trial in trials if trial.phase == "tune"]
     confirm = config.phases.confirm
     if confirm is None:
         return len(made)
-    missing = sum(1 for _ in missing_finalists(config, trials))
+    missing = 0
     for control, count in _tuned_controls(config, confirm, trials):
         mine = [trial for trial in made if (trial.role, trial.pair_of) == control.key]
         base = [trial for trial in mine if (trial.point or 0) < count and trial.repeat < confirm.tuning_seeds]
         if len(base) < count * confirm.tuning_seeds or any(trial.open for trial in base):
-            missing += count * confirm.tuning_seeds - len(base) + most_finalists(confirm, [count])
+            missing += count * confirm.tuning_seeds - len(base) + most_control_finalists(confirm, count)
         else:
             missing += sum(1 for _ in control_finalists(confirm, control.key, control.goal, mine))
     return len(made) + missing
@@ -192,8 +192,8 @@ def most_tune(config: StudyConfig, searched: int) -> int:
     settings = [
         tuning_count(config, name, allowed) for name in confirm.controls for _ in range(_beside(config, confirm, name))
     ]
-    own = min(confirm.finalists * len(config.objectives), searched) if confirm.finalists > 1 else 0
-    return confirm.tuning_seeds * sum(settings) + most_finalists(confirm, settings) + confirm.finalist_seeds * own
+    again = sum(most_control_finalists(confirm, count) for count in settings) + most_finalists(config, searched)
+    return confirm.tuning_seeds * sum(settings) + again
 
 
 # ---------------------------------------------------------------- confirm

@@ -4,7 +4,8 @@ Under one seed pair the best of many settings is mostly the luckiest, and to try
 times as much. So the first few of each ranking, as many of the search's by each objective as of each control's, are
 tried under further seed pairs, on validation as all that chooses; the best of them by the mean over all their trials
 are confirmed (`chosen`, `ranked_tuned`). These are two rounds of sequential halving (Karnin et al. 2013). Who is a
-finalist follows from the first round alone, so that it does not change while the second runs.
+finalist follows from the first round, so that it does not change while the second runs; only one that turns out to
+break a bound of the study makes room for the next.
 """
 
 from __future__ import annotations
@@ -15,10 +16,16 @@ from itertools import product
 from slasearch.config.schema import ConfirmPhase, StudyConfig
 from slasearch.search.job import Job
 from slasearch.search.tuning import ranked_tuned
-from slasearch.search.winners import FINALIST, Goal, chosen, searched
+from slasearch.search.winners import FINALIST, Goal, finalists, searched, tried_again
 from slasearch.storage.rows import TrialRow
 
-__all__ = ["control_finalists", "missing_finalists", "most_finalists"]
+__all__ = [
+    "control_finalists",
+    "finalists_ended",
+    "missing_finalists",
+    "most_control_finalists",
+    "most_finalists",
+]
 
 
 def missing_finalists(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterator[Job]:
@@ -33,11 +40,13 @@ def missing_finalists(config: StudyConfig, trials: Sequence[TrialRow]) -> Iterat
     confirm = config.phases.confirm
     if confirm is None or confirm.finalists == 1:
         return
-    found = chosen(config.objectives, searched(trials), confirm.finalists, config.constraints)
-    if len(found) <= confirm.top:
-        return
-    made = {(trial.params, trial.repeat) for trial in trials if trial.role in ("search", FINALIST)}
-    for repeat, finalist in product(range(confirm.finalist_seeds), [winner.trial for winner in found]):
+    again = tried_again(trials)
+    found = finalists(config.objectives, searched(trials), confirm.finalists, config.constraints, again)
+    if len(found) <= confirm.top and not again:
+        return  # no choice, unless it is what others that dropped out have left
+    tried = [trial for trial in trials if trial.role in ("search", FINALIST) and trial.state != "pruned"]
+    made = {(trial.params, trial.repeat) for trial in tried}
+    for repeat, finalist in product(range(confirm.finalist_seeds), found):
         if (finalist.params, repeat) not in made:
             yield Job("tune", FINALIST, "fixed", repeat, finalist.values, pair_of=finalist.id)
 
@@ -63,12 +72,23 @@ def control_finalists(
             yield finalist.point or 0, repeat
 
 
-def most_finalists(confirm: ConfirmPhase, settings: Sequence[int]) -> int:
-    """At most how many trials the finalists of controls have.
+def finalists_ended(config: StudyConfig, trials: Sequence[TrialRow]) -> bool:
+    """Whether the search's finalists have been tried again, so that winners are known; `trials` are last attempts."""
+    tried = not any(trial.open for trial in trials if trial.role == FINALIST)
+    return tried and next(missing_finalists(config, trials), None) is None
 
-    Args:
-        confirm: The study's.
-        settings: How many settings are tried of each control beside each winner.
-    """
-    further = max(confirm.finalist_seeds - confirm.tuning_seeds, 0)
-    return further * sum(min(confirm.finalists, count) for count in settings if count > 1 and confirm.finalists > 1)
+
+def most_finalists(config: StudyConfig, searched: int) -> int:
+    """How many trials the search's finalists have at most, after `searched` trials, unless one of them drops out."""
+    confirm, design, optimise = config.phases.confirm, config.phases.design, config.phases.optimise
+    if confirm is None or confirm.finalists == 1:
+        return 0
+    had = design.seeds if design and not optimise else 1
+    return max(confirm.finalist_seeds - had, 0) * min(confirm.finalists * len(config.objectives), searched // had)
+
+
+def most_control_finalists(confirm: ConfirmPhase, settings: int) -> int:
+    """How many trials the finalists of a control have at most, of which so many settings are tried."""
+    if confirm.finalists == 1 or settings < 2:
+        return 0
+    return max(confirm.finalist_seeds - confirm.tuning_seeds, 0) * min(confirm.finalists, settings)

@@ -34,10 +34,10 @@ class Job:
 
     @property
     def control(self) -> str | None:
-        """Name of the control; None for search trials and winners."""
+        """Name of the control; None for search trials, finalists and winners."""
         return self.role.removeprefix("control:") if self.role.startswith("control:") else None
 
     @property
     def optuna_study(self) -> OptunaStudy:
-        """In which of the two Optuna studies the trial stands: what tunes a control is no trial of the search."""
+        """In which of the two Optuna studies the trial stands: what follows the search is no trial of it."""
         return "search" if self.phase in SEARCH_PHASES else "confirm"

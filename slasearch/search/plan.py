@@ -18,6 +18,7 @@ from slasearch.search.confirm import (
     most_confirm,
     most_tune,
 )
+from slasearch.search.finalists import finalists_ended
 from slasearch.search.job import PHASES, SEARCH_PHASES, Job
 from slasearch.search.winners import last_attempts
 from slasearch.space import DesignPoint
@@ -54,7 +55,8 @@ def plan(config: StudyConfig, rows: Iterable[TrialRow], design: Sequence[DesignP
 def planned(config: StudyConfig, rows: Iterable[TrialRow], design: Sequence[DesignPoint]) -> dict[str, int]:
     """How many trials each phase holds when the study ends.
 
-    For `tune` and `confirm` it is an upper bound until the search has ended, because winners may coincide and fail.
+    For `tune` and `confirm` it is an upper bound until the search and its finalists have ended, because winners may
+    coincide and fail.
     """
     trials = last_attempts(rows)
     made = {phase: sum(trial.phase == phase for trial in trials) for phase in PHASES}
@@ -66,7 +68,7 @@ def planned(config: StudyConfig, rows: Iterable[TrialRow], design: Sequence[Desi
         "optimise": max(made["optimise"], optimise.trials if optimise else 0),
     }
     searched = sum(counts.values())
-    if _search_has_ended(trials, counts):
+    if _search_has_ended(trials, counts) and finalists_ended(config, trials):
         tune, confirm = count_tune(config, trials), count_confirm(config, trials)
     else:
         tune, confirm = most_tune(config, searched), most_confirm(config)

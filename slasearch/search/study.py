@@ -38,7 +38,7 @@ from slasearch.search.samplers import make_sampler
 from slasearch.search.summary import StudySummary, summarise
 from slasearch.search.truth import untrue
 from slasearch.search.warm_start import refuse_other_data
-from slasearch.search.winners import last_attempts, last_attempts_at, winners
+from slasearch.search.winners import finalist_count, last_attempts, last_attempts_at, winners
 from slasearch.space import design_points, option_problems, parameters, resolve, seeds_for, suggest
 from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.engine import storage_errors
@@ -252,7 +252,9 @@ class StudySession:
         if not self._handed and self._study.state in kept:
             return self._study.state
         if done:
-            found = winners(self._config.objectives, self._book.rows, top=1, constraints=self._config.constraints)
+            found = winners(
+                self._config.objectives, self._book.rows, 1, self._config.constraints, finalist_count(self._config)
+            )
             return "finished" if found else "failed"
         return "failed" if self._stopped is not None and self._stopped.level == "error" else "stopped"
 

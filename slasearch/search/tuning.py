@@ -127,7 +127,8 @@ def ranked_tuned(
     """The first trial of each of a control's settings, the best settings first, by its role and winner.
 
     Settings count by the mean over their complete trials under the seed pairs that all of them are tried under, and
-    then the best, the finalists, by the mean over all of theirs; ties go to the earlier ones.
+    then the best, the finalists, and former ones by the mean over all of theirs, those that have still a single trial
+    behind those with more; ties go to the earlier ones.
 
     Args:
         trials: Trials of the study, those of other phases too.
@@ -142,20 +143,23 @@ def ranked_tuned(
         if mine and trial.state == "complete" and trial.objective(goal) is not None:
             tried.setdefault((trial.role, trial.pair_of), {}).setdefault(trial.point, []).append(trial)
 
-    def mean(runs: list[TrialRow]) -> float:
+    def mean(runs: Sequence[TrialRow]) -> float:
         return fmean(run.objective(goals.get(run.pair_of, "score")) or 0.0 for run in runs)
 
-    def ranked(settings: Iterable[list[TrialRow]], seeds: int) -> list[list[TrialRow]]:
-        def rank(runs: list[TrialRow]) -> tuple[float, int]:
-            return -mean([run for run in runs if run.repeat < seeds] or runs), runs[0].id
+    def rank(runs: Sequence[TrialRow]) -> tuple[float, int]:
+        return -mean(runs), runs[0].id
 
-        return sorted(settings, key=rank)
+    def first(runs: Sequence[TrialRow]) -> Sequence[TrialRow]:
+        return [run for run in runs if run.repeat < confirm.tuning_seeds] or runs
 
     found = {}
     for control, settings in tried.items():
-        first = ranked(settings.values(), confirm.tuning_seeds)
-        final = ranked(first[: confirm.finalists], sys.maxsize)
-        found[control] = [runs[0] for runs in (*final, *first[confirm.finalists :])]
+        ranked = sorted(settings.values(), key=lambda runs: rank(first(runs)))
+        again = [len(first(runs)) < len(runs) for runs in ranked]
+        final = [runs for place, runs in enumerate(ranked) if place < confirm.finalists or again[place]]
+        others = [runs for place, runs in enumerate(ranked) if not (place < confirm.finalists or again[place])]
+        final.sort(key=lambda runs: (len(runs) == 1, *rank(runs)))
+        found[control] = [runs[0] for runs in (*final, *others)]
     return found
 
 

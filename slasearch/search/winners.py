@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Generic, Literal, Protocol, TypeVar
@@ -19,6 +19,7 @@ __all__ = [
     "Winner",
     "chosen",
     "finalist_count",
+    "finalists",
     "goals",
     "last_attempts",
     "last_attempts_at",
@@ -121,7 +122,7 @@ def winners(
 
 def chosen(
     objectives: Sequence[ObjectiveConfig],
-    contenders: Sequence[C],
+    contenders: Iterable[C],
     top: int,
     constraints: Sequence[ConstraintConfig] = (),
     finalists: int = 1,
@@ -138,28 +139,45 @@ def chosen(
         contenders: The complete trials of the search.
         top: How many by each objective.
         constraints: The bounds.
-        finalists: So many of the best by the search's own trials are ranked anew, with what follows.
-        again: Complete trials in which finalists were tried again. One that breaks a bound with these is out.
+        finalists: How many of the best by the search's own trials come before the others, whatever follows.
+        again: Complete trials in which finalists were tried again. These, and former finalists, rank by all their
+            trials; one that has still a single trial is behind those with more.
     """
-    tried = _configurations(contenders, constraints)
-    runs = {params: list(trials) for params, trials in tried.items()}
-    for trial in again:
-        if trial.params in runs:
-            runs[trial.params].append(trial)
+    tried = _configurations(contenders, constraints, again)
     found: dict[str, C] = {}
     reasons: dict[str, set[str]] = {}
     for objective in objectives:
-        ranked = sorted(tried, key=lambda params: _rank(objective, tried[params]))
-        final = [params for params in ranked[:finalists] if feasible(constraints, _Means(runs[params]))]
-        final.sort(key=lambda params: _rank(objective, runs[params]))
-        for params in [*final, *ranked[finalists:]][:top]:
-            within = [trial for trial in tried[params] if feasible(constraints, trial)]
-            found.setdefault(params, min(within or tried[params], key=lambda trial: _rank(objective, [trial])))
+        ranked = _first_round(objective, tried)
+        final = [params for place, params in enumerate(ranked) if place < finalists or tried[params].again]
+        final.sort(key=lambda params: (len(tried[params].runs) == 1, _rank(objective, tried[params].runs)))
+        others = [params for params in ranked if params not in set(final)]
+        for params in [*final, *others][:top]:
+            found.setdefault(params, tried[params].stands_as(objective, constraints))
             reasons.setdefault(params, set()).add(objective.name)
     return [
-        Winner(trial, "robustness" if reasons[params] == {"robustness"} else "score", runs[params])
+        Winner(trial, "robustness" if reasons[params] == {"robustness"} else "score", tried[params].runs)
         for params, trial in found.items()
     ]
+
+
+def finalists(
+    objectives: Sequence[ObjectiveConfig],
+    contenders: Iterable[C],
+    count: int,
+    constraints: Sequence[ConstraintConfig] = (),
+    again: Iterable[C] = (),
+) -> list[C]:
+    """The `count` best configurations by each objective by the search's own trials, each as its best trial.
+
+    One that breaks a bound on average with the trials in which it was tried `again` is none any more, and the next one
+    is.
+    """
+    tried = _configurations(contenders, constraints, again)
+    found: dict[str, C] = {}
+    for objective in objectives:
+        for params in _first_round(objective, tried)[:count]:
+            found.setdefault(params, tried[params].stands_as(objective, constraints))
+    return list(found.values())
 
 
 def goals(found: Sequence[Winner[C]]) -> dict[int | None, Goal]:
@@ -179,12 +197,43 @@ class _Means:
         return _mean(name, self.trials)
 
 
-def _configurations(contenders: Iterable[C], constraints: Sequence[ConstraintConfig]) -> dict[str, list[C]]:
-    """The trials of each configuration that keeps the bounds on average, by its parameters."""
-    tried: dict[str, list[C]] = {}
+@dataclass(frozen=True)
+class _Configuration(Generic[C]):
+    """The search's own trials of a configuration, and those in which it was tried again."""
+
+    trials: list[C]
+    again: list[C]
+
+    @property
+    def runs(self) -> list[C]:
+        return [*self.trials, *self.again]
+
+    def stands_as(self, objective: ObjectiveConfig, constraints: Sequence[ConstraintConfig]) -> C:
+        """Its best trial of the search within the bounds, or else its best."""
+        within = [trial for trial in self.trials if feasible(constraints, trial)]
+        return min(within or self.trials, key=lambda trial: _rank(objective, [trial]))
+
+
+def _configurations(
+    contenders: Iterable[C], constraints: Sequence[ConstraintConfig], again: Iterable[C]
+) -> dict[str, _Configuration[C]]:
+    """Each configuration that keeps the bounds on average, by its parameters."""
+    tried: dict[str, _Configuration[C]] = {}
     for trial in contenders:
-        tried.setdefault(trial.params, []).append(trial)
-    return {params: trials for params, trials in tried.items() if feasible(constraints, _Means(trials))}
+        tried.setdefault(trial.params, _Configuration([], [])).trials.append(trial)
+    for trial in again:
+        if trial.params in tried:
+            tried[trial.params].again.append(trial)
+    return {
+        params: one
+        for params, one in tried.items()
+        if feasible(constraints, _Means(one.trials)) and feasible(constraints, _Means(one.runs))
+    }
+
+
+def _first_round(objective: ObjectiveConfig, tried: Mapping[str, _Configuration[C]]) -> list[str]:
+    """The configurations in their order by the search's own trials, the best first."""
+    return sorted(tried, key=lambda params: _rank(objective, tried[params].trials))
 
 
 def _rank(objective: ObjectiveConfig, trials: Sequence[Contender]) -> tuple[float, float, int]:

@@ -81,7 +81,7 @@ class SlaTrial(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("sla_study.id"), index=True)
     optuna_study: Mapped[str] = mapped_column(String(16))
-    """`search` (Optuna's study NAME) or `confirm` (NAME.confirm, with the trials that tune controls)."""
+    """`search` (Optuna's study NAME) or `confirm` (NAME.confirm, with all trials of `tune`)."""
     number: Mapped[int | None] = mapped_column(Integer)
     """Optuna's number in that study; NULL as long as the trial only waits."""
     phase: Mapped[str] = mapped_column(String(16))
@@ -113,7 +113,7 @@ class SlaTrial(Base):
     init_seed: Mapped[int] = mapped_column(BigInteger)
     data_seed: Mapped[int] = mapped_column(BigInteger)
     pair_of: Mapped[int | None] = mapped_column(ForeignKey("sla_trial.id"), index=True)
-    """In `tune` and `confirm`: the search trial that a winner or control belongs to; NULL for a control of all."""
+    """In `tune` and `confirm`: the search trial that it repeats, or is a control of; NULL for a control of all."""
     control_size: Mapped[int | None] = mapped_column(BigInteger)
     """For a control of equal size: its size in exported parameters."""
     control_variant: Mapped[str | None] = mapped_column(String(64))

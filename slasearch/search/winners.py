@@ -150,7 +150,8 @@ def chosen(
         ranked = _first_round(objective, tried)
         final = [params for place, params in enumerate(ranked) if place < finalists or tried[params].again]
         final.sort(key=lambda params: (len(tried[params].runs) == 1, _rank(objective, tried[params].runs)))
-        others = [params for params in ranked if params not in set(final)]
+        first = set(final)
+        others = [params for params in ranked if params not in first]
         for params in [*final, *others][:top]:
             found.setdefault(params, tried[params].stands_as(objective, constraints))
             reasons.setdefault(params, set()).add(objective.name)

@@ -266,6 +266,7 @@ phases:
     seeds: 3
     controls: $controls  # `slasearch kinds` lists them
     tuning: 8  # trials in which each baseline is tuned on validation; `equal`: as many as the search had
+    # finalists: 5  # so many of the best settings are tried again before one is picked: a single run may be luck
 
 objectives:
   - {name: score}  # mean validation score of the tasks; higher is better

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slasearch.cli._output import emit_json, say, show_table, storage_option
-from slasearch.errors import ConfigError, SlaSearchError
+from slasearch.errors import ConfigError, SlaSearchError, TaskError
 
 if TYPE_CHECKING:
     from slasearch.config.schema import StudyConfig
@@ -40,7 +40,13 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 @click.option(
     "--address", metavar="ADDR", callback=_address, help="Ray cluster, auto or HOST:PORT [default: this machine]."
 )
-@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Change a field of the file; repeatable.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="A.B=C",
+    help="Change a field of the file, in YAML, such as tasks.0.limits.train=500; repeatable.",
+)
 @click.option("--dry-run", is_flag=True, help="Check the file and say what would be run and downloaded; do neither.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and JSON events on stderr.")
 def run(
@@ -82,14 +88,19 @@ def _run(
         )
     config = load_checked(file, overrides, download=not dry_run)
     locations = locate(storage)
+    data, alike = _data_of_a_program(config), list(_alike(config))
     if dry_run:
-        _show_plan(config, [] if address else list(_too_small(config)), as_json=as_json)
+        lacking = [] if address else list(_too_small(config))
+        _show_plan(config, [*data, *alike, *lacking], as_json=as_json)
         return 0
+    if data:
+        raise TaskError("\n".join(data))
     from slasearch.orchestrate.driver import run_study
     from slasearch.orchestrate.progress import ProgressPrinter
 
     printer = ProgressPrinter(events=as_json)
-    printer.note(f"study {config.name} in {redacted(locations.storage_url)}")
+    for note in (f"study {config.name} in {redacted(locations.storage_url)}", *alike):
+        printer.note(note)
     summary = run_study(config, locations, address=address, progress=printer)
     printer.note(_ending(summary))
     if as_json:
@@ -142,6 +153,29 @@ def _next_commands(name: str, storage: str | None) -> str:
             f"  slasearch dashboard{where}",
         )
     )
+
+
+def _data_of_a_program(config: StudyConfig) -> list[str]:
+    """What this command cannot run, as only a Python program has the data."""
+    names = [task.source.partition(":")[2] for task in config.tasks if task.source.startswith("object:")]
+    return [
+        f"study {config.name}: expected data that a command can read, got object:{name}, which a program hands over. "
+        f"Run the study from Python: slasearch.run_study(…, tasks={{{name!r}: {{'train': …}}}})."
+        for name in dict.fromkeys(names)
+    ]
+
+
+def _alike(config: StudyConfig) -> Iterator[str]:
+    """Trials that can only repeat one another."""
+    from slasearch.space import parameters
+
+    optimise = config.phases.optimise
+    if optimise is not None and optimise.trials > optimise.seeds and not parameters(config):
+        yield (
+            f"phases.optimise: expected a field that is searched, got none: of {optimise.trials} trials all beyond the "
+            f"first {optimise.seeds} repeat earlier ones. Put a distribution in place of a value, or raise "
+            "phases.optimise.seeds."
+        )
 
 
 def _too_small(config: StudyConfig) -> Iterator[str]:

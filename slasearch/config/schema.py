@@ -485,7 +485,9 @@ class StudyConfig(StrictModel):
     )
     phases: PhasesConfig = Field(description="what is run")
     objectives: Annotated[tuple[ObjectiveConfig, ...], Field(min_length=1, max_length=3)] = Field(
-        default_factory=lambda: (ObjectiveConfig(name="score"),), description="what to be good at"
+        default_factory=lambda: (ObjectiveConfig(name="score"),),
+        validate_default=True,
+        description="what to be good at",
     )
     constraints: tuple[ConstraintConfig, ...] = Field(
         (), description="bounds of what may be chosen: samplers learn them; winners, exports and the front keep them"

@@ -132,7 +132,9 @@ def _columns(path: str, records: Sequence[Mapping[str, Any]]) -> tuple[str, str 
         text = max(rest, key=lambda column: (sum(len(str(value)) for value in values[column]), column), default=None)
     if text is None or label is None:
         lacking = "texts" if text is None else "classes (text or whole numbers, each several times)"
-        raise TaskError(f"{path}: expected a column of {lacking}, got the columns {', '.join(map(str, values))}.")
+        columns = ", ".join(map(str, values))
+        advice = " Separate the columns of a .csv by commas." if len(values) == 1 and ";" in columns else ""
+        raise TaskError(f"{path}: expected a column of {lacking}, got the columns {columns}.{advice}")
     return text, pair[1] if pair else None, label
 
 

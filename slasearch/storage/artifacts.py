@@ -87,7 +87,10 @@ class Artifacts:
         try:
             data = place.read(row.path)
         except OSError as error:
-            raise ArtifactError(f"artifact {self.where(row)}: expected {row.bytes} bytes, got: {error}.") from error
+            raise ArtifactError(
+                f"artifact {self.where(row)}: expected {row.bytes} bytes, got: {error}. Adapters lie in the home "
+                "folder or in resources.storage_path of the study; set SLASEARCH_HOME if the former was moved."
+            ) from error
         found = hashlib.sha256(data).hexdigest()
         if found != row.sha256:
             raise ArtifactError(

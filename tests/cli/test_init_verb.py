@@ -140,6 +140,7 @@ def test_strange_names_stay_data(command: Any) -> None:
         (["--task", "tickets"], "--task: expected NAME=PATH"),
         (["--task", "t=nowhere.csv"], "nowhere.csv: expected a file or a folder, got nothing there"),
         (["--task", "t=numbers.csv"], "numbers.csv: expected a column of classes"),
+        (["--task", "t=semicolons.csv"], "got the columns text;label. Separate the columns of a .csv by commas."),
         (["--task", "t=few.csv"], "expected examples for every split"),
         (["--task", "Tickets=tickets.csv"], "tasks.0.name"),
         (["--backbone", "hub:org/model"], "--backbone: expected 'hub:org/model@REVISION'"),
@@ -151,6 +152,7 @@ def test_strange_names_stay_data(command: Any) -> None:
 def test_what_cannot_be_is_told_and_nothing_is_written(command: Any, arguments: list[str], said: str) -> None:
     tickets(Path("tickets.csv"))
     table(Path("numbers.csv"), ["text", "price"], lambda n: (words(n), n))
+    Path("semicolons.csv").write_text("text;label\n" + "".join(f"{words(n)};{n % 2}\n" for n in range(120)))
     table(Path("few.csv"), ["text", "label"], lambda n: (words(n), n % 2), rows=2)
     answer = command("init", "mine.yaml", *arguments)
     assert (answer.code, said in answer.err) == (2, True), answer.err

@@ -85,6 +85,26 @@ def test_dry_run_says_what_this_machine_lacks(study: Path, command: Command, mon
     assert command("run", "tiny.yaml", "--dry-run").err == ""
 
 
+def test_trials_that_repeat_one_another_are_told(study: Path, command: Command) -> None:
+    fixed = ("size_control.sparsity_weight=0.5", "phases={optimise: {trials: 5, seeds: 2}}")
+    words = ("run", "tiny.yaml", "--dry-run", *(word for change in fixed for word in ("--set", change)))
+    answer = command(*words)
+    told = "expected a field that is searched, got none: of 5 trials all beyond the first 2 repeat earlier ones"
+    assert answer.code == 0
+    assert told in answer.err
+    assert command(*words, "--set", "phases.optimise.seeds=5").err == ""
+
+
+def test_data_of_a_program_are_refused_before_a_study_is_made(study: Path, command: Command) -> None:
+    words = ("run", "tiny.yaml", "--set", "tasks.0.source=object:mine", "--set", "name=program")
+    told = "got object:mine, which a program hands over. Run the study from Python: slasearch.run_study("
+    for more, code in (((), 2), (("--dry-run",), 0)):
+        answer = command(*words, *more)
+        assert answer.code == code
+        assert told in answer.err
+    assert "program" not in command("status").out
+
+
 @pytest.mark.parametrize("address", ["ray://10.0.0.5:10001", "10.0.0.5", "head:", "http://head:8265"])
 @pytest.mark.parametrize("words", [["--dry-run"], []])
 def test_a_wrong_address_is_refused_before_anything_runs(

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from scipy.stats import wilcoxon
 from session_kit import report, study, trials_of
 
-from slasearch.config.schema import ObjectiveConfig
+from slasearch.config.schema import ObjectiveConfig, StudyConfig
 from slasearch.records import CLEAN_SAMPLE, MetricRow, Progress
 from slasearch.search.race import Race, standing
 from slasearch.space import resolve, seeds_for
@@ -197,4 +197,7 @@ def test_a_race_without_the_robustness_objective_is_refused():
             objectives=("score", "exported_parameters", "robustness"),
             conditions=RACE,
         )
+    without = {field: value for field, value in racing().model_dump(by_alias=True).items() if field != "objectives"}
+    with pytest.raises(ValidationError, match=r"conditions.race: expected none, as robustness is no objective.*0\.05"):
+        StudyConfig.model_validate(without)
     assert json.loads(racing().model_dump_json())["conditions"]["race"] == 0.05

@@ -21,8 +21,9 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky, lapack, solve_triangu
 from scipy.optimize import minimize
 
 from slasearch.analysis.anova_kernel import AnovaKernel
+from slasearch.analysis.intervals import GROUPS
 
-__all__ = ["FOLDS", "Process", "cross_validated", "fit_process", "negative_log_likelihood"]
+__all__ = ["Process", "cross_validated", "fit_process", "negative_log_likelihood"]
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +31,6 @@ RESTARTS = 4
 """Further starts of the optimiser: with one alone, 2 of 6 fits to the Ishigami function ended badly."""
 FITTED = 150
 """Points from which the kernel is found; the process itself is conditioned on all."""
-FOLDS = 8
 _ROWS = 1024
 _STEPS, _STEPS_NEAR = 80, 12
 _JITTER = 1e-8
@@ -179,7 +179,7 @@ def cross_validated(
     """
     means, deviations, partial = np.empty(len(x)), np.empty(len(x)), []
     blocks = np.arange(len(x)) if blocks is None else blocks
-    for numbers in np.array_split(np.random.default_rng(_SEED).permutation(np.unique(blocks)), FOLDS):
+    for numbers in np.array_split(np.random.default_rng(_SEED).permutation(np.unique(blocks)), GROUPS):
         fold, rest = (np.flatnonzero(np.isin(blocks, numbers, invert=out)) for out in (False, True))
         partial.append(fit_process(x[rest], values[rest], least=least, near=process))
         means[fold], sure = partial[-1].predict(x[fold])

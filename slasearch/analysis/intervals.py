@@ -16,13 +16,17 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 __all__ = [
     "CONFIDENCE",
+    "GROUPS",
     "NORMAL",
     "Estimate",
     "holm",
+    "jackknife_half",
     "log_interval",
     "p_of_zero",
     "standard_error",
@@ -32,6 +36,8 @@ __all__ = [
 CONFIDENCE = 0.95
 NORMAL = 1.96
 """Standard errors on either side of an average over many independent parts, such as a score over examples, for 95 %."""
+GROUPS = 8
+"""Groups of points that a delete-a-group jackknife leaves out in turn."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,18 @@ def p_of_zero(estimate: Estimate) -> float | None:
     if error is None:
         return None
     return float(2 * stats.t.sf(abs(estimate.mean) / error, estimate.n - 1))
+
+
+def jackknife_half(without: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Half widths of the 95 % t-intervals of a delete-a-group jackknife (Kott 2001).
+
+        t(.975, g − 1) · √((g − 1)/g · Σ_j (θ_j − θ̄)²)
+
+    Args:
+        without: `g x i`, each row the i estimates without one of g groups.
+    """
+    groups = len(without)
+    return np.asarray(float(stats.t.ppf(0.975, groups - 1)) * math.sqrt(groups - 1) * without.std(axis=0))
 
 
 def holm(p_values: list[float | None]) -> list[float | None]:

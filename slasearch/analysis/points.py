@@ -35,8 +35,10 @@ class DesignPoints:
         means: `p`, over seed repeats.
         blocks: `p`, the block that each stands in; of most designs each its own.
         counts: `p`, trials of each.
-        variance: s², of one trial; NaN without freedom.
+        variance: s², of one trial, on average over the points; NaN without freedom.
         freedom: Its degrees of freedom, 0 where no point is repeated.
+        squares: `p`, the sum of ε² at each point; all together `freedom`·s².
+        trials: `p x r`, the value of each point under each seed pair, NaN where it has none.
         shares: `p x r`, the share of each point's trials that each seed pair has.
         cover: `r x r`, the covariance of what seed pairs add, in units of s².
     """
@@ -47,6 +49,8 @@ class DesignPoints:
     counts: NDArray[np.int64]
     variance: float
     freedom: int
+    squares: Floats
+    trials: Floats
     shares: Floats
     cover: Floats
 
@@ -73,6 +77,8 @@ def points_of(coordinates: Coordinates) -> DesignPoints:
     rest = values - means[point] - shifts[pair]
     if np.abs(rest).max() <= _STILL * np.ptp(values):
         rest = np.zeros_like(rest)
+    trials = np.full(table.shape, np.nan)
+    trials[point, pair] = values
     known = np.linalg.eigvalsh(within) > _STILL * len(values)  # of r seed pairs r − 1, where points connect them
     freedom = len(values) - len(numbers) - int(known.sum())
     return DesignPoints(
@@ -82,13 +88,18 @@ def points_of(coordinates: Coordinates) -> DesignPoints:
         counts=counts.astype(np.int64),
         variance=float(rest @ rest / freedom) if freedom else float("nan"),
         freedom=freedom,
+        squares=np.bincount(point, rest**2).astype(np.float64),
+        trials=trials,
         shares=shares,
         cover=cover,
     )
 
 
-def point_noise(points: DesignPoints) -> float | None:
-    """The variance that seeds leave in the mean at a point, on average; None where too few repeats tell of it."""
+def point_noise(points: DesignPoints) -> Floats | None:
+    """The variance that seeds leave in the mean at each point, `p`; None with too few repeats to know it.
+
+    Each is unbiased but has hardly any degree of freedom of its own: only averages over many points are of use.
+    """
     if points.freedom < _FEWEST_FREEDOM:
         return None
-    return points.variance * float(np.mean(1 / points.counts))
+    return np.asarray(points.squares * (len(points.counts) / points.freedom) / points.counts)

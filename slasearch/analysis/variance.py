@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from slasearch.analysis.blocks import Blocks, complete_blocks
-from slasearch.analysis.coordinates import DesignResponse, design_coordinates, response_words
+from slasearch.analysis.blocks import complete_blocks
+from slasearch.analysis.coordinates import (
+    Coordinates,
+    DesignResponse,
+    design_coordinates,
+    refuse_constant,
+    response_words,
+)
 from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
-from slasearch.analysis.points import DesignPoints, point_noise, points_of
+from slasearch.analysis.points import point_noise, points_of
 from slasearch.analysis.sobol import SobolIndices, direct_indices
 from slasearch.analysis.surrogate import surrogate_indices
 from slasearch.errors import ReportError
 from slasearch.space.design import second_order
 
-__all__ = ["ONE_PAIR", "sobol_indices"]
+__all__ = ["saltelli_indices", "sobol_indices"]
 
-_FEWEST = 16
-ONE_PAIR = (
-    "one seed pair: the total order indices (ST) hold what seeds do, and cannot tell it from what fields do together"
-)
-"""Caution of indices from the trials of one seed pair each."""
-FEW_PAIRS = (
-    "hardly any point has several seed pairs yet: the total order indices (ST) hold what seeds do, and cannot tell it "
-    "from what fields do together"
-)
-"""The same while the first repeats are on their way."""
+_FEWEST = 32
+"""Base points below which the intervals hold the truth too rarely: of 16 in 91 % of cases."""
 
 
 def sobol_indices(frames: StudyFrames, response: DesignResponse = "score") -> SobolIndices:
     """Sobol indices of every searched field: from the trials of a Saltelli design, from a surrogate of a qmc design.
 
-    On a Saltelli design, seed repeats of a point are averaged and their own variance is taken off, once enough points
-    have several. A point without a result drops its whole block.
+    On a Saltelli design, seed repeats of a point are averaged and the variance that seeds leave in the means is
+    subtracted. A point without a result drops its whole block.
 
     Args:
         frames: The study.
@@ -40,8 +38,9 @@ def sobol_indices(frames: StudyFrames, response: DesignResponse = "score") -> So
 
     Raises:
         ReportError: The study has neither design: trials of an adaptive sampler, of a grid or along one factor at a
-            time cannot tell. Or fewer than 16 complete blocks, or a response that does not vary; for qmc see
-            `surrogate_indices`.
+            time cannot tell. Or fewer than 32 complete blocks, a response that does not vary, or too few points with
+            several seed pairs: the variance of seeds is then unknown, and every index is divided by a variance that
+            holds it. For qmc see `surrogate_indices`.
     """
     found = design_coordinates(frames, response, ("saltelli", "qmc"), what="Sobol indices")
     if found.sampler == "qmc":
@@ -49,24 +48,35 @@ def sobol_indices(frames: StudyFrames, response: DesignResponse = "score") -> So
     design = frames.config.phases.design
     assert design is not None
     assert design.points is not None
+    return saltelli_indices(found, response, planned=design.points, pairs=second_order(design))
+
+
+def saltelli_indices(found: Coordinates, response: DesignResponse, *, planned: int, pairs: bool) -> SobolIndices:
+    """The same of the trials of a Saltelli design with `planned` base points; `pairs`: it has those of pairs too."""
     points = points_of(found)
-    blocks = complete_blocks(found, points, design.points, called="base points")
+    blocks = complete_blocks(found, points, planned, called="base points")
     if blocks.count < _FEWEST:
         raise ReportError(
             f"Sobol indices: expected at least {_FEWEST} base points with all their {found.block} points complete, got "
             f"{blocks.count}. Run the study further, or look at its failures with `slasearch trials`."
         )
-    noise = _noise(points, blocks)
-    if noise is not None and noise >= 1:
+    noises = point_noise(points)
+    if noises is None:
+        raise ReportError(
+            "Sobol indices: expected at least two seed pairs at most points, to subtract the variance of seeds, got "
+            f"{pairs_of_seeds(blocks.repeats)} and {points.freedom} degrees of freedom. Raise phases.design.seeds to 2 "
+            "and run again; the trials that are there stay."
+        )
+    refuse_constant("Sobol indices", blocks.values)
+    noises = noises[blocks.places]
+    noise = float(noises.mean() / np.var(blocks.values.reshape(blocks.count, -1)[:, [0, -1]]))
+    if noise >= 1:
         raise ReportError(
             f"Sobol indices: expected a {response_words(response)} that fields move more than seeds do, got one that "
             f"varies no more between {len(blocks.values)} points than between the seed pairs of a point. Search wider "
             "ranges, or raise phases.design.seeds."
         )
-    first, total, second = direct_indices(
-        blocks.values, found.names, second_order=second_order(design), seed=frames.config.seed, noise=noise or 0.0
-    )
-    seeds = "" if noise is None else f", means over {pairs_of_seeds(blocks.repeats)}, whose own variance is taken off"
+    first, total, second = direct_indices(blocks.values, noises, found.names, second_order=pairs)
     return SobolIndices(
         response=response,
         first=first,
@@ -77,24 +87,9 @@ def sobol_indices(frames: StudyFrames, response: DesignResponse = "score") -> So
         r2=None,
         method=(
             f"Sobol indices of the {response_words(response)} from the trials of {blocks.count} Saltelli base "
-            f"points{seeds}; 95 % bootstrap intervals"
+            f"points, means over {pairs_of_seeds(blocks.repeats)} whose own variance is subtracted; 95 % jackknife "
+            "intervals"
         ),
-        warnings=(
-            *blocks.warnings,
-            *(() if noise is not None else (ONE_PAIR,) if blocks.repeats == 1 else (FEW_PAIRS,)),
-        ),
+        warnings=blocks.warnings,
         noise=noise,
     )
-
-
-def _noise(points: DesignPoints, blocks: Blocks) -> float | None:
-    """The share of the variance that seeds have, at Saltelli's independent points (the first and last of a block).
-
-    None where too few points are repeated to know.
-    """
-    noise = point_noise(points)
-    if noise is None:
-        return None
-    ends = blocks.values.reshape(blocks.count, -1)[:, [0, -1]]
-    variance = float(np.var(ends))
-    return noise / variance if variance > 0 else 0.0

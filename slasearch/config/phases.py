@@ -75,10 +75,13 @@ class DesignPhase(StrictModel):
         None,
         validate_default=True,
         description="number of points of qmc; of trajectories of morris, k + 1 trials each with k searched fields; of "
-        "base points of saltelli, a power of two, k + 2 trials each, 2k + 2 with second_order; may grow later",
+        "base points of saltelli, a power of two, 32 or more for its indices, k + 2 trials each, 2k + 2 with "
+        "second_order; may grow later",
     )
     seeds: Repeats = Field(
-        1, description="repetitions of every point with other seed pairs; it counts by its mean; may grow later"
+        1,
+        description="repetitions of every point with other seed pairs; it counts by its mean; 2 or more for the "
+        "indices of saltelli; may grow later",
     )
 
     @field_validator("sampler")

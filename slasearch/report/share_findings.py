@@ -50,9 +50,9 @@ def _shares(item: SobolIndices) -> str:
     do = "do" if len(item.total) > 1 else "does"
     ordered = sorted(item.total, key=lambda one: -one.estimate)
     alone = {one.field: one for one in item.first}
-    told = [one for one in ordered if (item.noise is not None and one.low > 0) or alone[one.field].low > 0]
+    told = [one for one in ordered if one.low > 0 or alone[one.field].low > 0]
     rest = [short_factor(one.field) for one in ordered if one not in told]
-    parts = [*(_alone(told, alone) if item.noise is None else _told(told, alone)), *_pairs(item)]
+    parts = [*_told(told, alone), *_pairs(item)]
     if told and rest:
         parts.append(f"not told from nothing: {some(rest)}")
     over = f"Of what {fields} {do} to the {response_words(item.response)} over this design"
@@ -67,16 +67,6 @@ def _told(told: list[Index], alone: Mapping[str, Index]) -> Iterator[str]:
         yield f"{len(told) - NAMED} more at most {fraction(told[NAMED].estimate)} each with their interactions"
     if not told:
         yield "the share of none is told from nothing"
-
-
-def _alone(told: list[Index], alone: Mapping[str, Index]) -> Iterator[str]:
-    """The same where totals hold what seeds do: only what fields explain alone."""
-    named = sorted((alone[one.field] for one in told), key=lambda one: -one.estimate)
-    if named:
-        shares = [f"{short_factor(one.field)} {with_ends(fraction, one.estimate, one.low, one.high)}" for one in named]
-        yield f"told alone: {some(shares)}"
-    else:
-        yield "the share of none alone is told from nothing"
 
 
 def _field(alone: Index, total: Index) -> str:

@@ -39,7 +39,8 @@ def test_linear_effects_are_the_coefficients(overrides: tuple[str, ...]) -> None
     assert (found.trajectories, found.n, found.warnings) == (20, 80, ())
     levels = 6 if overrides else 4
     assert found.method == (
-        f"elementary effects on the score over 20 Morris trajectories of {levels} levels; 95 % bootstrap intervals"
+        f"elementary effects on the score over 20 Morris trajectories of {levels} levels; 95 % t-intervals, widened "
+        "below by the noise of seeds"
     )
 
 
@@ -153,6 +154,25 @@ def test_with_few_trajectories_no_more_idle_fields_are_told_than_said() -> None:
         assert sum(any(getattr(effect, name) < 0.05 for effect in item.effects) for item in found) <= 8, name
 
 
+def test_no_more_idle_fields_are_told_where_seeds_do_more_at_some_points() -> None:
+    """A tenth of the noise at one end of a field's range, where its own effects are told from seeds all the same."""
+    config = designed("morris", 8, "phases.design.seeds=2")
+    named = missed = 0
+    for seed in range(100):
+        noise = random.Random(seed)
+
+        def score(point: DesignPoint, noise: random.Random = noise) -> float:
+            moved, loud, _ = shares(config, point.params)
+            return moved + noise.gauss(0, 0.02 + 0.2 * loud**2)
+
+        moved, *rest = morris_screening(design_frames(config, score)).effects
+        assert moved.p_moves is not None
+        missed += moved.p_moves >= 0.05
+        named += any((effect.p_moves or 0) < 0.05 for effect in rest)
+    assert named <= 10
+    assert missed <= 10
+
+
 REPEATS = {
     "half of the second": lambda point: point.repeat == 0 or point.point < 30,
     "twenty of the second and of the third": lambda point: point.repeat == 0 or point.point < 20,
@@ -186,7 +206,7 @@ def test_the_first_trials_of_a_new_repeat_take_nothing_away() -> None:
     for ran in (REPEATS["three of the third"], lambda point: point.repeat < 2 or point.point == 0):
         moved, *rest = unfinished(ran, 2, slope=0.1).effects
         assert moved.p_moves is not None
-        assert moved.p_moves < 1e-6
+        assert moved.p_moves < 1e-3  # of 5,000 flips, three fields
         assert all(one.p_moves is not None and one.p_moves > 0.05 for one in rest)
     first = unfinished(lambda point: point.repeat == 0 or point.point == 0, 2, slope=0.1)
     assert {one.p_moves for one in first.effects} == {None}

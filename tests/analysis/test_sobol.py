@@ -17,7 +17,8 @@ from synthetic import Plan
 from slasearch.analysis.coordinates import design_coordinates
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.sobol import direct_indices
-from slasearch.analysis.variance import FEW_PAIRS, ONE_PAIR, sobol_indices
+from slasearch.analysis.variance import sobol_indices
+from slasearch.config.schema import StudyConfig
 from slasearch.errors import ReportError
 from slasearch.space import DesignPoint, saltelli_unit
 from slasearch.testing.known_responses import ishigami, sobol_g
@@ -41,7 +42,8 @@ def indices(name: str, n: int, seed: int, *, second_order: bool = False):
     count = len(FIRST[name])
     unit = saltelli_unit(count, n, second_order=second_order, seed=seed)
     values = np.array([FUNCTIONS[name](row) for row in unit.tolist()])
-    return direct_indices(values, [f"x{column}" for column in range(count)], second_order=second_order, seed=seed)
+    names = [f"x{column}" for column in range(count)]
+    return direct_indices(values, np.zeros_like(values), names, second_order=second_order)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -104,78 +106,85 @@ def test_no_index_errs_more_than_from_independent_points(name: str) -> None:
 # ---------------------------------------------------------------- over the trials of a study
 
 
+def saltelli(points: int, *overrides: str) -> StudyConfig:
+    """A Saltelli design whose points have two seed pairs, so that the variance of seeds is known."""
+    return designed("saltelli", points, "phases.design.seeds=2", *overrides)
+
+
 def linear(point: DesignPoint) -> float:
     """Variances 16/12 from log10 λ over four decades and 9/12 from a decay that is as wide as its range."""
     return float(np.log10(point.params[WEIGHT]) + 30 * point.params[DECAY])
 
 
 def test_a_log_uniform_field_is_ranked_on_its_logarithm() -> None:
-    found = sobol_indices(design_frames(designed("saltelli", 256), linear))
+    found = sobol_indices(design_frames(saltelli(256), linear))
     assert [index.field for index in found.first] == [WEIGHT, RATE, DECAY]
     assert [index.estimate for index in found.first] == pytest.approx((16 / 25, 0, 9 / 25), abs=0.01)
     assert [index.estimate for index in found.total] == pytest.approx((16 / 25, 0, 9 / 25), abs=0.01)
-    assert (found.source, found.r2, found.n, found.second, found.warnings) == ("direct", None, 256 * 5, (), (ONE_PAIR,))
+    assert (found.source, found.r2, found.n, found.second) == ("direct", None, 2 * 256 * 5, ())
+    assert (found.noise, found.warnings) == (0, ())
     assert found.method == (
-        "Sobol indices of the score from the trials of 256 Saltelli base points; 95 % bootstrap intervals"
+        "Sobol indices of the score from the trials of 256 Saltelli base points, means over 2 seed pairs whose own "
+        "variance is subtracted; 95 % jackknife intervals"
     )
 
 
 def test_pairs_come_with_second_order() -> None:
-    config = designed("saltelli", 512, "phases.design.sampler.options.second_order=1")
+    config = saltelli(512, "phases.design.sampler.options.second_order=1")
     found = sobol_indices(design_frames(config, lambda point: ishigami(shares(config, point.params))))
-    assert found.n == 512 * 8
+    assert found.n == 2 * 512 * 8
     assert {pair.fields for pair in found.second} == {(WEIGHT, RATE), (WEIGHT, DECAY), (RATE, DECAY)}
     assert max(found.second, key=lambda pair: pair.estimate).fields == (WEIGHT, DECAY)
 
 
 def test_size_is_analysed_on_its_logarithm() -> None:
-    frames = design_frames(designed("saltelli", 128), linear, size=lambda point: float(np.exp(linear(point))))
+    frames = design_frames(saltelli(128), linear, size=lambda point: float(np.exp(linear(point))))
     score, size = sobol_indices(frames), sobol_indices(frames, "exported_parameters")
     assert [index.estimate for index in size.first] == pytest.approx([index.estimate for index in score.first])
     assert "of the log size" in size.method
 
 
 def test_a_point_without_a_result_drops_its_block() -> None:
-    config = designed("saltelli", 64)
+    config = saltelli(64)
     broken = {3, 4, 160}  # two of block 0, one of block 32
     frames = design_frames(config, lambda point: None if point.point in broken else linear(point))
     found = sobol_indices(frames)
     values = np.array([linear(point) for point in design_points_of(frames)])
     kept = np.delete(values.reshape(64, 5), [0, 32], axis=0).ravel()
-    first, total, _ = direct_indices(kept, [WEIGHT, RATE, DECAY], second_order=False, seed=config.seed)
-    assert (found.first, found.total, found.n) == (first, total, 62 * 5)
-    assert found.warnings == (
-        "2 of 64 base points left out, as some point of theirs has no result (failed trials: 3)",
-        ONE_PAIR,
-    )
+    first, total, _ = direct_indices(kept, np.zeros_like(kept), [WEIGHT, RATE, DECAY], second_order=False)
+    assert [(one.estimate, one.low, one.high) for one in (*found.first, *found.total)] == [
+        pytest.approx((one.estimate, one.low, one.high), abs=1e-9) for one in (*first, *total)
+    ]
+    assert found.n == 2 * 62 * 5
+    assert found.warnings == ("2 of 64 base points left out, as some point of theirs has no result (failed trials: 6)",)
 
 
 def design_points_of(frames: StudyFrames) -> list[DesignPoint]:
-    rows = frames.params.drop(columns="trial_id").to_dict("records")
+    rows = frames.params[(frames.trials["repeat"] == 0).to_numpy()].drop(columns="trial_id").to_dict("records")
     return [DesignPoint(row, number, 0) for number, row in enumerate(rows)]
 
 
 def test_points_that_have_not_run_are_left_out_too() -> None:
-    frames = design_frames(designed("saltelli", 64), linear)
+    frames = design_frames(saltelli(64), linear)
     begun = frames.trials["point"] < 32 * 5 + 2
     found = sobol_indices(replace(frames, trials=frames.trials[begun]))
-    assert found.n == 32 * 5
-    assert found.warnings == ("32 of 64 base points left out, as some point of theirs has no result", ONE_PAIR)
+    assert found.n == 2 * 32 * 5
+    assert found.warnings == ("32 of 64 base points left out, as some point of theirs has no result",)
 
 
 def test_too_few_blocks_are_refused() -> None:
-    config = designed("saltelli", 16)
-    assert sobol_indices(design_frames(config, linear)).n == 80
+    config = saltelli(32)
+    assert sobol_indices(design_frames(config, linear)).n == 320
     frames = design_frames(config, lambda point: None if point.point == 79 else linear(point))
-    with pytest.raises(ReportError, match="at least 16 base points with all their 5 points complete, got 15"):
+    with pytest.raises(ReportError, match="at least 32 base points with all their 5 points complete, got 31"):
         sobol_indices(frames)
 
 
 def test_seed_repeats_are_averaged_as_blocks() -> None:
-    config = designed("saltelli", 32, "phases.design.seeds=2")
-    plain = sobol_indices(design_frames(designed("saltelli", 32), linear))
+    config = saltelli(32)
+    plain = sobol_indices(design_frames(saltelli(32), linear))
     found = sobol_indices(design_frames(config, lambda point: linear(point) + 5 * point.repeat))
-    assert found.n == 2 * plain.n
+    assert found.n == plain.n
     assert [index.estimate for index in found.total] == pytest.approx([index.estimate for index in plain.total])
     assert "means over 2 seed pairs" in found.method
 
@@ -194,55 +203,64 @@ def noisy(deviation: float) -> Callable[[DesignPoint], float]:
 
 
 def linear_in_weight(point: DesignPoint) -> float:
-    return 0.8 + 0.05 * shares(designed("saltelli", 2), point.params)[0]
+    return 0.8 + 0.05 * shares(saltelli(2), point.params)[0]
 
 
 def test_what_seeds_do_is_taken_off_the_totals() -> None:
     """Of fields that do nothing a total would be a third: the variance of seeds is in it, and in all of it."""
-    found = sobol_indices(design_frames(designed("saltelli", 256, "phases.design.seeds=2"), noisy(0.012)))
+    found = sobol_indices(design_frames(saltelli(256), noisy(0.012)))
     weight, rate, decay = found.total
     assert weight.estimate == pytest.approx(1, abs=0.15)
     assert [rate.estimate, decay.estimate] == pytest.approx([0, 0], abs=0.06)
     assert found.noise == pytest.approx(0.5 * 0.012**2 / (0.05**2 / 12 + 0.5 * 0.012**2), abs=0.08)
-    assert "whose own variance is taken off" in found.method
+    assert "whose own variance is subtracted" in found.method
     assert found.warnings == ()
 
 
-def test_one_seed_pair_says_that_totals_hold_what_seeds_do() -> None:
-    found = sobol_indices(design_frames(designed("saltelli", 32), noisy(0.012)))
-    assert found.noise is None
-    assert found.warnings == (ONE_PAIR,)
-
-
-@pytest.mark.parametrize("second", [1, 2, 8])
-def test_hardly_any_repeats_say_nothing_of_what_seeds_do(second: int) -> None:
-    """A study that has only begun with its second seed pair is told like one of one pair."""
+@pytest.mark.parametrize(("second", "free"), [(0, 0), (1, 0), (8, 7)])
+def test_an_unknown_variance_of_seeds_is_refused(second: int, free: int) -> None:
+    """S1 and ST are shares of the variance without seeds; with too few repeated points that is not known."""
     score = noisy(0.012)
     frames = design_frames(
-        designed("saltelli", 32, "phases.design.seeds=2"),
-        lambda point: score(point) if point.repeat == 0 or point.point < second else None,
+        saltelli(32), lambda point: score(point) if point.repeat == 0 or point.point < second else None
     )
+    with pytest.raises(ReportError, match=rf"at least two seed pairs at most points.*and {free} degrees of freedom"):
+        sobol_indices(frames)
+
+
+def moon(point: DesignPoint) -> float:
+    """Moon, Dean and Santner 2012: x₁ + x₂ + 3·x₁·x₃, of variance .8542 and S1 .61, .098, .220."""
+    x, y, z = shares(designed("saltelli", 2), point.params)
+    return x + y + 3 * x * z
+
+
+def test_first_order_indices_do_not_shrink_by_what_seeds_do() -> None:
+    """Noise as large as the response itself: divided by the whole variance, .61 would come out as .31."""
+    noise = random.Random(5)
+    frames = design_frames(saltelli(4096), lambda point: moon(point) + noise.gauss(0, 0.8542**0.5))
     found = sobol_indices(frames)
-    assert found.noise is None
-    assert FEW_PAIRS in found.warnings
-    assert "taken off" not in found.method
+    assert [index.estimate for index in found.first] == pytest.approx((0.6098, 0.0976, 0.2195), abs=0.04)
+    assert found.noise == pytest.approx(1 / 3, abs=0.02)
+    assert all(
+        index.low < truth < index.high for index, truth in zip(found.first, (0.6098, 0.0976, 0.2195), strict=True)
+    )
 
 
 def test_seeds_that_do_as_much_as_all_fields_are_refused() -> None:
     noise = random.Random(3)
-    frames = design_frames(designed("saltelli", 32, "phases.design.seeds=2"), lambda point: noise.gauss(0.8, 0.01))
+    frames = design_frames(saltelli(32), lambda point: noise.gauss(0.8, 0.01))
     with pytest.raises(ReportError, match="expected a score that fields move more than seeds do"):
         sobol_indices(frames)
 
 
 def test_a_response_that_does_not_vary_is_refused() -> None:
-    frames = design_frames(designed("saltelli", 16), lambda point: 0.1)
-    with pytest.raises(ReportError, match=r"expected a response that varies, got 0\.1 at all 80 points"):
+    frames = design_frames(saltelli(32), lambda point: 0.1)
+    with pytest.raises(ReportError, match=r"expected a response that varies, got 0\.1 at all 160 points"):
         sobol_indices(frames)
 
 
 def test_the_same_frames_give_the_same_intervals() -> None:
-    frames = design_frames(designed("saltelli", 16), linear)
+    frames = design_frames(saltelli(32), linear)
     assert frames.config.seed == 0
     assert sobol_indices(frames) == sobol_indices(frames)
 
@@ -273,6 +291,8 @@ def test_a_qmc_design_is_analysed_by_a_surrogate() -> None:
 
 
 def test_coordinates_are_those_that_were_sampled() -> None:
-    config = designed("saltelli", 16)
+    config = saltelli(16)
     found = design_coordinates(design_frames(config, linear), "score", ("saltelli",), what="x")
-    assert found.unit == pytest.approx(saltelli_unit(3, 16, second_order=False, seed=config.seed), abs=1e-12)
+    assert found.unit[found.repeats == 0] == pytest.approx(
+        saltelli_unit(3, 16, second_order=False, seed=config.seed), abs=1e-12
+    )

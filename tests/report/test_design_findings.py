@@ -89,16 +89,6 @@ def test_a_design_that_tells_no_share_says_so() -> None:
     assert "explains" not in text
 
 
-def test_with_one_seed_pair_nothing_is_said_to_act_together() -> None:
-    """Totals then hold what seeds do: of embedding noise, whose share alone is not told, nothing is."""
-    text, _ = shares(indices(noise=None, second=(), r2=None, source="direct"))
-    assert "design, told alone: learning rate .62 [.55, .69] and sparsity weight λ .10 [.04, .16]; not told" in text
-    assert "not told from nothing: embedding noise in training and typos in training." in text
-    assert "interactions" not in text
-    none = tuple(replace(one, low=-0.1) for one in indices().first)
-    assert "the share of none alone is told from nothing. (" in shares(indices(noise=None, first=none, second=()))[0]
-
-
 def test_of_many_fields_three_are_named() -> None:
     names = [f"x.field_{place}" for place in range(8)]
     told = tuple(Index(name, 0.2 - 0.02 * place, 0.01, 0.3) for place, name in enumerate(names))

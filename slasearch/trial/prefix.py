@@ -7,6 +7,9 @@ one node share its pages. Entries that were not used for longest go first when t
 Workers that want an entry at the same time make it together: it comes in pieces, and each worker takes those that no
 other has taken. Which worker makes a piece changes no bit of it. What a worker had in hand when it was killed is made
 by another.
+
+After the array, a finished entry holds the SHA-256 of all bytes before it, which numpy ignores. Each process verifies a
+file once, before it first uses it; a damaged file is removed and made again.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ _DTYPES: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.bfloat16: np
 
 _ABANDONED = 24 * 3600
 """Seconds after which an entry that nobody has finished is removed."""
+_SEAL = hashlib.sha256().digest_size
 _DOOR = 0
 """The byte of a lock file that is held while an entry is begun or finished; the pieces' bytes follow."""
 
@@ -81,6 +85,8 @@ class PrefixStore:
     def __init__(self, folder: Path | None, *, limit: int = LIMIT) -> None:
         self._folder, self._limit = folder, limit
         self._held: dict[str, Array] = {}
+        self._sound: set[tuple[Path, int]] = set()
+        """Entries that this process has verified, each with the inode that it had."""
         self.made = 0
         """How many pieces this process has computed."""
 
@@ -131,14 +137,14 @@ class PrefixStore:
     ) -> Array:
         file = self._file(key)
         try:
-            found = _read(file, shape, kind)
+            found = self._read(file, shape, kind)
             if found is not None:
                 os.utime(file)
                 return found
             file.parent.mkdir(parents=True, exist_ok=True)
             values = self._together(file, shape, kind, pieces())
             self._evict(file)
-            found = _read(file, shape, kind)
+            found = self._read(file, shape, kind)
             return values if found is None else found
         except OSError as error:
             _log.warning("%s: expected a folder to keep hidden states in, got %s; going on without", file, error)
@@ -150,7 +156,7 @@ class PrefixStore:
         lock = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             with _holding(lock, _DOOR):
-                found = _read(file, shape, kind)  # by those that were here a moment ago
+                found = self._read(file, shape, kind)  # by those that were here a moment ago
                 if found is not None:
                     return found
                 values = _begun(part, lock, shape, kind, len(pieces))
@@ -159,8 +165,7 @@ class PrefixStore:
                     self._make(piece, number, lock, values, wait=wait)
             with _holding(lock, _DOOR):
                 if _is_at(lock, lock_file):  # else others have finished it
-                    if isinstance(values, np.memmap):
-                        values.flush()  # to the disk: a name must not outlive what it stands for
+                    _seal(part)
                     part.replace(file)
                     lock_file.unlink()
         finally:
@@ -175,6 +180,21 @@ class PrefixStore:
                 piece(values)
                 self.made += 1
                 os.pwrite(lock, b"\1", number)
+
+    def _read(self, file: Path, shape: tuple[int, int], kind: np.dtype[Any]) -> Array | None:
+        """The entry, or None if there is none or it is damaged; a damaged one is removed."""
+        try:
+            entry = file, file.stat().st_ino
+            if entry in self._sound or _sealed(file):
+                self._sound.add(entry)
+                values: Array = np.load(file, mmap_mode="r", allow_pickle=False)
+                if values.shape == shape and values.dtype == kind:
+                    return values
+        except FileNotFoundError:
+            return None
+        _log.warning("%s: expected hidden states, got a damaged file; they are computed again.", file)
+        file.unlink(missing_ok=True)
+        return None
 
     def _file(self, key: str) -> Path:
         assert self._folder is not None
@@ -263,16 +283,18 @@ def _begun(part: Path, lock: int, shape: tuple[int, int], kind: np.dtype[Any], p
     return values
 
 
-def _read(file: Path, shape: tuple[int, int], kind: np.dtype[Any]) -> Array | None:
-    """The entry, or None if there is none or it is no such array."""
-    try:
-        values: Array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, EOFError) as error:
-        _log.warning("%s: expected hidden states, got %s; they are computed again", file, error)
-        return None
-    if values.shape != shape or values.dtype != kind:
-        _log.warning("%s: expected hidden states %s, got %s; they are computed again", file, shape, values.shape)
-        return None
-    return values
+def _seal(part: Path) -> None:
+    """Appends the checksum, and waits for the disk: a name must not outlive what it stands for."""
+    digest = hashlib.sha256(np.memmap(part, mode="r").data).digest()
+    with part.open("ab") as out:
+        out.write(digest)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _sealed(file: Path) -> bool:
+    """Whether the checksum of an entry is right."""
+    if file.stat().st_size <= _SEAL:
+        return False
+    content = np.memmap(file, mode="r")
+    return hashlib.sha256(content[:-_SEAL].data).digest() == content[-_SEAL:].tobytes()

@@ -23,8 +23,8 @@ from slasearch.trial.prefix import HiddenStates, Piece, PrefixStore, key_of
 
 __all__ = ["Reuse", "gathered"]
 
-_VERSION = 4
-"""Part of every key: raised when the way in which hidden states are computed changes."""
+_VERSION = 5
+"""Part of every key: raised when the way in which hidden states are computed, or their file, changes."""
 
 
 class _Inputs(NamedTuple):

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -220,7 +221,7 @@ def test_rows_come_back_padded_with_their_last_token() -> None:
 
 
 def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
-    split, size = split_of(4), 4 * 2 * 4 + 128
+    split, size = split_of(4), 4 * 2 * 4 + 128 + 32
     store = PrefixStore(tmp_path, limit=2 * size)
     for number, key in enumerate("abc"):
         store.get(key, split, 2, torch.float32, filled(number))
@@ -236,13 +237,48 @@ def test_what_is_larger_than_the_limit_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY rubbish", b"x" * 500])
-def test_a_damaged_entry_is_made_again(content: bytes, tmp_path: Path) -> None:
+def test_rubbish_in_place_of_an_entry_is_made_again(
+    content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "k.npy").write_bytes(content)
     store = PrefixStore(tmp_path)
     states = store.get("k", split_of(4), 2, torch.float32, filled(3))
     assert states is not None
     assert states.gather(np.array([0]), 1)[0, 0, 0] == 3
     assert store.made == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.parametrize("place", [10, 150, -1], ids=["header", "values", "checksum"])
+def test_a_flipped_bit_is_found_and_the_entry_is_made_again(
+    place: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    split, file = split_of(40), tmp_path / "k.npy"
+    assert PrefixStore(tmp_path).get("k", split, 2, torch.float32, filled(3)) is not None
+    whole = file.read_bytes()
+    damaged = bytearray(whole)
+    damaged[place] ^= 1
+    file.write_bytes(damaged)
+    store = PrefixStore(tmp_path)
+    states = store.get("k", split, 2, torch.float32, filled(3))
+    assert states is not None
+    assert (states.gather(np.arange(1), 40) == 3).all()
+    assert store.made == 1
+    assert file.read_bytes() == whole
+    assert [(record.levelname, str(file) in record.message) for record in caplog.records] == [("WARNING", True)]
+
+
+def test_an_entry_is_verified_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = split_of(4)
+    PrefixStore(tmp_path).get("k", split, 2, torch.float32, filled(3))
+    hashed: list[int] = []
+    sha256 = hashlib.sha256
+    monkeypatch.setattr(hashlib, "sha256", lambda data=b"": hashed.append(len(data)) or sha256(data))
+    store = PrefixStore(tmp_path, limit=100)
+    for key in "kmkn":  # each is let go of when the next comes
+        store.get(key, split, 2, torch.float32, filled(3))
+    assert store.made == 2
+    assert hashed.count(160) == 5, "k, and twice each of the two that are made here"
 
 
 def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """The adapter as files: `adapter.safetensors` (modules and heads) and `adapter.json` (what they are and where they go).
 
 What is written is what was evaluated: an adapter that is read back gives logits equal to 1e-5. Nothing is ever pickled.
-The tensors are called `slots/SLOT/PART/NAME` and `heads/TASK/NAME`.
+The tensors are called `slots/SLOT/PART/NAME` and `heads/TASK/NAME`. `adapter.json` carries the SHA-256 of the tensor
+file: safetensors itself reads one with any of its values changed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -32,6 +34,7 @@ __all__ = [
     "BackboneCard",
     "TaskCard",
     "TaskName",
+    "adapter_files",
     "card_bytes",
     "of_task",
     "parse_adapter",
@@ -83,13 +86,17 @@ class TaskCard(_Card):
 
 
 class AdapterCard(_Card):
-    """Everything in `adapter.json`. `parameters` counts the modules without the heads."""
+    """Everything in `adapter.json`. `parameters` counts the modules without the heads.
+
+    `tensors_sha256` is of the file beside it; None in memory, and beside the files of another library's format.
+    """
 
     format_version: Literal[1]
     slasearch_version: str
     backbone: BackboneCard
     tasks: Annotated[tuple[TaskCard, ...], Field(min_length=1)]
     parameters: int
+    tensors_sha256: str | None = None
 
     @property
     def structure(self) -> Structure:
@@ -111,7 +118,14 @@ def write_adapter(card: AdapterCard, pool: Pool, heads: Mapping[str, nn.Linear])
             tensors |= {f"slots/{slot.name}/{part}/{name}": value for name, value in module.state_dict().items()}
     for task, head in heads.items():
         tensors |= {f"heads/{task}/{name}": value for name, value in head.state_dict().items()}
-    return {CARD_FILE: card_bytes(card), TENSOR_FILE: save_tensors(tensors)}
+    return adapter_files(card, tensors)
+
+
+def adapter_files(card: AdapterCard, tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """The two files as bytes, by file name, from tensors that have their names in the file already."""
+    file = save_tensors(tensors)
+    sealed = card.model_copy(update={"tensors_sha256": hashlib.sha256(file).hexdigest()})
+    return {CARD_FILE: card_bytes(sealed), TENSOR_FILE: file}
 
 
 def card_bytes(card: AdapterCard) -> bytes:
@@ -178,11 +192,18 @@ def parse_adapter(card_json: bytes, tensor_file: bytes, place: str) -> tuple[Ada
             f"{place}/{CARD_FILE}: expected format version {FORMAT_VERSION}, got {first}. Export it again."
         ) from None
     try:
-        return card, safetensors.torch.load(tensor_file)
+        tensors = safetensors.torch.load(tensor_file)
     except SafetensorError as error:
         raise ArtifactError(
             f"{place}/{TENSOR_FILE}: expected a safetensors file, got a damaged one ({error}). Export it again."
         ) from None
+    expected, got = card.tensors_sha256, hashlib.sha256(tensor_file).hexdigest()
+    if got != expected:
+        raise ArtifactError(
+            f"{place}/{TENSOR_FILE}: expected the file that {CARD_FILE} was written with (SHA-256 {expected}), got "
+            f"another or a damaged one ({got}). Export it again."
+        )
+    return card.model_copy(update={"tensors_sha256": None}), tensors
 
 
 def _first(error: ValidationError) -> str:

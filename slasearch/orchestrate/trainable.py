@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -44,7 +45,7 @@ REPORT = "report"
 REFUSAL = "refusal"
 """Key of the only result of a worker that may not run the study's trials: why."""
 EVENTS = "events"
-"""Key of a worker's first result, if there is something to tell of the worker itself: its `Event`s."""
+"""Key of a result, if there is something to tell of the worker itself: its `Event`s since the result before."""
 
 
 class Worker(Protocol):
@@ -94,6 +95,17 @@ def thread_variables(threads: int) -> dict[str, str]:
     return {"TOKENIZERS_PARALLELISM": "false", **dict.fromkeys(names, str(threads))}
 
 
+class _Warnings(logging.Handler):
+    """Keeps a process's warnings as events: what a worker prints, its driver never sees."""
+
+    def __init__(self, events: list[Event]) -> None:
+        super().__init__(logging.WARNING)
+        self._events = events
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._events.append(Event("worker.warning", record.getMessage(), "warning"))
+
+
 class StudyTrainable(Trainable):  # type: ignore[misc]
     """Runs trials for Ray Tune: one `step` for each report. Reused for trial after trial."""
 
@@ -110,7 +122,9 @@ class StudyTrainable(Trainable):  # type: ignore[misc]
         self._refusal = refusal(versions)
         if self._refusal is None:
             found = warning(versions)
-            self._events: tuple[Event, ...] = () if found is None else (found,)
+            self._events: list[Event] = [] if found is None else [found]
+            self._warnings = _Warnings(self._events)
+            logging.getLogger("slasearch").addHandler(self._warnings)
             self._prepare(**parameters)
 
     def _prepare(
@@ -134,7 +148,8 @@ class StudyTrainable(Trainable):  # type: ignore[misc]
         report = self._next_report()
         common: dict[str, Any] = {"budget": report.budget, "budget_max": report.budget_max}
         if self._events:
-            common[EVENTS], self._events = self._events, ()
+            common[EVENTS] = tuple(self._events)
+            self._events.clear()
         if isinstance(report, Progress):
             self._last = report
             return {PROGRESS: report, "done": False, **common}
@@ -167,6 +182,8 @@ class StudyTrainable(Trainable):  # type: ignore[misc]
     def cleanup(self) -> None:
         """Closes a trial that was stopped early."""
         self._end_trial()
+        if self._refusal is None:
+            logging.getLogger("slasearch").removeHandler(self._warnings)
 
     def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Ray's own columns without the config, which the driver knows."""

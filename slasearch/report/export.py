@@ -18,11 +18,10 @@ from slasearch.adapters.export import (
     CARD_FILE,
     TENSOR_FILE,
     AdapterCard,
-    card_bytes,
+    adapter_files,
     of_task,
     parse_adapter,
     restore_pool,
-    save_tensors,
 )
 from slasearch.adapters.peft_format import SIDECAR_FILE, check_peft, write_peft
 from slasearch.config.load import stored_study
@@ -198,7 +197,7 @@ class _Writer:
 
     def _contents(self, folder: Path, card: AdapterCard, tensors: Mapping[str, Tensor]) -> None:
         if self.options.form == "slasearch":
-            _save(folder, {CARD_FILE: card_bytes(card), TENSOR_FILE: save_tensors(tensors)})
+            _save(folder, adapter_files(card, tensors))
             return
         assert self.backbone is not None
         pool, heads = restore_pool(self.backbone.model, card, tensors)

@@ -1,5 +1,6 @@
 """Adapters on disk: the same logits after reload; whatever is damaged or foreign is refused in one sentence."""
 
+import hashlib
 import json
 import pickle
 from collections.abc import Callable
@@ -77,12 +78,23 @@ def edit_card(change: Callable[[dict], None]) -> Callable[[Path], None]:
     return damage
 
 
+def flip(folder: Path) -> None:
+    """Other values in the same tensors, which safetensors does not notice."""
+    file = folder / "adapter.safetensors"
+    content = bytearray(file.read_bytes())
+    for place in range(len(content) - 64, len(content)):
+        content[place] ^= 1
+    file.write_bytes(content)
+    safetensors.torch.load_file(file)
+
+
 def edit_tensors(change: Callable[[dict], None]) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         file = folder / "adapter.safetensors"
         tensors = safetensors.torch.load_file(file)
         change(tensors)
         safetensors.torch.save_file(tensors, file)
+        edit_card(lambda card: card.update(tensors_sha256=hashlib.sha256(file.read_bytes()).hexdigest()))(folder)
 
     return damage
 
@@ -110,6 +122,8 @@ def edit_tensors(change: Callable[[dict], None]) -> Callable[[Path], None]:
         (edit_card(lambda card: card["backbone"].update(hidden=32)), r"got \('bert', 2, 16\)"),
         (lambda folder: (folder / "adapter.safetensors").write_bytes(pickle.dumps([1])), "expected a safetensors file"),
         (lambda folder: (folder / "adapter.safetensors").write_bytes(b""), "expected a safetensors file"),
+        (flip, r"expected the file that adapter\.json was written with \(SHA-256 [0-9a-f]{64}\), got another or"),
+        (edit_card(lambda card: card.pop("tensors_sha256")), r"written with \(SHA-256 None\), got another or"),
         (edit_tensors(lambda tensors: tensors.pop("heads/a/bias")), r"heads/a/bias: expected shape \[2\], got none"),
         (edit_tensors(lambda tensors: tensors.update(more=torch.zeros(1))), "got more too"),
         (

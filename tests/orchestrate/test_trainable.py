@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -27,7 +28,7 @@ from slasearch.orchestrate.trainable import (
     thread_variables,
 )
 from slasearch.orchestrate.versions import installed
-from slasearch.records import TaskData, TrialReport, TrialSpec
+from slasearch.records import CheckpointPlan, Event, Progress, TaskData, TrialReport, TrialSpec
 from slasearch.space import resolve, seeds_for
 
 
@@ -105,6 +106,21 @@ def test_broken_code_becomes_a_failed_report_and_the_next_trial_has_a_new_worker
     assert "without a report" in (steps(made)[-1][REPORT].reason or "")
     made.reset_config({SPEC: spec})
     assert steps(made)[-1][REPORT].state == "complete"
+
+
+def test_a_workers_warnings_reach_the_driver_once(spec: TrialSpec) -> None:
+    class Warns(SimulatedWorker):
+        def run(self, spec: TrialSpec, plan: CheckpointPlan | None = None) -> Iterator[Progress | TrialReport]:
+            logging.getLogger("slasearch.trial.prefix").warning("%s: damaged", "a.npy")
+            logging.getLogger("slasearch.trial.prefix").info("nothing to see")
+            yield from super().run(spec, plan)
+
+    made = trainable(spec, Warns)
+    told = [result.get(EVENTS) for result in steps(made)]
+    assert told == [(Event("worker.warning", "a.npy: damaged", "warning"),), None, None, None, None]
+    made.cleanup()
+    logging.getLogger("slasearch").warning("after its end")
+    assert made._events == []
 
 
 def test_numeric_libraries_are_held_to_the_trials_threads(spec: TrialSpec) -> None:

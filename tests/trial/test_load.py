@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 import slasearch
-from slasearch.adapters.export import card_bytes, read_adapter, save_tensors
+from slasearch.adapters.export import adapter_files, read_adapter
 from slasearch.errors import ArtifactError, TaskError
 from slasearch.records import TrialReport, TrialSpec
 from slasearch.testing.tiny import tiny_backbone
@@ -77,11 +77,12 @@ def test_texts_that_an_adapter_was_not_trained_on(folder: Path, texts: object, m
 
 def test_an_adapter_of_pairs_wants_pairs(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    card, _ = read_adapter(folder)
+    card, tensors = read_adapter(folder)
     assert {task.pairs for task in card.tasks} == {False}
     for pairs in (True, None):
         tasks = tuple(task.model_copy(update={"pairs": pairs}) for task in card.tasks)
-        (tmp_path / "adapter.json").write_bytes(card_bytes(card.model_copy(update={"tasks": tasks})))
+        for name, content in adapter_files(card.model_copy(update={"tasks": tasks}), tensors).items():
+            (tmp_path / name).write_bytes(content)
         predictor = Predictor.load(tmp_path)
         assert len(predictor.predict("things", [("a cat", "a dog")])) == 1
         if pairs:
@@ -148,9 +149,9 @@ def test_an_adapter_without_a_head_gives_hidden_states_alone(
 ) -> None:
     card, tensors = read_adapter(folder)
     bare = card.model_copy(update={"tasks": tuple(task.model_copy(update={"labels": ()}) for task in card.tasks)})
-    (tmp_path / "adapter.json").write_bytes(card_bytes(bare))
     slots = {name: tensor for name, tensor in tensors.items() if name.startswith("slots/")}
-    (tmp_path / "adapter.safetensors").write_bytes(save_tensors(slots))
+    for name, content in adapter_files(bare, slots).items():
+        (tmp_path / name).write_bytes(content)
     adapter = slasearch.load_adapter(AutoModel.from_pretrained(place), tmp_path)
     expected = slasearch.load_adapter(AutoModel.from_pretrained(place), folder).hidden_states(**inputs)
     assert torch.equal(adapter.hidden_states(**inputs), expected)

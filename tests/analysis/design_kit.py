@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from optuna.distributions import FloatDistribution
 
+from slasearch.analysis.coordinates import Coordinates
 from slasearch.analysis.frames import StudyFrames
 from slasearch.config.fingerprint import fingerprint
 from slasearch.config.load import parse_study
 from slasearch.config.schema import StudyConfig
-from slasearch.space import DesignPoint, design_points, parameters
+from slasearch.space import DesignPoint, Parameter, design_points, parameters
 from slasearch.storage.rows import StudyRow
 
 WEIGHT = "size_control.sparsity_weight"
@@ -68,3 +72,18 @@ def design_frames(config: StudyConfig, score: Response, size: Response = lambda 
     )
     nothing = pd.DataFrame()
     return StudyFrames(study, config, trials, params, *[nothing] * 6)
+
+
+def coordinates_of(unit: NDArray[np.float64], values: NDArray[np.float64], block: int) -> Coordinates:
+    """Trials of a design of numbers from 0 to 1: `p x k` points, `p x r` values under r seed pairs; faster by far."""
+    points, repeats = values.shape
+    return Coordinates(
+        fields=tuple(Parameter(f"x{i}", (f"x{i}",), FloatDistribution(0, 1)) for i in range(unit.shape[1])),
+        unit=np.repeat(unit, repeats, axis=0),
+        values=values.ravel(),
+        points=np.repeat(np.arange(points), repeats),
+        repeats=np.tile(np.arange(repeats), points),
+        failed=0,
+        sampler="saltelli",
+        block=block,
+    )

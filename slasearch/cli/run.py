@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,7 +102,8 @@ def _run(
     printer = ProgressPrinter(events=as_json)
     for note in (f"study {config.name} in {redacted(locations.storage_url)}", *alike):
         printer.note(note)
-    summary = run_study(config, locations, address=address, progress=printer)
+    with redirect_stdout(sys.stderr):  # for what a user's own code prints: stdout is for results
+        summary = run_study(config, locations, address=address, progress=printer)
     printer.note(_ending(summary))
     if as_json:
         emit_json(asdict(summary))

@@ -229,16 +229,31 @@ def _ray(config: StudyConfig, locations: Locations, address: str | None) -> Iter
     from slasearch.orchestrate.trainable import thread_variables
 
     threads = config.resources.cpus_per_trial
-    if ray.is_initialized():
-        yield _nothing
-    elif address is not None:
-        with cluster(address):
+    with _nothing_printed():
+        if ray.is_initialized():
             yield _nothing
-    else:
-        cpus = max(len(os.sched_getaffinity(0)), threads)
-        variables, runs = thread_variables(threads), _run_name(config)
-        with local_ray(locations.ray, cpus=cpus, variables=variables, runs=runs) as heartbeat:
-            yield heartbeat
+        elif address is not None:
+            with cluster(address):
+                yield _nothing
+        else:
+            cpus, variables = len(os.sched_getaffinity(0)), thread_variables(threads)
+            with local_ray(locations.ray, cpus=cpus, variables=variables, runs=_run_name(config)) as heartbeat:
+                yield heartbeat
+
+
+@contextmanager
+def _nothing_printed() -> Iterator[None]:
+    """Ray prints what its nodes report, such as the end of a worker, to stdout, and has no option not to.
+
+    A lost worker is told as the reason of its trial; stdout is for results.
+    """
+    from ray._private import worker
+
+    said, worker.print_to_stdstream = worker.print_to_stdstream, lambda *_, **__: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = said
 
 
 def _concurrency(config: StudyConfig, *, patience: float) -> int:

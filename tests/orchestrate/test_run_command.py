@@ -103,3 +103,37 @@ def test_killed_runs_go_on_beside_another_study(tmp_path: Path) -> None:
     idle = result(begin(killed, 0.05))
     assert (idle["ran"], idle["ray"]) == (0, False), "expected a finished study to start no Ray"
     assert states(killed) == found
+
+
+TRAINED = """
+name: trained
+tasks: [{name: texts, source: "file:texts.jsonl"}]
+size_control: {mode: penalty, sparsity_weight: {float: [0.0, 1.0]}}
+training: {steps: 100, batch_size: 8, learning_rate: 1.0e-3}
+phases: {optimise: {trials: 3, sampler: {name: random}, pruner: {name: none}}}
+resources: {max_concurrent_trials: 1}
+"""
+
+
+def test_stdout_is_one_document_though_a_worker_dies(tmp_path: Path) -> None:
+    small_study.small_study(tmp_path, 1)  # for its texts
+    (tmp_path / "trained.yaml").write_text(TRAINED)
+    command = [sys.executable, "-m", "slasearch", "run", "trained.yaml", "--json"]
+    url = f"sqlite:///{tmp_path}/study.db"
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "SLASEARCH_HOME": str(tmp_path), "SLASEARCH_STORAGE": url}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables, cwd=tmp_path
+    )
+
+    def workers() -> list[psutil.Process]:
+        children = [child for ray in noted(tmp_path) for child in ray.children(recursive=True)]
+        return [child for child in children if "Trainable" in child.name()]
+
+    wait_for(lambda: complete(tmp_path) == 1 and "running" in states(tmp_path))
+    for worker in workers():
+        worker.kill()
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 0, (out, err.splitlines()[-3:])
+    assert json.loads(out)["complete"] == 3
+    assert rows(tmp_path, "SELECT reason FROM sla_trial WHERE state = 'fail'")[0][0].startswith("worker lost")
+    assert all(json.loads(line)["event"] in ("progress", "note") for line in err.splitlines())

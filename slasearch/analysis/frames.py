@@ -5,7 +5,6 @@ Only slasearch's own `sla_` tables are read; Optuna's trial objects would cost s
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, and_, select
 from slasearch.analysis.bounds import within_all
 from slasearch.analysis.rows import frame_of, without_collections
 from slasearch.config.load import stored_study
+from slasearch.config.plain import stored_json
 from slasearch.config.schema import StudyConfig
 from slasearch.search.job import SEARCH_PHASES
 from slasearch.search.lease import has_driver
@@ -248,7 +248,7 @@ def _of_trials(connection: Connection, model: Any, mine: ColumnElement[bool], co
 def _params(trials: pd.DataFrame) -> pd.DataFrame:
     texts = trials["params"]
     parts = [
-        pd.DataFrame(json.loads(f"[{','.join(texts.iloc[start : start + _DECODED])}]"))
+        pd.DataFrame(stored_json(f"[{','.join(texts.iloc[start : start + _DECODED])}]"))
         for start in range(0, len(texts), _DECODED)
     ]
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(index=trials.index)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.measure import CLEAN, Measure
+from slasearch.config.plain import stored_json
 from slasearch.errors import ReportError
 
 __all__ = ["data_of", "refuse_same_data", "refuse_unlike", "same_sources", "unlike_settings"]
@@ -14,7 +14,7 @@ __all__ = ["data_of", "refuse_same_data", "refuse_unlike", "same_sources", "unli
 
 def data_of(frames: StudyFrames) -> dict[str, str]:
     """Digests of the data that a study ran on, by task; nothing if they are not known."""
-    found: dict[str, str] = json.loads(frames.study.data or "{}")
+    found: dict[str, str] = stored_json(frames.study.data or "{}")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import slasearch
 from slasearch.config.document import MAX_BYTES, Document, Node, Problem, parse_document, problem_line, unprintable
 from slasearch.config.fields import STORED
 from slasearch.config.overrides import apply_overrides
+from slasearch.config.plain import stored_json
 from slasearch.config.problems import problems_of
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import ConfigError, StudyConflictError
@@ -73,7 +73,7 @@ def stored_study(text: str) -> StudyConfig:
     try:
         return StudyConfig.model_validate_json(text, context={STORED: True})
     except ValidationError as error:
-        data = json.loads(text)
+        data = stored_json(text)
         name, problems = data.get("name"), problems_of(error, data)
         raise StudyConflictError(
             f"{problem_line(f'study {name}', problems[0])}. Another version of slasearch made the study, and slasearch "

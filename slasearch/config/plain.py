@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-__all__ = ["digits", "finite", "from_plain", "to_plain"]
+from slasearch.errors import StorageError
+
+__all__ = ["digits", "finite", "from_plain", "stored_json", "to_plain"]
 
 R = TypeVar("R")
 
@@ -50,3 +52,18 @@ def from_plain(cls: type[R], data: dict[str, Any]) -> R:
     """
     record: R = _adapter(cls).validate_json(json.dumps(data))
     return record
+
+
+def stored_json(text: str) -> Any:
+    """What a column of the database holds as JSON.
+
+    Raises:
+        StorageError: It is no JSON: the file is damaged.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise StorageError(
+            f"database: expected JSON where it was stored, got a damaged text ({error}). Restore a copy of the "
+            "database, or choose another with --storage."
+        ) from None

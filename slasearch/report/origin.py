@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import yaml
 from slasearch.analysis.compare import Comparisons, compare
 from slasearch.analysis.frames import StudyFrames, load_frames
 from slasearch.config.backbones import hub_model
-from slasearch.config.plain import from_plain
+from slasearch.config.plain import from_plain, stored_json
 from slasearch.errors import ReportError, SlaSearchError
 from slasearch.records import BackboneSpec, Split, TaskSpec, TrialSpec
 from slasearch.registry import SOURCES
@@ -69,8 +68,8 @@ def origin_of(storage_url: str, study: str, trial: TrialRow, backbone: str) -> O
         backbone: Id of its backbone, where it lies now.
     """
     frames = load_frames(storage_url, study)
-    spec = from_plain(TrialSpec, json.loads(trial.spec))
-    digests = json.loads(frames.study.data or "{}")
+    spec = from_plain(TrialSpec, stored_json(trial.spec))
+    digests = stored_json(frames.study.data or "{}")
     examples = {task.name: examples_of(task, digests.get(task.name)) for task in spec.tasks}
     return Origin(frames, trial, spec, _backbone(backbone), examples)
 

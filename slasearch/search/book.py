@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState as OptunaState
 
 from slasearch.config.constraints import ConstraintConfig
-from slasearch.config.plain import to_plain
+from slasearch.config.plain import stored_json, to_plain
 from slasearch.records import DIRECTIONS, WHOLE_TRIAL, Checkpoint, Event, MetricRow, Progress, TrialReport, TrialSpec
 from slasearch.search.constraints import excesses
 from slasearch.search.lease import Holder
@@ -110,7 +110,7 @@ class Book:
         """Stores a new or waiting trial, and gives it its number in Optuna if it has none yet."""
         optuna = self._optuna[row.optuna_study]
         if row.number is None:
-            kept = json.loads(row.sampler_notes or "{}")
+            kept = stored_json(row.sampler_notes or "{}")
             row = replace(row, number=optuna.place(row.values, self._distributions, kept))
         if row.id and row == self._rows[row.id]:
             return row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from optuna.trial import FrozenTrial
 
 from slasearch.config.load import stored_study
 from slasearch.config.locations import Locations
+from slasearch.config.plain import stored_json
 from slasearch.errors import LeaseError
 from slasearch.search.book import NOT_ASKED
 from slasearch.search.lease import Lease, has_driver
@@ -111,7 +111,7 @@ def delete_study(locations: Locations, name: str, *, now: Callable[[], float] = 
     """
     with closing(Store(locations.storage_url)) as store, storage_errors(store.url), ExitStack() as undo:
         study = store.study(name)
-        resources: dict[str, Any] = json.loads(study.config).get("resources", {})
+        resources: dict[str, Any] = stored_json(study.config).get("resources", {})
         artifacts = Artifacts.of(study, locations.home, resources.get("storage_path"))
         checkpoints = checkpoint_folder(study, resources.get("checkpoint_folder"), locations)
         lease = Lease.take(store, study.id, name, now())

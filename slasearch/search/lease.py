@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from slasearch.config.plain import stored_json
 from slasearch.errors import ConnectionLostError, LeaseError
 from slasearch.storage.engine import storage_errors
 from slasearch.storage.models import SlaLease
@@ -191,7 +192,7 @@ class Lease:
 
     def release(self, store: Store) -> None:
         """Gives the lease back, unless it is lost; the token stays. A database that does not answer keeps it."""
-        _HELD.discard(Holder(**json.loads(self.holder)).nonce)
+        _HELD.discard(Holder(**stored_json(self.holder)).nonce)
         if not self.lost:
             store.guard(None)
             with suppress(ConnectionLostError):
@@ -208,7 +209,7 @@ def has_driver(store: Store, study_id: int, now: float) -> bool:
         row = connection.execute(sa.select(SlaLease.__table__).where(SlaLease.study_id == study_id)).one_or_none()
     if row is None or row.holder is None:
         return False
-    return not _is_over(Holder(**json.loads(row.holder)), row.renewed_at, now)
+    return not _is_over(Holder(**stored_json(row.holder)), row.renewed_at, now)
 
 
 def _free(row: Any, study: str, now: float) -> tuple[int, Holder | None]:
@@ -217,7 +218,7 @@ def _free(row: Any, study: str, now: float) -> tuple[int, Holder | None]:
         return 1, None
     if row.holder is None:
         return row.token + 1, None
-    holder = Holder(**json.loads(row.holder))
+    holder = Holder(**stored_json(row.holder))
     if not _is_over(holder, row.renewed_at, now):
         raise LeaseError(_held(study, holder))
     return row.token + 1, holder

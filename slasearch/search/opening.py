@@ -18,6 +18,7 @@ import slasearch
 from slasearch.config.fingerprint import difference, fingerprint
 from slasearch.config.load import stored_study
 from slasearch.config.locations import Locations
+from slasearch.config.plain import stored_json
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import StudyConflictError
 from slasearch.search.lease import Lease
@@ -141,7 +142,7 @@ def with_data(store: Store, study: StudyRow, digests: Mapping[str, str], now: fl
     text = json.dumps(dict(digests), sort_keys=True)
     if study.data == text:
         return study
-    before: dict[str, str] = json.loads(study.data or "{}")
+    before: dict[str, str] = stored_json(study.data or "{}")
     changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
     if changed:
         way_out = "give the study file another name."

@@ -6,7 +6,6 @@ nothing, and no other trial is measured against it.
 
 from __future__ import annotations
 
-import json
 import math
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 import optuna
 from optuna.pruners import BasePruner
 
+from slasearch.config.plain import stored_json
 from slasearch.config.schema import PrunerConfig
 from slasearch.storage.rows import TrialRow
 
@@ -242,4 +242,4 @@ def ended_early(row: TrialRow) -> list[Report]:
 
 def _warm_up(row: TrialRow) -> float:
     """Share of a trial's steps with all gates open."""
-    return float(json.loads(row.spec).get("gates", {}).get("warm_up", 0.0))
+    return float(stored_json(row.spec).get("gates", {}).get("warm_up", 0.0))

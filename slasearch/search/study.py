@@ -18,7 +18,7 @@ from optuna.pruners import BasePruner
 from slasearch.config.document import problem_line
 from slasearch.config.load import stored_study
 from slasearch.config.locations import Locations
-from slasearch.config.plain import from_plain, to_plain
+from slasearch.config.plain import from_plain, stored_json, to_plain
 from slasearch.config.schema import PrunerConfig, StudyConfig
 from slasearch.errors import ConfigError
 from slasearch.records import CheckpointPlan, Event, Progress, TrialReport, TrialSpec
@@ -327,7 +327,7 @@ class StudySession:
         row = self._book.enter(self._new_row(job) if isinstance(job, Job) else job)
         self._handed.add(row.id)
         assert row.number is not None
-        spec = from_plain(TrialSpec, json.loads(row.spec))
+        spec = from_plain(TrialSpec, stored_json(row.spec))
         return Ask(row.id, row.number, row.phase, row.role, row.attempt, spec, self._checkpoint_plan(row))
 
     def _checkpoint_plan(self, row: TrialRow) -> CheckpointPlan | None:

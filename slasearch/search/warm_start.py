@@ -6,7 +6,6 @@ are no trials of this one, and count in nothing but its sampler.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -14,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from slasearch.config.document import Problem, problem_line
 from slasearch.config.fingerprint import differing, fingerprint
 from slasearch.config.load import stored_study
+from slasearch.config.plain import stored_json
 from slasearch.config.schema import StudyConfig
 from slasearch.errors import ConfigError, StudyConflictError
 from slasearch.search.constraints import excesses, measured
@@ -76,7 +76,7 @@ def refuse_other_data(warm: WarmStart, study: str, digests: Mapping[str, str]) -
     Raises:
         StudyConflictError: A task has other data; the text names each.
     """
-    before: dict[str, str] = json.loads(warm.data or "{}")
+    before: dict[str, str] = stored_json(warm.data or "{}")
     changed = [name for name, digest in digests.items() if before.get(name, digest) != digest]
     if changed:
         raise StudyConflictError(

@@ -35,6 +35,8 @@ __all__ = [
 
 BUSY_SECONDS = 30.0
 """How long a SQLite connection waits for another one's write."""
+EMPTY_SECONDS = 1.0
+"""How long a file of SQLite may be empty, from when it is made until its first page is written."""
 MAKE_ATTEMPTS = 5
 """How often Optuna's tables are tried to be made."""
 SILENCE_SECONDS = 30
@@ -68,6 +70,7 @@ _NEXT_STEPS = (
     ('relation "', "The database was made by something else or is half made; run `slasearch run` on it first."),
     ("does not exist", "Make it on the server, or check the URL."),
     ("not a database", "The file is something else or damaged; choose another with --storage."),
+    ("Could not decode", "The file is damaged; restore a copy, or choose another with --storage."),
     ("malformed", "The file is damaged; restore a copy, or choose another with --storage."),
     ("no such table", "The database was made by something else or is half made; run `slasearch run` on it first."),
 )
@@ -106,6 +109,8 @@ def make_engine(url: str, *, create: bool = True) -> sa.Engine:
             f"database: expected the file {file}, got none. Run a study first (`slasearch run FILE`), "
             "or name another database with --storage."
         )
+    if file is not None:
+        _refuse_emptied(file)
     frozen = file is not None and not create and is_frozen(file)
     with storage_errors(url):
         engine = sa.create_engine(read_only_url(file, immutable=True) if file and frozen else url, **_options(url))
@@ -128,6 +133,18 @@ def is_there(file: Path) -> bool:
             f"database: expected the file {file}, got: {error.strerror}. Make it readable, or name another database "
             "with --storage."
         ) from None
+
+
+def _refuse_emptied(file: Path) -> None:
+    """A database that lost its content is no new one; an empty file may be another process's, of this moment."""
+    until = time.monotonic() + EMPTY_SECONDS
+    while is_there(file) and not file.stat().st_size:
+        if time.monotonic() >= until:
+            raise StorageError(
+                f"database: expected a database in {file}, got an empty file. If studies were in it, restore a copy; "
+                "to start anew, remove it, or choose another with --storage."
+            )
+        time.sleep(0.05)
 
 
 def is_frozen(file: Path) -> bool:
@@ -195,6 +212,8 @@ def storage_errors(url: str) -> Iterator[None]:
         raise _explained(url, error.__cause__ or error) from error
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise _explained(url, error) from error
+    except UnicodeDecodeError as error:  # from SQLite's own message, which quotes what it could not make out
+        raise _explained(url, sqlite3.DatabaseError("malformed database schema")) from error
 
 
 def _parse(url: str) -> sa.URL:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from typing import Any, Literal
+
+from slasearch.config.plain import stored_json
 
 __all__ = [
     "OPEN_STATES",
@@ -99,7 +100,7 @@ class TrialRow:
     @property
     def values(self) -> dict[str, Any]:
         """The searched fields: dotted path -> the value as Optuna stores it."""
-        values: dict[str, Any] = json.loads(self.params)
+        values: dict[str, Any] = stored_json(self.params)
         return values
 
     def objective(self, name: str) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
+from slasearch.config.plain import stored_json
 from slasearch.errors import StorageError, StudyNotFoundError
 from slasearch.records import WHOLE_TRIAL, Checkpoint, GateRow, MetricRow, Slot
 from slasearch.storage.engine import make_engine, storage_errors, wait_for_disk
@@ -138,7 +138,7 @@ class Store:
         rows = self._rows(sa.select(SlaWarmStart.__table__).where(SlaWarmStart.study_id == study_id))
         if not rows:
             return None
-        trials = tuple(EarlierTrial(**trial) for trial in json.loads(rows[0].pop("trials")))
+        trials = tuple(EarlierTrial(**trial) for trial in stored_json(rows[0].pop("trials")))
         return WarmStart(**rows[0], trials=trials)
 
     def trials(self, study_id: int) -> list[TrialRow]:
@@ -305,7 +305,7 @@ def _gate(row: dict[str, Any]) -> GateRow:
 
 
 def _request(row: dict[str, Any]) -> RequestRow:
-    trials = None if row["trials"] is None else tuple(json.loads(row["trials"]))
+    trials = None if row["trials"] is None else tuple(stored_json(row["trials"]))
     return RequestRow(**{**row, "trials": trials})
 
 

@@ -174,6 +174,69 @@ def test_a_study_whose_driver_was_killed_is_listed_as_interrupted(
     assert "tiny: interrupted" in command("status", "tiny", "--storage", url).out
 
 
+def copied(study: Path, file: Path) -> bytes:
+    with sqlite3.connect(study / ".slasearch" / "slasearch.db") as source, sqlite3.connect(file) as target:
+        source.backup(target)
+    return file.read_bytes()
+
+
+VERBS_OF_A_DATABASE = (
+    ("status",),
+    ("status", "tiny", "--json"),
+    ("trials", "tiny"),
+    ("report", "tiny", "--out", "never"),
+    ("export", "tiny", "--best", "score", "--out", "never"),
+    ("delete", "tiny", "--yes"),
+    ("cancel", "tiny"),
+    ("run", "tiny.yaml"),
+)
+
+
+@pytest.mark.parametrize("words", VERBS_OF_A_DATABASE, ids=" ".join)
+def test_a_damaged_database_is_one_line(words: tuple[str, ...], tmp_path: Path, study: Path, command: Command) -> None:
+    """40 flipped bytes, in the statements that made the tables: SQLite quotes them in a message that is no UTF-8."""
+    file = tmp_path / "copy.db"
+    content = bytearray(copied(study, file))
+    begin = content.index(b"CREATE TABLE")
+    for place in range(begin, begin + 40):
+        content[place] ^= 0x92
+    file.write_bytes(content)
+    answer = command(*words, "--storage", f"sqlite:///{file}")
+    assert answer.code == 4
+    assert answer.out == ""
+    (line,) = [line for line in answer.err.splitlines() if "study tiny in sqlite" not in line]
+    assert "The file is damaged; restore a copy" in line
+    assert not (study / "never").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("status", "tiny"), ("report", "tiny", "--out", "never"), ("delete", "tiny", "--yes")]
+)
+def test_a_damaged_study_in_a_sound_database_is_one_line(
+    words: tuple[str, ...], tmp_path: Path, study: Path, command: Command
+) -> None:
+    file = tmp_path / "copy.db"
+    copied(study, file)
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE sla_study SET config = replace(config, '\"', '?')")
+    answer = command(*words, "--storage", f"sqlite:///{file}")
+    assert (answer.code, answer.out) == (4, "")
+    assert answer.err.startswith("Error: database: expected JSON where it was stored, got a damaged text")
+    assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", VERBS_OF_A_DATABASE, ids=" ".join)
+def test_an_emptied_database_is_not_begun_anew(
+    words: tuple[str, ...], tmp_path: Path, study: Path, command: Command
+) -> None:
+    file = tmp_path / "copy.db"
+    file.touch()
+    answer = command(*words, "--storage", f"sqlite:///{file}")
+    assert (answer.code, answer.out) == (4, "")
+    assert f"expected a database in {file}, got an empty file. If studies were in it, restore a copy" in answer.err
+    assert file.stat().st_size == 0
+
+
 def test_a_grown_study_whose_limit_is_used_up_says_which(tmp_path: Path, study: Path, command: Command) -> None:
     url = f"sqlite:///{tmp_path / 'copy.db'}"
     with sqlite3.connect(study / ".slasearch" / "slasearch.db") as source, sqlite3.connect(tmp_path / "copy.db") as to:

@@ -54,11 +54,15 @@ def _listed(store: Store, study: StudyRow) -> tuple[dict[str, Any], tuple[Any, .
         facts = {"name": study.name, "state": "unreadable", "reason": str(error)}
         return facts, (study.name, "unreadable", None, None, changed)
     trials = f"{summary.ended}/{summary.planned}"
-    return asdict(summary), (study.name, summary.state, trials, summary.failed, changed)
+    return asdict(summary), (study.name, _state(summary), trials, summary.failed, changed)
+
+
+def _state(summary: StudySummary) -> str:
+    return f"{summary.state}, unsettled" if summary.unsettled else summary.state
 
 
 def _show(summary: StudySummary) -> None:
-    click.echo(f"study {summary.name}: {summary.state}")
+    click.echo(f"study {summary.name}: {_state(summary)}")
     fields = ("planned", "complete", "pruned", "failed", "running", "waiting")
     counts = {phase: count for phase, count in summary.phases.items() if count.planned}
     rows = [(phase, *(getattr(count, field) for field in fields)) for phase, count in counts.items()]
@@ -79,7 +83,12 @@ def _show(summary: StudySummary) -> None:
         click.echo(f"Pareto front over {', '.join(best.objective for best in summary.best)}: {summary.front} trials")
     if summary.last_failure is not None:
         click.echo(f"last failure: {summary.last_failure}")
-    if summary.state in ("stopped", "interrupted"):
+    if summary.unsettled:
+        say(
+            f"{summary.unsettled} trials stand otherwise in Optuna's tables, as after a full disk: neither these "
+            "counts nor the dashboard's can be relied on until `slasearch run FILE` has brought both together."
+        )
+    elif summary.state in ("stopped", "interrupted"):
         say("slasearch run FILE goes on with it.")
 
 

@@ -20,11 +20,11 @@ from slasearch.search.book import NOT_ASKED
 from slasearch.search.lease import Lease, has_driver
 from slasearch.search.logs import discard_logs
 from slasearch.search.mirror import OURS
-from slasearch.search.opening import DELETED, checkpoint_folder, optuna_names
+from slasearch.search.opening import DELETED, checkpoint_folder
 from slasearch.search.study import StudySession
 from slasearch.storage.artifacts import Artifacts
 from slasearch.storage.engine import optuna_storage, storage_errors
-from slasearch.storage.rows import RequestRow, StudyRow, Verb
+from slasearch.storage.rows import RequestRow, StudyRow, Verb, optuna_names
 from slasearch.storage.store import Store
 
 __all__ = ["Deleted", "delete_study", "send"]

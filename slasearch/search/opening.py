@@ -25,7 +25,7 @@ from slasearch.search.lease import Lease
 from slasearch.search.mirror import MirroredStudy
 from slasearch.search.warm_start import as_optuna, take
 from slasearch.storage.engine import optuna_storage
-from slasearch.storage.rows import StudyRow, WarmStart
+from slasearch.storage.rows import StudyRow, WarmStart, optuna_names
 from slasearch.storage.store import Store
 from slasearch.storage.writer import Writer
 
@@ -34,7 +34,6 @@ __all__ = [
     "checkpoint_folder",
     "find_or_make",
     "grown",
-    "optuna_names",
     "optuna_studies",
     "refuse_deleted",
     "with_data",
@@ -117,11 +116,6 @@ def _taken_in_optuna(store: Store, config: StudyConfig) -> StudyConflictError | 
     finally:
         storage.engine.dispose()
     return None
-
-
-def optuna_names(name: str) -> tuple[str, str]:
-    """Names of a study's two Optuna studies: that of the search, and that of what comes after it."""
-    return name, f"{name}.confirm"
 
 
 def grown(store: Store, study: StudyRow, config: StudyConfig, now: float) -> StudyRow:

@@ -17,7 +17,7 @@ from slasearch.search.limits import device_seconds
 from slasearch.search.plan import planned
 from slasearch.search.winners import chosen, finalist_count, last_attempts, searched, tried_again
 from slasearch.space import DesignPoint, design_points
-from slasearch.storage.rows import StudyRow, TrialRow
+from slasearch.storage.rows import OPEN_STATES, StudyRow, TrialRow, optuna_names
 from slasearch.storage.store import Store
 
 __all__ = ["Best", "Bound", "PhaseCount", "StudySummary", "read_summary", "summarise"]
@@ -76,6 +76,9 @@ class StudySummary:
     `front` counts the complete search trials that keep the constraints and that none other of those beats in all
     objectives (None with one objective), `device_seconds` is the wall time of all attempts together, and `last_failure`
     names the latest and its reason.
+
+    `unsettled` counts trials of which slasearch's tables and Optuna's say different things, as after a full disk: the
+    next run command brings them together, and until then neither can be relied on. While one runs it is 0.
     """
 
     name: str
@@ -95,6 +98,7 @@ class StudySummary:
     front: int | None = None
     device_seconds: float = 0.0
     last_failure: str | None = None
+    unsettled: int = 0
 
     @property
     def ended(self) -> int:
@@ -113,10 +117,26 @@ def read_summary(store: Store, name: str, *, now: float | None = None) -> StudyS
     now = time.time() if now is None else now
     study = store.study(name)
     config = stored_study(study.config)
-    if study.state == "running" and not has_driver(store, study.id, now):
+    driven = has_driver(store, study.id, now)
+    if study.state == "running" and not driven:
         study = replace(study, state="interrupted")
         now = study.updated_at  # when the driver was last heard of: what it ran did not go on after it
-    return summarise(config, study, store.trials(study.id), design_points(config), now=now)
+    rows = store.trials(study.id)
+    summary = summarise(config, study, rows, design_points(config), now=now)
+    return summary if driven else replace(summary, unsettled=_unsettled(store, name, rows))
+
+
+def _unsettled(store: Store, name: str, rows: Iterable[TrialRow]) -> int:
+    """Trials that stand otherwise in Optuna's tables, and open ones there that are none of ours."""
+    search, confirm = optuna_names(name)
+    theirs = store.optuna_states((search, confirm))
+    ours = {
+        (search if row.optuna_study == "search" else confirm, row.number): row.state
+        for row in rows
+        if row.number is not None
+    }
+    differing = sum(theirs.get(place, state) != state for place, state in ours.items())
+    return differing + sum(place not in ours for place, state in theirs.items() if state in OPEN_STATES)
 
 
 def summarise(

@@ -19,6 +19,7 @@ __all__ = [
     "TrialState",
     "Verb",
     "WarmStart",
+    "optuna_names",
 ]
 
 TrialState = Literal["waiting", "running", "complete", "pruned", "fail"]
@@ -187,3 +188,8 @@ class WarmStart:
         why = "as they lie outside the ranges or lack a value that is bounded"
         others = f" ({self.left_out:,} left out, {why})" if self.left_out else ""
         return f"the sampler begins from {count} of study {self.source}{others}"
+
+
+def optuna_names(name: str) -> tuple[str, str]:
+    """Names of a study's two Optuna studies: that of the search, and that of what comes after it."""
+    return name, f"{name}.confirm"

@@ -272,6 +272,16 @@ class Store:
 
     # ------------------------------------------------------------ parts
 
+    def optuna_states(self, names: Sequence[str]) -> dict[tuple[str, int], str]:
+        """How trials stand in Optuna's own tables: study and number -> state in lower case; nothing without tables."""
+        query = sa.text(
+            "SELECT s.study_name, t.number, t.state FROM trials t JOIN studies s ON s.study_id = t.study_id "
+            "WHERE s.study_name IN :names"
+        ).bindparams(sa.bindparam("names", list(names), expanding=True))
+        if not self.patiently(lambda: sa.inspect(self.engine).has_table("trials")):
+            return {}
+        return {(row["study_name"], row["number"]): row["state"].lower() for row in self._rows(query)}
+
     def patiently(self, attempt: Callable[[], R]) -> R:
         """What `attempt` returns, which is called again while the connection is lost: it must be safe to repeat."""
 

@@ -180,6 +180,18 @@ def copied(study: Path, file: Path) -> bytes:
     return file.read_bytes()
 
 
+def test_trials_that_stand_otherwise_in_optunas_tables_are_told(tmp_path: Path, study: Path, command: Command) -> None:
+    file = tmp_path / "copy.db"
+    copied(study, file)
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE trials SET state = 'RUNNING' WHERE number = 1 AND study_id = 1")
+    answer = command("status", "tiny", "--storage", f"sqlite:///{file}")
+    assert answer.out.startswith("study tiny: finished, unsettled\n")
+    assert answer.err.startswith("1 trials stand otherwise in Optuna's tables")
+    assert "finished, unsettled" in command("status", "--storage", f"sqlite:///{file}").out
+    assert json.loads(command("status", "tiny", "--json", "--storage", f"sqlite:///{file}").out)["unsettled"] == 1
+
+
 VERBS_OF_A_DATABASE = (
     ("status",),
     ("status", "tiny", "--json"),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -16,8 +17,10 @@ from session_kit import check_truth, report, run_all, study, trials_of
 
 from slasearch.errors import StorageError
 from slasearch.search.study import StudySession
+from slasearch.search.summary import read_summary
 from slasearch.storage import engine as engine_module
 from slasearch.storage.engine import database_file
+from slasearch.storage.store import Store
 
 CONFIG = study(
     optimise=4,
@@ -63,6 +66,25 @@ def test_a_full_disk_is_told_and_keeps_what_was_there(where):
     with suppress(StorageError):
         session.close()
     goes_on_from(where, kept)
+
+
+def test_a_disk_that_is_full_between_both_sets_of_tables_leaves_neither_for_truth(where):
+    """Our rows say that the trial is complete, Optuna's that it runs."""
+    session = StudySession.open(CONFIG, where)
+    one_trial(session)
+    store = Store(where.storage_url)
+    ask = session.next()
+    session.started(ask.trial_id, ray_trial_id="r")
+    full = sa.exc.OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+    session._search._storage.set_trial_state_values = Mock(side_effect=full)
+    with pytest.raises(StorageError, match="disk is full"):
+        session.finish(ask.trial_id, report(ask))
+    session.close()
+    told = read_summary(store, CONFIG.name)
+    assert (told.complete, told.unsettled) == (2, 1)
+    rows = trials_of(where)
+    goes_on_from(where, rows)
+    assert read_summary(store, CONFIG.name).unsettled == 0
 
 
 def test_a_locked_file_is_told_and_keeps_what_was_there(where, monkeypatch):

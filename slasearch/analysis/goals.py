@@ -1,4 +1,4 @@
-"""What the controls of a stored study were tuned by, read from its frames."""
+"""What the controls of a stored study were tuned by, and which of its winners stand, read from its frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slasearch.analysis.frames import StudyFrames
 from slasearch.records import DIRECTIONS
 from slasearch.search.winners import FINALIST, Goal, chosen, goals
 
-__all__ = ["goals_of"]
+__all__ = ["confirmed_winners", "goals_of"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,7 @@ def goals_of(frames: StudyFrames) -> dict[int | None, Goal]:
     confirm, objectives = config.phases.confirm, config.objectives
     if confirm is None or all(objective.name != "robustness" for objective in objectives):
         return {}
-    contenders = list(_contenders(frames, frames.search_trials("complete")))
-    tune = frames.phase_trials("tune", "complete")
-    again = list(_contenders(frames, tune[tune["role"] == FINALIST]))
+    contenders, again = _tried(frames)
 
     def goals_before(end: float) -> dict[int | None, Goal]:
         then, then_again = ([trial for trial in trials if trial.id < end] for trials in (contenders, again))
@@ -53,6 +51,31 @@ def goals_of(frames: StudyFrames) -> dict[int | None, Goal]:
         last = tuned.loc[tuned["pair_of"] == pair_of, "trial_id"].max()
         found[pair_of] = goals_before(last).get(pair_of, "score")
     return found
+
+
+def confirmed_winners(frames: StudyFrames) -> list[int]:
+    """Ids of the search trials with complete confirmed runs: present winners, then those that the search has overtaken.
+
+    A study that has gone on may have found better: what was confirmed before is no answer any more, only evidence.
+    """
+    confirmed = frames.phase_trials("confirm", "complete")
+    pairs = confirmed.loc[confirmed["role"] == "winner", "pair_of"].dropna()
+    ids = [int(pair_of) for pair_of in pairs.unique()]
+    confirm = frames.config.phases.confirm
+    if confirm is None or len(ids) < 2:
+        return ids
+    contenders, again = _tried(frames)
+    constraints, configurations = frames.config.constraints, frames.configurations
+    best = chosen(frames.config.objectives, contenders, confirm.top, constraints, confirm.finalists, again)
+    present = {configurations[winner.trial.id] for winner in best}
+    return sorted(ids, key=lambda winner: configurations[winner] not in present)
+
+
+def _tried(frames: StudyFrames) -> tuple[list[_Contender], list[_Contender]]:
+    """The complete trials of the search, and those in which its finalists were tried again."""
+    tune = frames.phase_trials("tune", "complete")
+    search, again = frames.search_trials("complete"), tune[tune["role"] == FINALIST]
+    return list(_contenders(frames, search)), list(_contenders(frames, again))
 
 
 def _contenders(frames: StudyFrames, complete: pd.DataFrame) -> Iterator[_Contender]:

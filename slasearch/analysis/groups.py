@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.goals import confirmed_winners
 from slasearch.analysis.intervals import Estimate, t_interval
 from slasearch.analysis.measure import Measure, measured_scores
 from slasearch.analysis.roles import control_name, role_label
@@ -86,15 +87,13 @@ def group_of(label: str, frames: StudyFrames, trial: int | None, measure: Measur
     Args:
         label: What the study is to be called.
         frames: The study.
-        trial: Number of the search trial whose confirmation is meant; None: the first that was confirmed.
+        trial: Number of the search trial whose confirmation is meant; None: the first of `confirmed_winners`.
         measure: What is compared.
 
     Raises:
         ReportError: Nothing has been confirmed, or not this trial.
     """
-    confirmed = frames.phase_trials("confirm", "complete")
-    winners = confirmed.loc[confirmed["role"] == "winner", "pair_of"].dropna()
-    by_number = {frames.number_of(int(pair_of)): int(pair_of) for pair_of in winners.unique()}
+    by_number = {frames.number_of(winner): winner for winner in confirmed_winners(frames)}
     if not by_number:
         raise ReportError(
             f"{WHAT}: expected complete trials of the confirm phase of {label}, got none. "

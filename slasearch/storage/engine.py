@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 import time
@@ -295,7 +296,7 @@ def _explained(url: str, error: BaseException) -> StorageError:
     cause = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
     options = [str(value) for name, value in parsed.query.items() if "password" in name]
     for secret in filter(None, [parsed.password, *options]):
-        cause = cause.replace(str(secret), "***")
+        cause = re.sub(rf"(?<!\w){re.escape(str(secret))}(?!\w)", "***", cause)
     step = next((step for word, step in _NEXT_STEPS if word in cause), None)
     if step is None and isinstance(error, ImportError | sa.exc.NoSuchModuleError):
         step = "Install the database's driver, such as `pip install -e '.[postgres]'` in the checkout."

@@ -206,6 +206,12 @@ def test_a_password_in_the_drivers_own_text_is_masked():
     assert "login of me with *** failed. Check that the server is up" in str(caught.value)
 
 
+def test_a_short_password_does_not_mask_parts_of_words():
+    with pytest.raises(StorageError) as caught, storage_errors("postgresql://me:data@h/x"):
+        raise sa.exc.OperationalError("select", {}, Exception('database "x" does not take data, or password=data'))
+    assert 'database "x" does not take ***, or password=***. ' in str(caught.value)
+
+
 def test_a_text_that_is_no_url_is_refused_without_repeating_it():
     with pytest.raises(StorageError, match="expected a URL such as") as caught:
         Store("s3cret").upgrade()

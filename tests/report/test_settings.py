@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from slasearch.analysis.frames import StudyFrames
@@ -57,6 +58,28 @@ def test_one_seed_pair_each_leaves_the_table_of_trials(lucky: StudyFrames, found
     assert table.title == f"Best 10 of {len(once.frames.search_trials('complete'))} complete trials by validation score"
     assert "seed pairs" not in table.columns
     assert table.note == ""
+
+
+def test_a_finalist_counts_by_all_its_trials_and_stands_before_one_lucky_trial(lucky: StudyFrames) -> None:
+    """Two of the settings with one trial were tried again: .95 and .92 became .80 and .85; .93 was not."""
+    once = lucky.trials[(lucky.trials["repeat"] == 0) & (lucky.trials["phase"] == "design")].copy()
+    once = once[once["state"] == "complete"].iloc[:3].assign(score=[0.95, 0.92, 0.93])
+    again = once.iloc[[0, 1]].assign(
+        trial_id=[30_000, 30_001], phase="tune", role="finalist", score=[0.65, 0.78], init_seed=77, data_seed=78
+    )
+    ids = once["trial_id"].tolist()
+    params = lucky.params.set_index("trial_id")
+    own = params.loc[ids[:2]].set_axis([30_000, 30_001]).rename_axis("trial_id").reset_index()
+    found = best_settings(
+        replace(
+            lucky,
+            trials=pd.concat([once, again], ignore_index=True),
+            params=pd.concat([lucky.params, own], ignore_index=True),
+        )
+    )
+    assert found["trial_id"].tolist() == [ids[1], ids[0], ids[2]]
+    assert found["score"].tolist() == pytest.approx([0.85, 0.80, 0.93])
+    assert found["pairs"].tolist() == [2, 2, 1]
 
 
 def test_the_best_line_and_the_best_tile_are_of_the_best_setting(lucky: StudyFrames, found: Results) -> None:

@@ -7,6 +7,7 @@ reading with one error, before anything is built from them. Plain scalars follow
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -222,7 +223,10 @@ def _scalar(text: str) -> Any:
         return _SPECIAL[text]
     if _INT.fullmatch(text):
         return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
+    value = float(text) if _FLOAT.fullmatch(text) else text
+    if value in (math.inf, -math.inf) and text.lstrip("+-").isdigit():
+        return text  # whole, but too large for any field: messages show it as it was written
+    return value
 
 
 def _short(text: str) -> str:

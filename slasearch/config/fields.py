@@ -82,7 +82,7 @@ class Distribution(StrictModel):
     int_range: tuple[int, int] | None = Field(
         None, alias="int", description="uniform over whole numbers, both ends included"
     )
-    categorical: tuple[Choice, ...] | None = Field(None, description="one of these values")
+    categorical: tuple[Choice, ...] | None = Field(None, max_length=500, description="one of these values")
     when: dict[str, Scalar | tuple[Choice, ...]] = Field(
         default_factory=dict,
         description="searched only if each named field (dotted path) was chosen as this value, or one of these; "

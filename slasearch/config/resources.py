@@ -16,7 +16,7 @@ __all__ = ["LimitsConfig", "ResourcesConfig"]
 class ResourcesConfig(StrictModel):
     """What a trial may use, and how many run at a time."""
 
-    cpus_per_trial: PositiveInt = Field(1, description="CPU threads of a trial")
+    cpus_per_trial: Annotated[int, Field(ge=1, le=1024)] = Field(1, description="CPU threads of a trial")
     gpus_per_trial: float = Field(0.0, ge=0, le=1, description="GPUs of a trial, one at most; a fraction shares one")
     max_concurrent_trials: PositiveInt = Field(2, description="most trials at a time")
     cache_gib: Annotated[float, Field(ge=0, le=1_000_000)] = Field(

@@ -299,6 +299,11 @@ def _explained(url: str, error: BaseException) -> StorageError:
         cause = re.sub(rf"(?<!\w){re.escape(str(secret))}(?!\w)", "***", cause)
     step = next((step for word, step in _NEXT_STEPS if word in cause), None)
     if step is None and isinstance(error, ImportError | sa.exc.NoSuchModuleError):
-        step = "Install the database's driver, such as `pip install -e '.[postgres]'` in the checkout."
+        postgres = parsed.get_backend_name() == "postgresql"
+        step = (
+            "Install the driver: `pip install -e '.[postgres]'` in the checkout, and postgresql+psycopg:// in the URL."
+            if postgres
+            else "Use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME: no other database is tested."
+        )
     kind = ConnectionLostError if _is_lost(error) else StorageError
     return kind(f"database {redacted(url)}: {cause}. {step or 'Check that the server is up and lets you in.'}")

@@ -249,6 +249,31 @@ def test_an_emptied_database_is_not_begun_anew(
     assert file.stat().st_size == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("resources.cpus_per_trial=1000000", "expected a number of at most 1024, got 1000000"),
+        ("tasks.0.source=object:os.system", "expected a name of letters, digits, _ and -, by which a program"),
+        (f"seed={'9' * 5000}", 'expected a whole number, got "9999'),
+        (f"pool.ranks={{categorical: {[[rank] for rank in range(1, 3001)]}}}", "expected at most 500 entries, got"),
+        ("tasks.0.source=file:pipe.jsonl", "expected a file or a folder, got something that is no plain file"),
+    ],
+    ids=["cpus", "object", "digits", "choices", "pipe"],
+)
+def test_what_no_run_could_use_is_refused_at_once(change: str, message: str, study: Path, command: Command) -> None:
+    if "pipe" in change and not (study / "pipe.jsonl").exists():
+        os.mkfifo(study / "pipe.jsonl")
+    answer = command("validate", "tiny.yaml", "--set", change)
+    assert (answer.code, answer.out) == (2, "")
+    assert message in answer.err
+
+
+def test_the_hint_for_a_driver_is_that_of_its_database(command: Command) -> None:
+    answer = command("status", "--storage", "mysql://me@nowhere/x")
+    assert answer.code == 4
+    assert "Use sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME" in answer.err
+
+
 def test_a_grown_study_whose_limit_is_used_up_says_which(tmp_path: Path, study: Path, command: Command) -> None:
     url = f"sqlite:///{tmp_path / 'copy.db'}"
     with sqlite3.connect(study / ".slasearch" / "slasearch.db") as source, sqlite3.connect(tmp_path / "copy.db") as to:

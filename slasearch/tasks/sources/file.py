@@ -63,6 +63,8 @@ def _files(path: Path, splits: Mapping[str, str]) -> dict[str, Path]:
     """The table of each part: the file itself, or those of the folder."""
     if path.is_dir():
         return _split_files(path, splits)
+    if not path.is_file():
+        raise TaskError(f"{path}: expected a file or a folder, got something that is no plain file, such as a pipe.")
     if splits:
         raise TaskError(f"{path}: expected a folder of split files, as splits are named, got a single file.")
     return {UNSPLIT: path}

@@ -6,6 +6,7 @@ A split is a list (or any iterable) of dicts, a pandas DataFrame, a data set of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,8 +31,10 @@ class ObjectSource(Source):
         )
 
     def problem(self, place: str) -> Problem | None:
-        """None: any name may be given."""
-        return None
+        """A text that is no name: nothing is imported, so a dotted path leads nowhere."""
+        if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", place):
+            return None
+        return "a name of letters, digits, _ and -, by which a program hands its data over", place
 
     def describe(self) -> list[dict[str, Any]]:
         """The one form of names."""

@@ -87,8 +87,8 @@ def compare_studies(
         studies: By the names that they are to be called by.
         role: `winner`, or a control with or without `control:` before it.
         against: Study and role of the reference.
-        trials: For some studies the number of the search trial whose confirmation is meant; for the others it is the
-            best that was confirmed and that the search has not overtaken.
+        trials: For some studies the number of the search trial whose confirmation is meant; the others take the first
+            of `confirmed_winners`.
         measure: What is compared; None takes the undisturbed test split.
         margin: Loss of score that does not matter, for non-inferiority.
 

@@ -84,9 +84,10 @@ def _show(summary: StudySummary) -> None:
     if summary.last_failure is not None:
         click.echo(f"last failure: {summary.last_failure}")
     if summary.unsettled:
+        one = summary.unsettled == 1
         say(
-            f"{summary.unsettled} trials stand otherwise in Optuna's tables, as after a full disk: neither these "
-            "counts nor the dashboard's can be relied on until `slasearch run FILE` has brought both together."
+            f"{summary.unsettled} {'trial has' if one else 'trials have'} another state in Optuna's tables, as after a "
+            "full disk. Rely neither on these counts nor on the dashboard until `slasearch run FILE` has repaired it."
         )
     elif summary.state in ("stopped", "interrupted"):
         say("slasearch run FILE goes on with it.")

@@ -243,9 +243,9 @@ def _ray(config: StudyConfig, locations: Locations, address: str | None) -> Iter
 
 @contextmanager
 def _nothing_printed() -> Iterator[None]:
-    """Ray prints what its nodes report, such as the end of a worker, to stdout, and has no option not to.
+    """Keeps Ray from printing what its nodes report, such as the death of a worker, to stdout; it has no option for it.
 
-    A lost worker is told as the reason of its trial; stdout is for results.
+    stdout is for results. That a worker was lost is in the reason of its trial.
     """
     from ray._private import worker
 

@@ -77,8 +77,8 @@ class StudySummary:
     objectives (None with one objective), `device_seconds` is the wall time of all attempts together, and `last_failure`
     names the latest and its reason.
 
-    `unsettled` counts trials of which slasearch's tables and Optuna's say different things, as after a full disk: the
-    next run command brings them together, and until then neither can be relied on. While one runs it is 0.
+    `unsettled` counts trials whose state differs between slasearch's tables and Optuna's, as after a full disk. The next
+    run command repairs it; until then neither can be relied on. It is 0 while a run command is alive.
     """
 
     name: str
@@ -127,7 +127,7 @@ def read_summary(store: Store, name: str, *, now: float | None = None) -> StudyS
 
 
 def _unsettled(store: Store, name: str, rows: Iterable[TrialRow]) -> int:
-    """Trials that stand otherwise in Optuna's tables, and open ones there that are none of ours."""
+    """How many trials have another state in Optuna's tables, or are open there and missing in ours."""
     search, confirm = optuna_names(name)
     theirs = store.optuna_states((search, confirm))
     ours = {

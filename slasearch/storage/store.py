@@ -273,7 +273,7 @@ class Store:
     # ------------------------------------------------------------ parts
 
     def optuna_states(self, names: Sequence[str]) -> dict[tuple[str, int], str]:
-        """How trials stand in Optuna's own tables: study and number -> state in lower case; nothing without tables."""
+        """The state of each trial in Optuna's tables, in lower case, by study and number; empty without such tables."""
         query = sa.text(
             "SELECT s.study_name, t.number, t.state FROM trials t JOIN studies s ON s.study_id = t.study_id "
             "WHERE s.study_name IN :names"

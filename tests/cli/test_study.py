@@ -180,14 +180,14 @@ def copied(study: Path, file: Path) -> bytes:
     return file.read_bytes()
 
 
-def test_trials_that_stand_otherwise_in_optunas_tables_are_told(tmp_path: Path, study: Path, command: Command) -> None:
+def test_trials_of_another_state_in_optunas_tables_are_counted(tmp_path: Path, study: Path, command: Command) -> None:
     file = tmp_path / "copy.db"
     copied(study, file)
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE trials SET state = 'RUNNING' WHERE number = 1 AND study_id = 1")
     answer = command("status", "tiny", "--storage", f"sqlite:///{file}")
     assert answer.out.startswith("study tiny: finished, unsettled\n")
-    assert answer.err.startswith("1 trials stand otherwise in Optuna's tables")
+    assert answer.err.startswith("1 trial has another state in Optuna's tables, as after a full disk. Rely neither")
     assert "finished, unsettled" in command("status", "--storage", f"sqlite:///{file}").out
     assert json.loads(command("status", "tiny", "--json", "--storage", f"sqlite:///{file}").out)["unsettled"] == 1
 
@@ -266,6 +266,14 @@ def test_what_no_run_could_use_is_refused_at_once(change: str, message: str, stu
     answer = command("validate", "tiny.yaml", "--set", change)
     assert (answer.code, answer.out) == (2, "")
     assert message in answer.err
+
+
+def test_a_trial_of_more_cpus_than_this_machine_has_is_refused(tmp_path: Path, study: Path, command: Command) -> None:
+    url = f"sqlite:///{tmp_path / 'large.db'}"
+    answer = command("run", "tiny.yaml", "--set", "resources.cpus_per_trial=1000", "--storage", url)
+    assert (answer.code, answer.out) == (4, "")
+    assert "expected a node with 1000 CPUs and 0 GPUs for a trial, got" in answer.err
+    assert json.loads(command("status", "tiny", "--json", "--storage", url).out)["failed"] == 0
 
 
 def test_the_hint_for_a_driver_is_that_of_its_database(command: Command) -> None:

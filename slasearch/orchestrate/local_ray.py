@@ -42,6 +42,8 @@ LONGEST_FOLDER = 20
 SERVERS = ("gcs_server", "raylet")
 NOT_FOR_WORKERS = dict.fromkeys((STORAGE, PASSWORD_FILE, "PGPASSWORD", "PGPASSFILE"))
 """What says where the database is and how it is opened: workers never see it."""
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Has Ray's processes listen on 127.0.0.1 alone, on any system; by itself it listens on every address on Linux."""
 OBJECT_STORE_BYTES = 256 * 2**20
 
 _log = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ def _set(variables: Mapping[str, str | None]) -> None:
 
 
 def require_token() -> None:
-    """Lets only processes that know a fresh token use the Ray that is to be started, which listens on every address.
+    """Lets only processes that know a fresh token use the Ray that is to be started: loopback is open to all users.
 
     To be called before Ray is first imported, which fixes this for the life of the process; the token therefore stays
     in the environment. Does nothing if Ray is imported already or `RAY_AUTH_MODE` is set: then that decides.
@@ -105,7 +107,7 @@ def local_ray(
     try:
         with disk_errors(records):
             record.begin()
-        with environment({**NOT_FOR_WORKERS, **variables}), _signals_held_back(), sigterm_kept():
+        with environment({**NOT_FOR_WORKERS, **LOOPBACK, **variables}), _signals_held_back(), sigterm_kept():
             _init(folder, cpus)
         record.started()
         yield record.note
@@ -195,7 +197,12 @@ class _Record:
 def _init(folder: Path, cpus: int) -> None:
     """Ray opens its folder to every user: it is one level down in a folder that only this user can enter."""
     import ray
+    from ray._private import ray_constants
 
+    clustered, ray_constants.ENABLE_RAY_CLUSTER = (
+        ray_constants.ENABLE_RAY_CLUSTER,
+        False,
+    )  # read from LOOPBACK at import
     try:
         ray.init(
             address="local",
@@ -211,6 +218,8 @@ def _init(folder: Path, cpus: int) -> None:
             f"this machine: expected a Ray that starts, got: {error}. Look at the machine's load, its memory, and the "
             f"space and rights in {folder.parent}, then run the same command again."
         ) from error
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = clustered
 
 
 def _shut_down() -> None:

@@ -77,8 +77,8 @@ class StudySummary:
     objectives (None with one objective), `device_seconds` is the wall time of all attempts together, and `last_failure`
     names the latest and its reason.
 
-    `unsettled` counts trials whose state differs between slasearch's tables and Optuna's, as after a full disk. The next
-    run command repairs it; until then neither can be relied on. It is 0 while a run command is alive.
+    `unsettled` counts trials whose state differs between slasearch's tables and Optuna's, as after a full disk. The
+    next run command repairs it; until then neither can be relied on. It is 0 while a run command is alive.
     """
 
     name: str

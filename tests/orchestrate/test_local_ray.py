@@ -176,6 +176,31 @@ def test_rays_folder_is_private_its_sockets_have_short_paths_and_its_processes_k
     assert not path.exists()
 
 
+def test_everything_listens_on_loopback_alone(tmp_path: Path) -> None:
+    """Servers, agents and workers of Ray, three ports of metrics among them, which ask for no token."""
+    program = """
+import ipaddress, sys, time, psutil, ray
+from pathlib import Path
+from slasearch.orchestrate.local_ray import local_ray
+with local_ray(Path(sys.argv[1]), cpus=1, variables={}):
+    ray.get(ray.remote(lambda: None).remote())
+    me, until, known = psutil.Process(), time.monotonic() + 30, set()
+    while "ray::DashboardAgent" not in known and time.monotonic() < until:
+        time.sleep(0.5)
+        found = {(p.name(), c.laddr.ip) for p in (me, *me.children(recursive=True))
+                 for c in p.net_connections("inet") if c.status == "LISTEN"}
+        known = {name for name, _ in found}
+    for name, address in sorted(found):
+        one = ipaddress.ip_address(address)
+        print(name, (getattr(one, "ipv4_mapped", None) or one).is_loopback)
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
+    assert {"gcs_server", "raylet", "ray::DashboardAgent"} <= {name for name, _ in found}
+    assert [name for name, loopback in found if loopback != "True"] == []
+
+
 def test_a_process_that_the_program_begins_meanwhile_is_not_rays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

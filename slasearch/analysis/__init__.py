@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from slasearch.analysis.learning import learning_curves, load_learning
     from slasearch.analysis.ledger import cost_ledger
     from slasearch.analysis.main_effects import main_effects as design_effects
+    from slasearch.analysis.missing import missing_results
     from slasearch.analysis.morris import morris_screening
     from slasearch.analysis.pareto import hypervolume, pareto_front
     from slasearch.analysis.pooled import compare_pooled
@@ -60,6 +61,7 @@ __all__ = [
     "load_frames",
     "load_learning",
     "measured_curves",
+    "missing_results",
     "morris_screening",
     "pareto_front",
     "path_agreement",
@@ -96,6 +98,7 @@ _HOMES = {
     "load_frames": "frames:load_frames",
     "load_learning": "learning:load_learning",
     "measured_curves": "sensitivity:measured_curves",
+    "missing_results": "missing:missing_results",
     "morris_screening": "morris:morris_screening",
     "pareto_front": "pareto:pareto_front",
     "path_agreement": "sparsity_path:path_agreement",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from slasearch.analysis.coordinates import Coordinates, empty_words
 from slasearch.analysis.curves import pairs_of_seeds
+from slasearch.analysis.missing import missing_words
 from slasearch.analysis.points import DesignPoints
 
 __all__ = ["Blocks", "complete_blocks"]
@@ -59,6 +60,7 @@ def complete_blocks(found: Coordinates, points: DesignPoints, planned: int, *, c
         warnings.append(
             f"{lacking} of {lacking + len(complete)} {called} left out, as some point of theirs has no result{failed}"
         )
+    warnings += missing_words(found.missing)
     if found.empty:
         warnings.append(empty_words(found.empty))
     if uneven:

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.missing import Missing, missing_results
 from slasearch.errors import ReportError
 from slasearch.space.design import block_size
 from slasearch.space.parameters import Parameter, parameters
@@ -49,6 +50,7 @@ class Coordinates:
         sampler: The design's sampler.
         block: How many points in a row belong together, and differ in single coordinates: those of one of Saltelli's
             base points or one of Morris' trajectories.
+        missing: The fields on which it depends whether a trial has a result.
     """
 
     fields: tuple[Parameter, ...]
@@ -60,6 +62,7 @@ class Coordinates:
     sampler: str
     block: int = 1
     empty: int = 0
+    missing: tuple[Missing, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,6 +119,7 @@ def design_coordinates(
         sampler=design.sampler.name,
         block=block_size(design, len(fields)),
         empty=empty,
+        missing=missing_results(frames, frames.phase_trials("design"), response),
     )
 
 

@@ -29,6 +29,7 @@ from slasearch.analysis.coordinates import (
     with_response,
 )
 from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.missing import missing_results, missing_words
 from slasearch.analysis.sobol import Index
 from slasearch.errors import ReportError
 from slasearch.registry import ADAPTIVE_SAMPLERS
@@ -119,7 +120,10 @@ def fanova(frames: StudyFrames, response: DesignResponse = "score", *, seed: int
         method=f"functional ANOVA of a forest of {_trees(len(settings))} trees over {_counted(len(settings), total)} "
         "of the search, over the whole ranges on the axes on which fields were sampled; 95 % jackknife intervals; "
         "where few trials lie the forest goes by the nearest: no Sobol index",
-        warnings=tuple(_cautions(trials, frames, r2, empty)),
+        warnings=(
+            *missing_words(missing_results(frames, frames.search_trials(), response)),
+            *_cautions(trials, frames, r2, empty),
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 
 from slasearch.analysis.frames import StudyFrames
+from slasearch.analysis.missing import missing_results, missing_words
 from slasearch.analysis.parameters import distributions
 from slasearch.analysis.ped_anova import best_trials, divergence, grid_field
 from slasearch.errors import ReportError
@@ -107,7 +108,10 @@ def importance(frames: StudyFrames, objective: str = "score", *, seed: int = 0) 
         method=(
             f"PED-ANOVA: reaching the best {quantile * 100:.0f} % of {len(settings)} settings, not a share of variance"
         ),
-        warnings=_cautions(fields, len(settings)),
+        warnings=(
+            *missing_words(missing_results(frames, frames.search_trials(), objective)),
+            *_cautions(fields, len(settings)),
+        ),
     )
 
 

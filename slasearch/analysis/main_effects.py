@@ -26,6 +26,7 @@ from slasearch.analysis.coordinates import (
 )
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.intervals import holm
+from slasearch.analysis.missing import missing_words
 from slasearch.analysis.points import points_of
 from slasearch.errors import ReportError
 from slasearch.space.parameters import Parameter
@@ -141,7 +142,10 @@ def main_effects(frames: StudyFrames, response: DesignResponse = "score") -> Mai
         free=free,
         deviation=variance**0.5,
         r2=1 - variance * free / spread,
-        warnings=(empty_words(coordinates.empty),) if coordinates.empty else (),
+        warnings=(
+            *missing_words(coordinates.missing),
+            *((empty_words(coordinates.empty),) if coordinates.empty else ()),
+        ),
     )
 
 

@@ -38,6 +38,7 @@ from slasearch.analysis.curves import pairs_of_seeds
 from slasearch.analysis.frames import StudyFrames
 from slasearch.analysis.gaussian import Process, cross_validated, fit_process
 from slasearch.analysis.intervals import GROUPS, jackknife_half
+from slasearch.analysis.missing import missing_words
 from slasearch.analysis.points import point_noise, points_of
 from slasearch.analysis.sobol import Index, PairIndex, SobolIndices
 from slasearch.errors import ReportError
@@ -170,6 +171,7 @@ def _cautions(coordinates: Coordinates, axes: Axes, widened: float) -> Iterator[
     if coordinates.failed:
         count = "1 trial" if coordinates.failed == 1 else f"{coordinates.failed} trials"
         yield f"{count} of the design failed and {'is' if coordinates.failed == 1 else 'are'} not in it"
+    yield from missing_words(coordinates.missing)
     if coordinates.empty:
         yield empty_words(coordinates.empty)
     if widened > _WIDE:
